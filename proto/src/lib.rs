@@ -1,0 +1,29 @@
+//! What every part of Pumphouse shares: the Remote Execution API's messages and the rules about them.
+
+#![forbid(unsafe_code)]
+
+/// Blobs to and from a server's CAS.
+pub mod cas_client;
+/// Content by name.
+pub mod digest;
+mod generated;
+/// Every limit that more than one part must agree on.
+pub mod limits;
+/// The names of blobs in byte streams.
+pub mod resource_name;
+/// When a call is tried again.
+pub mod retry;
+/// Statuses and their details.
+pub mod status;
+/// Merkle trees of directories.
+pub mod tree;
+
+pub use generated::FILE_DESCRIPTOR_SET;
+/// `build.bazel.remote.execution.v2`
+pub use generated::build::bazel::remote::execution::v2 as reapi;
+/// `build.bazel.semver`
+pub use generated::build::bazel::semver;
+/// `google.bytestream`, `google.longrunning`, `google.rpc`
+pub use generated::google::{bytestream, longrunning, rpc};
+/// `pumphouse.worker.v1`
+pub use generated::pumphouse::worker::v1 as worker;

@@ -1,0 +1,118 @@
+//! The content-addressable storage behind one narrow trait, and what stores and decorates it.
+//!
+//! Invariants: a blob that a store gives or says to have is what its digest names; the empty blob is always there.
+
+pub mod disk;
+pub mod memory;
+pub mod metered;
+pub(crate) mod tree;
+
+#[cfg(test)]
+mod contract;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::stream::BoxStream;
+use pumphouse_proto::digest::Digest;
+use std::sync::Arc;
+use tonic::Status;
+
+/// Why a blob can't be stored or given. Cheap to clone: one failure may be the answer to many requests.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum StoreError {
+    /// The store doesn't have it.
+    #[error("blob {0} not found")]
+    NotFound(Digest),
+    /// What came is not what the digest names.
+    #[error("blob {expected} does not match its digest: {problem}")]
+    Mismatch {
+        /// The digest that was claimed.
+        expected: Digest,
+        /// What came instead.
+        problem: String,
+    },
+    /// There is no room.
+    #[error("no room for a blob: {0}")]
+    Exhausted(String),
+    /// The store is broken.
+    #[error("{0}")]
+    Broken(Arc<str>),
+}
+
+impl From<StoreError> for Status {
+    fn from(error: StoreError) -> Self {
+        let message = error.to_string();
+        match error {
+            StoreError::NotFound(_) => Self::not_found(message),
+            StoreError::Mismatch { .. } => Self::invalid_argument(message),
+            StoreError::Exhausted(_) => Self::resource_exhausted(message),
+            StoreError::Broken(_) => Self::internal(message),
+        }
+    }
+}
+
+/// Pieces of a blob, in order.
+pub type BlobStream = BoxStream<'static, Result<Bytes, StoreError>>;
+
+/// A store of blobs.
+#[async_trait]
+pub trait BlobStore: Send + Sync + 'static {
+    /// Which of `digests` are absent, in their order. Exact; the others stay for the store's promised lifetime.
+    ///
+    /// # Errors
+    /// The store is broken.
+    async fn find_missing(&self, digests: &[Digest]) -> Result<Vec<Digest>, StoreError>;
+
+    /// Whole blobs, one answer a digest, in order. For blobs that fit into memory: the caller bounds their sizes.
+    async fn get_many(&self, digests: &[Digest]) -> Vec<Result<Bytes, StoreError>>;
+
+    /// A blob's bytes from `offset` on, at most `limit` of them, in pieces of at most
+    /// [`pumphouse_proto::limits::STREAM_CHUNK_SIZE_BYTES`]. `offset` is within the blob.
+    ///
+    /// # Errors
+    /// The blob is absent, or the store is broken.
+    async fn read(&self, digest: Digest, offset: u64, limit: Option<u64>) -> Result<BlobStream, StoreError>;
+
+    /// Stores whole blobs after verifying them; one answer a blob, in order.
+    async fn put_many(&self, blobs: Vec<(Digest, Bytes)>) -> Vec<Result<(), StoreError>>;
+
+    /// Begins to store a blob that comes in pieces.
+    ///
+    /// # Errors
+    /// There is no room, or the store is broken.
+    async fn write(&self, digest: Digest) -> Result<Box<dyn BlobWriter>, StoreError>;
+
+    /// One whole blob that fits into memory.
+    ///
+    /// # Errors
+    /// The blob is absent, or the store is broken.
+    async fn get(&self, digest: Digest) -> Result<Bytes, StoreError> {
+        let mut blobs = self.get_many(&[digest]).await;
+        blobs.pop().expect("one answer a digest")
+    }
+
+    /// Stores one whole blob after verifying it.
+    ///
+    /// # Errors
+    /// It is not what the digest names, there is no room, or the store is broken.
+    async fn put(&self, digest: Digest, blob: Bytes) -> Result<(), StoreError> {
+        let mut stored = self.put_many(vec![(digest, blob)]).await;
+        stored.pop().expect("one answer a blob")
+    }
+}
+
+/// A blob that is being stored. Dropping it gives up and leaves nothing behind.
+#[async_trait]
+pub trait BlobWriter: Send {
+    /// Takes the next piece. An error may be about an earlier one; after an error only dropping makes sense.
+    ///
+    /// # Errors
+    /// More comes than the digest's size, there is no room, or the store is broken.
+    async fn write(&mut self, piece: Bytes) -> Result<(), StoreError>;
+
+    /// Verifies the blob and makes it present.
+    ///
+    /// # Errors
+    /// The pieces are not what the digest names, there is no room, or the store is broken.
+    async fn commit(self: Box<Self>) -> Result<(), StoreError>;
+}

@@ -1,0 +1,364 @@
+//! What every store of blobs does, as tests that are run against each.
+
+use super::disk::DiskBlobStore;
+use super::memory::MemoryCachingStore;
+use super::metered::MeteredStore;
+use super::{BlobStore, StoreError};
+use crate::config::Config;
+use crate::disk::Temporaries;
+use bytes::Bytes;
+use futures::TryStreamExt as _;
+use pumphouse_proto::digest::Digest;
+use pumphouse_proto::limits::STREAM_CHUNK_SIZE_BYTES;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+/// A configuration for tests.
+pub(super) fn config(dir: &Path) -> Config {
+    Config { dir: dir.to_owned(), free_disk_bytes: 0, ..Config::default() }
+}
+
+fn content(size: usize) -> Bytes {
+    (0..size as u32).map(|number| (number.wrapping_mul(2_654_435_761) >> 11) as u8).collect()
+}
+
+async fn read(store: &dyn BlobStore, digest: Digest, offset: u64, limit: Option<u64>) -> Result<Bytes, StoreError> {
+    let pieces: Vec<Bytes> = store.read(digest, offset, limit).await?.try_collect().await?;
+    assert!(pieces.iter().all(|piece| !piece.is_empty() && piece.len() <= STREAM_CHUNK_SIZE_BYTES));
+    Ok(pieces.concat().into())
+}
+
+async fn write(store: &dyn BlobStore, digest: Digest, blob: &Bytes, piece: usize) -> Result<(), StoreError> {
+    let mut writer = store.write(digest).await?;
+    for start in (0..blob.len()).step_by(piece) {
+        writer.write(blob.slice(start..blob.len().min(start + piece))).await?;
+    }
+    writer.commit().await
+}
+
+/// The whole contract.
+async fn check(store: &dyn BlobStore) {
+    the_empty_blob_is_always_there(store).await;
+    what_is_put_is_there(store).await;
+    what_is_written_is_there(store).await;
+    what_does_not_match_is_refused(store).await;
+    an_upload_that_is_given_up_leaves_nothing(store).await;
+    the_same_blob_may_be_stored_by_many(store).await;
+    absent_blobs_are_not_found(store).await;
+}
+
+async fn the_empty_blob_is_always_there(store: &dyn BlobStore) {
+    assert!(store.find_missing(&[Digest::EMPTY]).await.expect("looks").is_empty());
+    assert_eq!(store.get(Digest::EMPTY).await.expect("reads"), "");
+    assert_eq!(read(store, Digest::EMPTY, 0, None).await.expect("reads"), "");
+    store.put(Digest::EMPTY, Bytes::new()).await.expect("stores");
+    write(store, Digest::EMPTY, &Bytes::new(), 1).await.expect("stores");
+}
+
+async fn what_is_put_is_there(store: &dyn BlobStore) {
+    let blobs: Vec<Bytes> = (1..60).map(|number| content(number * 1571)).collect();
+    let named: Vec<(Digest, Bytes)> = blobs.iter().map(|blob| (Digest::of(blob), blob.clone())).collect();
+    let digests: Vec<Digest> = named.iter().map(|(digest, _)| *digest).collect();
+    assert_eq!(store.find_missing(&digests).await.expect("looks"), digests);
+    assert!(store.put_many(named.clone()).await.iter().all(Result::is_ok));
+    assert!(store.put_many(named).await.iter().all(Result::is_ok), "storing again does no harm");
+    assert!(store.find_missing(&digests).await.expect("looks").is_empty());
+    let read: Vec<Bytes> = store.get_many(&digests).await.into_iter().map(|blob| blob.expect("reads")).collect();
+    assert!(read == blobs);
+    let other_size = Digest::new(*digests[0].hash(), digests[0].size_bytes() + 1);
+    assert_eq!(store.find_missing(&[other_size]).await.expect("looks"), [other_size]);
+    assert!(matches!(store.get(other_size).await, Err(StoreError::NotFound(_))));
+}
+
+async fn what_is_written_is_there(store: &dyn BlobStore) {
+    for size in [1, 1000, STREAM_CHUNK_SIZE_BYTES, STREAM_CHUNK_SIZE_BYTES + 1, 5_000_000] {
+        let blob = content(size + 100).slice(100..);
+        let (digest, size) = (Digest::of(&blob), size as u64);
+        write(store, digest, &blob, 70_000).await.expect("stores");
+        assert!(store.find_missing(&[digest]).await.expect("looks").is_empty());
+        assert!(read(store, digest, 0, None).await.expect("reads") == blob);
+        for (offset, limit) in [(0, 1), (size / 2, size), (size - 1, 1), (size, 1), (size / 3, size / 3 + 1)] {
+            let end = size.min(offset + limit) as usize;
+            let part = read(store, digest, offset, Some(limit)).await.expect("reads");
+            assert!(part == blob.slice(offset as usize..end), "{size} {offset} {limit}");
+        }
+    }
+}
+
+async fn what_does_not_match_is_refused(store: &dyn BlobStore) {
+    let blob = content(700_001);
+    let digest = Digest::of(&blob);
+    let other = Bytes::from(vec![0; blob.len()]);
+    let longer = Bytes::from([&blob[..], b"x"].concat());
+    for wrong in [other, longer, blob.slice(1..), Bytes::new()] {
+        let refused = store.put(digest, wrong.clone()).await;
+        assert!(matches!(refused, Err(StoreError::Mismatch { .. })), "{refused:?}");
+        let refused = write(store, digest, &wrong, 100_000).await;
+        assert!(matches!(refused, Err(StoreError::Mismatch { .. })), "{refused:?}");
+    }
+    assert_eq!(store.find_missing(&[digest]).await.expect("looks"), [digest]);
+}
+
+async fn an_upload_that_is_given_up_leaves_nothing(store: &dyn BlobStore) {
+    let blob = content(900_001);
+    let digest = Digest::of(&blob);
+    let mut writer = store.write(digest).await.expect("begins");
+    writer.write(blob.slice(..800_000)).await.expect("takes a piece");
+    drop(writer);
+    assert_eq!(store.find_missing(&[digest]).await.expect("looks"), [digest]);
+    write(store, digest, &blob, 900_001).await.expect("stores");
+}
+
+async fn the_same_blob_may_be_stored_by_many(store: &dyn BlobStore) {
+    let blob = content(300_007);
+    let digest = Digest::of(&blob);
+    let writes = (1..5).map(|number| write(store, digest, &blob, number * 50_000));
+    let puts = (0..4).map(|_| store.put(digest, blob.clone()));
+    let (written, put) = tokio::join!(futures::future::join_all(writes), futures::future::join_all(puts));
+    assert!(written.iter().chain(&put).all(Result::is_ok), "{written:?} {put:?}");
+    assert!(store.get(digest).await.expect("reads") == blob);
+}
+
+async fn absent_blobs_are_not_found(store: &dyn BlobStore) {
+    for size in [3, 1_000_000] {
+        let absent = Digest::new([7; 32], size);
+        assert_eq!(store.find_missing(&[absent]).await.expect("looks"), [absent]);
+        assert!(matches!(store.get(absent).await, Err(StoreError::NotFound(digest)) if digest == absent));
+        assert!(matches!(store.read(absent, 0, None).await, Err(StoreError::NotFound(_))));
+    }
+}
+
+#[tokio::test]
+async fn the_disk_store_keeps_the_contract() {
+    let dir = tempfile::tempdir().expect("a directory");
+    check(&DiskBlobStore::open(&config(dir.path())).expect("opens")).await;
+}
+
+#[tokio::test]
+async fn the_disk_store_keeps_the_contract_without_nameless_files() {
+    let dir = tempfile::tempdir().expect("a directory");
+    check(&DiskBlobStore::open_with(&config(dir.path()), Temporaries::Named).expect("opens")).await;
+    let scratch = std::fs::read_dir(dir.path().join("cas/tmp")).expect("a directory");
+    assert_eq!(scratch.count(), 0, "nothing is left behind");
+}
+
+#[tokio::test]
+async fn the_memory_cache_keeps_the_contract() {
+    for memory in [0, 10_000, 100_000_000] {
+        let dir = tempfile::tempdir().expect("a directory");
+        let disk = DiskBlobStore::open(&config(dir.path())).expect("opens");
+        check(&MemoryCachingStore::new(disk, memory)).await;
+    }
+}
+
+#[tokio::test]
+async fn the_metered_store_keeps_the_contract_and_counts() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let store = MeteredStore::new(DiskBlobStore::open(&config(dir.path())).expect("opens"));
+    check(&store).await;
+    let traffic = store.traffic();
+    let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+    assert!(count(&traffic.looked_for) > count(&traffic.missing) && count(&traffic.missing) > 0);
+    assert!(count(&traffic.bytes_read) > count(&traffic.blobs_read) && count(&traffic.blobs_read) > 0);
+    assert!(count(&traffic.bytes_written) > count(&traffic.blobs_written) && count(&traffic.blobs_written) > 0);
+    assert!(count(&traffic.failures) > 0);
+}
+
+/// A store and the path of its directory, for tests of what is on the disk.
+struct OnDisk {
+    dir: tempfile::TempDir,
+    config: Config,
+}
+
+impl OnDisk {
+    fn new(change: impl FnOnce(&mut Config)) -> Self {
+        let dir = tempfile::tempdir().expect("a directory");
+        let mut config = config(dir.path());
+        change(&mut config);
+        Self { dir, config }
+    }
+
+    fn open(&self) -> DiskBlobStore {
+        DiskBlobStore::open(&self.config).expect("opens")
+    }
+
+    fn path(&self, digest: Digest) -> std::path::PathBuf {
+        let hash = digest.hash_hex();
+        self.dir.path().join("cas").join(&hash[..2]).join(hash)
+    }
+
+    /// Writes something else into a blob's file.
+    fn corrupt(&self, digest: Digest, content: &[u8]) {
+        let path = self.path(digest);
+        std::fs::remove_file(&path).expect("there is a file");
+        std::fs::write(&path, content).expect("written");
+    }
+}
+
+#[tokio::test]
+async fn blobs_survive_a_restart() {
+    let disk = OnDisk::new(|_| {});
+    let blob = content(10_000);
+    let digest = Digest::of(&blob);
+    disk.open().put(digest, blob.clone()).await.expect("stores");
+    let store = disk.open();
+    assert_eq!((store.len(), store.size_bytes()), (1, 10_000));
+    assert!(store.find_missing(&[digest]).await.expect("looks").is_empty());
+    assert!(store.get(digest).await.expect("reads") == blob);
+    let mode = std::os::unix::fs::MetadataExt::mode(&std::fs::metadata(disk.path(digest)).expect("a file"));
+    assert_eq!(mode & 0o222, 0, "nobody can write it");
+}
+
+#[tokio::test]
+async fn corrupt_files_are_moved_away() {
+    let disk = OnDisk::new(|_| {});
+    let store = disk.open();
+    for size in [100, 1_000_000] {
+        let blob = content(size);
+        let digest = Digest::of(&blob);
+        let mut flipped = blob.to_vec();
+        flipped[size / 2] ^= 1;
+        for corrupt in [flipped, blob[..size / 2].to_vec(), Vec::new()] {
+            store.put(digest, blob.clone()).await.expect("stores");
+            disk.corrupt(digest, &corrupt);
+            assert!(matches!(store.read(digest, 0, None).await, Err(StoreError::NotFound(_))), "never given as good");
+            assert_eq!(store.find_missing(&[digest]).await.expect("looks"), [digest]);
+            store.put(digest, blob.clone()).await.expect("stores");
+            disk.corrupt(digest, &corrupt);
+            assert!(matches!(store.get(digest).await, Err(StoreError::NotFound(_))), "never given as good");
+            assert!(!disk.path(digest).exists());
+        }
+        store.put(digest, blob.clone()).await.expect("stores");
+        assert!(store.get(digest).await.expect("reads") == blob);
+        std::fs::remove_file(disk.path(digest)).expect("removed");
+        assert!(matches!(store.get(digest).await, Err(StoreError::NotFound(_))));
+        assert_eq!(store.find_missing(&[digest]).await.expect("looks"), [digest]);
+    }
+}
+
+/// Makes the journal look as if an earlier boot of the machine had written it.
+fn reboot(disk: &OnDisk) {
+    for file in std::fs::read_dir(disk.dir.path().join("cas")).expect("a directory") {
+        let path = file.expect("an entry").path();
+        let name = path.file_name().expect("a name").to_string_lossy().into_owned();
+        if name.starts_with("journal-") || name.starts_with("snapshot-") {
+            let mut content = std::fs::read(&path).expect("a file");
+            content[8] ^= 1;
+            std::fs::write(&path, content).expect("written");
+        }
+    }
+}
+
+#[tokio::test]
+async fn after_a_crash_of_the_machine_torn_blobs_are_missing() {
+    let disk = OnDisk::new(|_| {});
+    let blobs: Vec<Bytes> = (1..5).map(|number| content(number * 1000)).collect();
+    let digests: Vec<Digest> = blobs.iter().map(|blob| Digest::of(blob)).collect();
+    let store = disk.open();
+    for (digest, blob) in digests.iter().zip(&blobs) {
+        store.put(*digest, blob.clone()).await.expect("stores");
+    }
+    drop(store);
+    disk.corrupt(digests[0], b"");
+    disk.corrupt(digests[2], &[0; 3000]);
+    std::fs::remove_file(disk.path(digests[3])).expect("removed");
+    reboot(&disk);
+    let store = disk.open();
+    let asked = [digests[3], digests[2], digests[1], digests[0]];
+    let missing = store.find_missing(&asked).await.expect("looks");
+    assert_eq!(missing, [digests[3], digests[2], digests[0]], "each is verified before it is said to be there");
+    assert!(store.get(digests[1]).await.expect("reads") == blobs[1]);
+    store.put(digests[0], blobs[0].clone()).await.expect("stores");
+    assert!(store.get(digests[0]).await.expect("reads") == blobs[0]);
+}
+
+#[tokio::test]
+async fn a_torn_blob_that_the_journal_lost_is_replaced() {
+    let disk = OnDisk::new(|_| {});
+    let blob = content(5000);
+    let digest = Digest::of(&blob);
+    disk.open().put(digest, blob.clone()).await.expect("stores");
+    for journal in std::fs::read_dir(disk.dir.path().join("cas")).expect("a directory") {
+        let path = journal.expect("an entry").path();
+        if path.to_string_lossy().contains("journal-") {
+            std::fs::remove_file(path).expect("removed");
+        }
+    }
+    disk.corrupt(digest, &[0; 5000]);
+    let store = disk.open();
+    store.put(digest, blob.clone()).await.expect("stores");
+    assert!(store.get(digest).await.expect("reads") == blob);
+}
+
+#[tokio::test]
+async fn damaged_journals_are_read_as_far_as_they_are_good() {
+    let disk = OnDisk::new(|_| {});
+    let blobs: Vec<Bytes> = (1..20).map(|number| content(number * 10)).collect();
+    let digests: Vec<Digest> = blobs.iter().map(|blob| Digest::of(blob)).collect();
+    let store = disk.open();
+    for (digest, blob) in digests.iter().zip(&blobs) {
+        store.put(*digest, blob.clone()).await.expect("stores");
+    }
+    drop(store);
+    let path = disk.dir.path().join("cas/journal-0");
+    let mut journal = std::fs::read(&path).expect("a journal");
+    journal[24 + 56 + 40] ^= 0xff;
+    journal.truncate(24 + 56 * 10 + 30);
+    std::fs::write(&path, journal).expect("written");
+    let store = disk.open();
+    let missing = store.find_missing(&digests).await.expect("looks");
+    assert_eq!(missing.len(), 10, "one record is damaged, nine were cut off");
+    for (digest, blob) in digests.iter().zip(&blobs) {
+        store.put(*digest, blob.clone()).await.expect("stores");
+        assert!(store.get(*digest).await.expect("reads") == *blob);
+    }
+}
+
+#[tokio::test]
+async fn the_least_recently_stored_make_room() {
+    let disk = OnDisk::new(|config| {
+        config.cas_size_bytes = 100_000;
+        config.promised_lifetime = Duration::ZERO;
+    });
+    let blobs: Vec<Bytes> = (0..30).map(|number| content(10_000 + number)).collect();
+    let digests: Vec<Digest> = blobs.iter().map(|blob| Digest::of(blob)).collect();
+    let store = disk.open();
+    for (digest, blob) in digests.iter().zip(&blobs) {
+        store.put(*digest, blob.clone()).await.expect("stores");
+        assert!(store.size_bytes() <= 100_000);
+        assert!(disk.path(*digest).exists());
+    }
+    let missing = store.find_missing(&digests).await.expect("looks");
+    assert_eq!(missing.len(), 21, "nine of some 10,000 bytes fit");
+    assert!(missing.iter().all(|digest| !disk.path(*digest).exists()), "what is evicted is gone from the disk");
+    drop(store);
+    let store = disk.open();
+    assert_eq!(store.find_missing(&digests).await.expect("looks"), missing, "a restart changes nothing");
+}
+
+#[tokio::test]
+async fn promised_blobs_stay_until_there_is_no_room_at_all() {
+    let disk = OnDisk::new(|config| config.cas_size_bytes = 100_000);
+    let store = disk.open();
+    let blobs: Vec<Bytes> = (0..20).map(|number| content(10_000 + number)).collect();
+    for (stored, blob) in blobs.iter().enumerate() {
+        store.put(Digest::of(blob), blob.clone()).await.expect("stores");
+        if stored < 12 {
+            let digests: Vec<Digest> = blobs[..=stored].iter().map(|blob| Digest::of(blob)).collect();
+            assert!(store.find_missing(&digests).await.expect("looks").is_empty(), "a quarter more is possible");
+        }
+        assert!(store.size_bytes() <= 125_000);
+    }
+    let large = content(100_001);
+    let refused = store.put(Digest::of(&large), large).await;
+    assert!(matches!(&refused, Err(StoreError::Exhausted(message)) if message.contains("100000")), "{refused:?}");
+    assert!(store.len() > 5, "what can't fit evicts nothing");
+}
+
+#[tokio::test]
+async fn a_full_file_system_is_said_clearly() {
+    let disk = OnDisk::new(|config| config.free_disk_bytes = u64::MAX / 2);
+    let refused = disk.open().put(Digest::of(b"x"), Bytes::from_static(b"x")).await;
+    assert!(matches!(&refused, Err(StoreError::Exhausted(message)) if message.contains("bytes free")), "{refused:?}");
+}

@@ -1,0 +1,294 @@
+//! Which files a directory holds, in memory, in the order of their last use.
+//!
+//! Sharded by hash; each shard is a table into a slab whose nodes form a list from the most to the least recently
+//! used. A use within [`RESOLUTION_SECONDS`] of the last one changes nothing, which keeps hot files cheap.
+//! Some 70 bytes a file. Knows neither files nor clocks.
+
+use super::journal::Record;
+use foldhash::quality::RandomState;
+use hashbrown::HashTable;
+use std::hash::BuildHasher as _;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// The hash that names a file.
+pub(crate) type Key = [u8; 32];
+
+/// How many locks the index has.
+const SHARDS: usize = 64;
+
+/// How precise the order of use is.
+pub(super) const RESOLUTION_SECONDS: u32 = 60;
+
+/// No node.
+const NIL: u32 = u32::MAX;
+
+/// A file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Entry {
+    /// Its length.
+    pub(crate) size_bytes: u64,
+    /// Its time of modification when its content was last verified, or [`Entry::UNVERIFIED`].
+    pub(crate) verified: u64,
+}
+
+impl Entry {
+    /// The content must be verified before it is used.
+    pub(crate) const UNVERIFIED: u64 = 0;
+
+    /// Whether the content was verified since the machine started.
+    pub(crate) fn is_verified(&self) -> bool {
+        self.verified != Self::UNVERIFIED
+    }
+}
+
+#[derive(Debug)]
+struct Node {
+    key: Key,
+    entry: Entry,
+    touched: u32,
+    newer: u32,
+    older: u32,
+}
+
+#[derive(Debug)]
+struct Shard {
+    table: HashTable<u32>,
+    nodes: Vec<Node>,
+    free: Vec<u32>,
+    newest: u32,
+    oldest: u32,
+}
+
+/// All files of a directory.
+#[derive(Debug)]
+pub(crate) struct Index {
+    shards: Vec<Mutex<Shard>>,
+    hasher: RandomState,
+    size_bytes: AtomicU64,
+    len: AtomicUsize,
+}
+
+impl Default for Index {
+    fn default() -> Self {
+        let shard = || Shard { table: HashTable::new(), nodes: Vec::new(), free: Vec::new(), newest: NIL, oldest: NIL };
+        Self {
+            shards: (0..SHARDS).map(|_| Mutex::new(shard())).collect(),
+            hasher: RandomState::default(),
+            size_bytes: AtomicU64::new(0),
+            len: AtomicUsize::new(0),
+        }
+    }
+}
+
+impl Index {
+    /// The bytes of all files.
+    pub(crate) fn size_bytes(&self) -> u64 {
+        self.size_bytes.load(Ordering::Relaxed)
+    }
+
+    /// The number of files.
+    pub(crate) fn len(&self) -> usize {
+        self.len.load(Ordering::Relaxed)
+    }
+
+    /// What is known of `key`, without counting as a use.
+    pub(super) fn peek(&self, key: &Key) -> Option<Entry> {
+        let shard = self.shard(key);
+        shard.find(key, self.hash(key)).map(|node| shard.nodes[node as usize].entry)
+    }
+
+    /// What is known of `key`, which is used now; adds what the journal must know to `records`.
+    pub(super) fn touch(&self, key: &Key, now: u32, records: &mut Vec<Record>) -> Option<Entry> {
+        let hash = self.hash(key);
+        let mut shard = self.shard(key);
+        let node = shard.find(key, hash)?;
+        let Node { entry, touched, .. } = shard.nodes[node as usize];
+        if now.saturating_sub(touched) >= RESOLUTION_SECONDS {
+            shard.unlink(node);
+            shard.push_newest(node);
+            shard.nodes[node as usize].touched = now;
+            records.push(Record::present(*key, entry, now));
+        }
+        Some(entry)
+    }
+
+    /// Enters or replaces a file, as the most recently used.
+    pub(super) fn insert(&self, key: Key, entry: Entry, now: u32) {
+        let hash = self.hash(&key);
+        let mut shard = self.shard(&key);
+        if let Some(node) = shard.find(&key, hash) {
+            let replaced = std::mem::replace(&mut shard.nodes[node as usize].entry, entry);
+            shard.nodes[node as usize].touched = now;
+            shard.unlink(node);
+            shard.push_newest(node);
+            self.size_bytes.fetch_sub(replaced.size_bytes, Ordering::Relaxed);
+        } else {
+            let node = shard.allocate(Node { key, entry, touched: now, newer: NIL, older: NIL });
+            shard.push_newest(node);
+            let Shard { table, nodes, .. } = &mut *shard;
+            table.insert_unique(hash, node, |node| self.hash(&nodes[*node as usize].key));
+            self.len.fetch_add(1, Ordering::Relaxed);
+        }
+        self.size_bytes.fetch_add(entry.size_bytes, Ordering::Relaxed);
+    }
+
+    /// Notes that a file's content is good; gives the entry if that is news.
+    pub(super) fn mark_verified(&self, key: &Key, modified: u64) -> Option<Entry> {
+        let hash = self.hash(key);
+        let mut shard = self.shard(key);
+        let node = shard.find(key, hash)?;
+        let entry = &mut shard.nodes[node as usize].entry;
+        if entry.verified == modified {
+            return None;
+        }
+        entry.verified = modified;
+        Some(*entry)
+    }
+
+    /// Removes a file.
+    pub(super) fn remove(&self, key: &Key) -> Option<Entry> {
+        let hash = self.hash(key);
+        let mut shard = self.shard(key);
+        let Shard { table, nodes, .. } = &mut *shard;
+        let (node, _) = table.find_entry(hash, |node| nodes[*node as usize].key == *key).ok()?.remove();
+        shard.unlink(node);
+        shard.free.push(node);
+        let entry = shard.nodes[node as usize].entry;
+        self.size_bytes.fetch_sub(entry.size_bytes, Ordering::Relaxed);
+        self.len.fetch_sub(1, Ordering::Relaxed);
+        Some(entry)
+    }
+
+    /// The least recently used file and when that was.
+    pub(super) fn oldest(&self) -> Option<(Key, u32)> {
+        let oldest_of = |shard: &Mutex<Shard>| {
+            let shard = lock(shard);
+            shard.nodes.get(shard.oldest as usize).map(|node| (node.key, node.touched))
+        };
+        self.shards.iter().filter_map(oldest_of).min_by_key(|(_, touched)| *touched)
+    }
+
+    /// Gives each shard's files, the least recently used first, one shard at a time.
+    pub(super) fn snapshot(&self) -> impl Iterator<Item = Vec<Record>> + '_ {
+        self.shards.iter().map(|shard| {
+            let shard = lock(shard);
+            let mut records = Vec::with_capacity(shard.table.len());
+            let mut node = shard.oldest;
+            while let Some(Node { key, entry, touched, newer, .. }) = shard.nodes.get(node as usize) {
+                records.push(Record::present(*key, *entry, *touched));
+                node = *newer;
+            }
+            records
+        })
+    }
+
+    fn shard(&self, key: &Key) -> MutexGuard<'_, Shard> {
+        lock(&self.shards[usize::from(key[0]) % SHARDS])
+    }
+
+    /// Keyed, so that nobody can choose contents whose names collide.
+    fn hash(&self, key: &Key) -> u64 {
+        let (_, last) = key.split_last_chunk::<8>().expect("a key has more than 8 bytes");
+        self.hasher.hash_one(last)
+    }
+}
+
+fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
+    shard.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Shard {
+    fn find(&self, key: &Key, hash: u64) -> Option<u32> {
+        self.table.find(hash, |node| self.nodes[*node as usize].key == *key).copied()
+    }
+
+    fn allocate(&mut self, node: Node) -> u32 {
+        if let Some(free) = self.free.pop() {
+            self.nodes[free as usize] = node;
+            return free;
+        }
+        self.nodes.push(node);
+        u32::try_from(self.nodes.len() - 1).expect("a shard holds fewer than 2^32 files")
+    }
+
+    fn push_newest(&mut self, node: u32) {
+        let newest = std::mem::replace(&mut self.newest, node);
+        self.nodes[node as usize].older = newest;
+        self.nodes[node as usize].newer = NIL;
+        match self.nodes.get_mut(newest as usize) {
+            Some(second) => second.newer = node,
+            None => self.oldest = node,
+        }
+    }
+
+    fn unlink(&mut self, node: u32) {
+        let Node { newer, older, .. } = self.nodes[node as usize];
+        match self.nodes.get_mut(newer as usize) {
+            Some(neighbour) => neighbour.older = older,
+            None => self.newest = older,
+        }
+        match self.nodes.get_mut(older as usize) {
+            Some(neighbour) => neighbour.newer = newer,
+            None => self.oldest = newer,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(number: u8) -> Key {
+        let mut key = [0; 32];
+        (key[0], key[31]) = (number, number);
+        key
+    }
+
+    fn entry(size_bytes: u64) -> Entry {
+        Entry { size_bytes, verified: 1 }
+    }
+
+    #[test]
+    fn the_least_recently_used_is_the_oldest() {
+        let index = Index::default();
+        for number in 0..100 {
+            index.insert(key(number), entry(2), u32::from(number));
+        }
+        assert_eq!((index.len(), index.size_bytes()), (100, 200));
+        assert_eq!(index.oldest(), Some((key(0), 0)));
+        let mut records = Vec::new();
+        assert_eq!(index.touch(&key(0), RESOLUTION_SECONDS - 1, &mut records), Some(entry(2)));
+        assert!(records.is_empty(), "a use within the resolution is no news");
+        index.touch(&key(0), 200, &mut records);
+        assert_eq!(records.len(), 1);
+        assert_eq!(index.oldest(), Some((key(1), 1)));
+        for number in 1..100 {
+            assert_eq!(index.oldest(), Some((key(number), u32::from(number))));
+            assert_eq!(index.remove(&key(number)), Some(entry(2)));
+        }
+        assert_eq!(index.oldest(), Some((key(0), 200)));
+        assert_eq!(index.remove(&key(0)), Some(entry(2)));
+        assert_eq!(index.remove(&key(0)), None);
+        assert_eq!((index.len(), index.size_bytes(), index.oldest()), (0, 0, None));
+    }
+
+    #[test]
+    fn replacing_a_file_replaces_its_size() {
+        let index = Index::default();
+        index.insert(key(1), entry(10), 0);
+        index.insert(key(1), entry(3), 1);
+        assert_eq!((index.len(), index.size_bytes()), (1, 3));
+        assert_eq!(index.oldest(), Some((key(1), 1)));
+    }
+
+    #[test]
+    fn slots_are_used_again() {
+        let index = Index::default();
+        for round in 0..1_000_u32 {
+            index.insert(key(7), entry(1), round);
+            index.remove(&key(7));
+        }
+        assert_eq!(index.shard(&key(7)).nodes.len(), 1);
+    }
+}

@@ -1,0 +1,227 @@
+//! Tasks that wait for a worker: by platform, then priority, then build, then arrival.
+//!
+//! Between builds the one with the fewest running tasks comes first, then the one that was served longest ago; so no
+//! build waits for ever for another one of its priority, however many actions that one has.
+
+use super::ids::{BuildId, TaskId, Time};
+use super::platform::Requirements;
+use super::task::ExecuteTask;
+use std::collections::{BTreeMap, BTreeSet};
+#[cfg(test)]
+use std::sync::Arc;
+
+/// The waiting tasks and the builds' shares.
+#[derive(Debug, Default)]
+pub(super) struct Queue {
+    platforms: BTreeMap<Requirements, PlatformQueue>,
+    builds: BTreeMap<BuildId, Build>,
+    len: usize,
+    served: u64,
+}
+
+#[derive(Debug, Default)]
+struct PlatformQueue {
+    /// By priority.
+    levels: BTreeMap<i32, BTreeMap<BuildId, BTreeSet<TaskId>>>,
+    len: usize,
+    /// Since when no worker is there that could ever run these.
+    unmatched_since: Option<Time>,
+}
+
+#[derive(Debug, Default)]
+struct Build {
+    waiting: usize,
+    running: usize,
+    last_served: u64,
+}
+
+impl Queue {
+    /// How many tasks wait.
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether no task waits.
+    pub(super) fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Whether nothing is remembered.
+    #[cfg(test)]
+    pub(super) fn is_forgotten(&self) -> bool {
+        self.is_empty() && self.platforms.is_empty() && self.builds.is_empty()
+    }
+
+    /// Adds a task. The order among equals is that of the ids, so a task that comes back is first again.
+    pub(super) fn push(&mut self, task: TaskId, execute: &ExecuteTask, priority: i32) {
+        if !self.platforms.contains_key(&execute.requirements) {
+            self.platforms.insert(execute.requirements.clone(), PlatformQueue::default());
+        }
+        let platform = self.platforms.get_mut(&execute.requirements).expect("inserted above");
+        platform.levels.entry(priority).or_default().entry(execute.build.clone()).or_default().insert(task);
+        platform.len += 1;
+        self.len += 1;
+        self.builds.entry(execute.build.clone()).or_default().waiting += 1;
+    }
+
+    /// Takes a task out that was pushed with the same arguments.
+    pub(super) fn remove(&mut self, task: TaskId, execute: &ExecuteTask, priority: i32) {
+        let platform = self.platforms.get_mut(&execute.requirements).expect("a queued task's platform is queued");
+        let level = platform.levels.get_mut(&priority).expect("a queued task's priority is queued");
+        let tasks = level.get_mut(&execute.build).expect("a queued task's build is queued");
+        let was_there = tasks.remove(&task);
+        assert!(was_there, "only queued tasks are removed");
+        if tasks.is_empty() {
+            level.remove(&execute.build);
+        }
+        if level.is_empty() {
+            platform.levels.remove(&priority);
+        }
+        platform.len -= 1;
+        if platform.len == 0 {
+            self.platforms.remove(&execute.requirements);
+        }
+        self.len -= 1;
+        self.builds.get_mut(&execute.build).expect("a queued task's build is known").waiting -= 1;
+        self.forget_idle(&execute.build);
+    }
+
+    /// A task of `build` begins to run.
+    pub(super) fn begin(&mut self, build: &BuildId) {
+        self.served += 1;
+        let account = self.builds.entry(build.clone()).or_default();
+        account.running += 1;
+        account.last_served = self.served;
+    }
+
+    /// A task of `build` runs no longer.
+    pub(super) fn end(&mut self, build: &BuildId) {
+        self.builds.get_mut(build).expect("a running task's build is known").running -= 1;
+        self.forget_idle(build);
+    }
+
+    /// The task that a worker shall run next: of those whose platform it `satisfies` and that it `may_take`.
+    pub(super) fn next(
+        &self,
+        satisfies: impl Fn(&Requirements) -> bool,
+        may_take: impl Fn(TaskId) -> bool,
+    ) -> Option<TaskId> {
+        let mut best: Option<(Rank, TaskId)> = None;
+        for (_, platform) in self.platforms.iter().filter(|(requirements, _)| satisfies(requirements)) {
+            for (priority, builds) in &platform.levels {
+                if best.as_ref().is_some_and(|(rank, _)| rank.priority < *priority) {
+                    break;
+                }
+                for (build, tasks) in builds {
+                    let Some(task) = tasks.iter().copied().find(|task| may_take(*task)) else { continue };
+                    let account = self.builds.get(build).expect("a queued task's build is known");
+                    let rank =
+                        Rank { priority: *priority, running: account.running, last_served: account.last_served, task };
+                    if best.as_ref().is_none_or(|(other, _)| rank < *other) {
+                        best = Some((rank, task));
+                    }
+                }
+            }
+        }
+        best.map(|(_, task)| task)
+    }
+
+    /// The platforms that tasks wait for.
+    pub(super) fn platforms(&self) -> impl Iterator<Item = &Requirements> {
+        self.platforms.keys()
+    }
+
+    /// The tasks that wait for a platform.
+    pub(super) fn tasks_of(&self, requirements: &Requirements) -> Vec<TaskId> {
+        let platform = self.platforms.get(requirements).into_iter();
+        platform.flat_map(|platform| platform.levels.values().flat_map(BTreeMap::values).flatten().copied()).collect()
+    }
+
+    /// Since when a platform has no worker.
+    pub(super) fn unmatched_since(&self, requirements: &Requirements) -> Option<Time> {
+        self.platforms.get(requirements)?.unmatched_since
+    }
+
+    /// Notes since when a platform has no worker, if tasks wait for it.
+    pub(super) fn set_unmatched_since(&mut self, requirements: &Requirements, since: Option<Time>) {
+        if let Some(platform) = self.platforms.get_mut(requirements) {
+            platform.unmatched_since = since;
+        }
+    }
+
+    fn forget_idle(&mut self, build: &BuildId) {
+        if self.builds.get(build).is_some_and(|account| account.waiting == 0 && account.running == 0) {
+            self.builds.remove(build);
+        }
+    }
+}
+
+/// What comes first: the smallest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Rank {
+    priority: i32,
+    running: usize,
+    last_served: u64,
+    task: TaskId,
+}
+
+/// For tests of the order.
+#[cfg(test)]
+pub(super) fn task_of_build(build: &str) -> Arc<ExecuteTask> {
+    use super::ids::ActionKey;
+    Arc::new(ExecuteTask {
+        action: ActionKey { instance_name: "".into(), digest: pumphouse_proto::digest::Digest::EMPTY },
+        do_not_cache: false,
+        requirements: Requirements::default(),
+        priority: 0,
+        build: BuildId(build.into()),
+        timeout: std::time::Duration::from_secs(1),
+        queued_at: std::time::SystemTime::UNIX_EPOCH,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Pushes tasks given as build and priority, then serves all of them, at most `running` at a time.
+    fn check(tasks: &[(&str, i32)], running: usize, expect: &[usize]) {
+        let mut queue = Queue::default();
+        for (number, (build, priority)) in tasks.iter().enumerate() {
+            queue.push(TaskId(number as u64), &task_of_build(build), *priority);
+        }
+        let (mut order, mut under_way) = (Vec::new(), Vec::new());
+        while let Some(task) = queue.next(|_| true, |_| true) {
+            let (build, priority) = tasks[task.0 as usize];
+            let execute = task_of_build(build);
+            queue.begin(&execute.build);
+            queue.remove(task, &execute, priority);
+            order.push(task.0 as usize);
+            under_way.push(execute);
+            if under_way.len() == running {
+                queue.end(&under_way.remove(0).build);
+            }
+        }
+        for execute in under_way {
+            queue.end(&execute.build);
+        }
+        assert_eq!(order, expect);
+        assert!(queue.is_forgotten());
+    }
+
+    #[test]
+    fn within_a_build_the_first_comes_first() {
+        check(&[("a", 0), ("a", 0), ("a", 0)], 2, &[0, 1, 2]);
+    }
+
+    #[test]
+    fn lower_priorities_come_first() {
+        check(&[("a", 5), ("a", 0), ("b", -7), ("a", 0)], 2, &[2, 1, 3, 0]);
+    }
+
+    #[test]
+    fn builds_take_turns() {
+        check(&[("a", 0), ("a", 0), ("a", 0), ("a", 0), ("b", 0), ("b", 0)], 2, &[0, 4, 1, 5, 2, 3]);
+        check(&[("a", 0), ("a", 0), ("a", 0), ("b", 0), ("c", 0)], 100, &[0, 3, 4, 1, 2]);
+    }
+}

@@ -1,0 +1,58 @@
+//! A worker as the scheduler sees it: what it offers and what it shall hold.
+
+use super::ids::ActionKey;
+use super::ids::{RunId, SessionId, TaskId, Time, WorkerId};
+use super::platform::{Offer, Requirements};
+use pumphouse_proto::reapi::ExecuteResponse;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// What a worker says of itself.
+#[derive(Debug, Clone)]
+pub(crate) struct WorkerState {
+    pub(crate) id: WorkerId,
+    pub(crate) display_name: Arc<str>,
+    pub(crate) offer: Offer,
+    pub(crate) slots: usize,
+    pub(crate) runs: Vec<ReportedRun>,
+    pub(crate) is_draining: bool,
+}
+
+/// A run that a worker says it holds.
+#[derive(Debug, Clone)]
+pub(crate) struct ReportedRun {
+    pub(crate) run: RunId,
+    pub(crate) action: ActionKey,
+    pub(crate) do_not_cache: bool,
+    /// How it ended, if it has.
+    pub(crate) completed: Option<Arc<ExecuteResponse>>,
+}
+
+/// A worker, within the core.
+#[derive(Debug)]
+pub(super) struct Worker {
+    pub(super) display_name: Arc<str>,
+    pub(super) offer: Offer,
+    pub(super) slots: usize,
+    pub(super) is_draining: bool,
+    /// `None` while it is given time to come back.
+    pub(super) session: Option<SessionId>,
+    /// When it spoke last, or when its session ended.
+    pub(super) heard: Time,
+    /// What it shall hold.
+    pub(super) runs: BTreeMap<RunId, TaskId>,
+    /// How many of these take a slot: those that have not ended.
+    pub(super) busy: usize,
+}
+
+impl Worker {
+    /// How many more runs it can begin.
+    pub(super) fn free_slots(&self) -> usize {
+        if self.session.is_none() || self.is_draining { 0 } else { self.slots.saturating_sub(self.busy) }
+    }
+
+    /// Whether it may run such actions, now or when it has a free slot.
+    pub(super) fn can_ever_run(&self, requirements: &Requirements) -> bool {
+        !self.is_draining && self.slots > 0 && self.offer.satisfies(requirements)
+    }
+}

@@ -1,0 +1,109 @@
+//! One connection: HTTP/1 or HTTP/2, with the limits that many clients on few connections need.
+
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::time::Duration;
+use tokio::net::TcpStream;
+use tokio_util::sync::CancellationToken;
+use tonic::body::Body;
+use tonic::codegen::Service as _;
+use tonic::codegen::http::{Method, Request, Response, StatusCode, header};
+use tonic::service::Routes;
+
+/// How often an idle connection is asked whether it is still there, and how long the answer may take: a peer that
+/// vanished without a word is noticed after their sum.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Builds have hundreds of calls under way on one connection.
+const CONCURRENT_STREAMS: u32 = 1024;
+
+/// Clients cancel calls freely, by the hundred when somebody presses Ctrl-C; that is not an attack.
+const PENDING_RESETS: usize = 4096;
+
+/// What a peer may send ahead of being read: on one stream, and on all of a connection.
+const STREAM_WINDOW_BYTES: u32 = 2 * 1024 * 1024;
+const CONNECTION_WINDOW_BYTES: u32 = 16 * 1024 * 1024;
+
+/// Uploads come in few large frames rather than many of the default's 16 KiB.
+const FRAME_SIZE_BYTES: u32 = 128 * 1024;
+
+/// How long to wait when no connection can be accepted, which is for want of file descriptors as a rule.
+const ACCEPT_RETRY: Duration = Duration::from_millis(50);
+
+/// Serves a connection until it ends, or, after `stop`, until the calls under way have ended.
+pub(super) async fn serve(stream: TcpStream, peer: SocketAddr, routes: Routes, stop: CancellationToken) {
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%peer, %error, "cannot switch off delays");
+    }
+    let service = service_fn(move |request| answer(routes.clone(), request));
+    let builder = builder();
+    let connection = builder.serve_connection(TokioIo::new(stream), service);
+    tokio::pin!(connection);
+    let served = tokio::select! {
+        served = connection.as_mut() => served,
+        () = stop.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = served {
+        tracing::debug!(%peer, %error, "connection ended");
+    }
+}
+
+/// A connection couldn't be accepted: waits a little, for the reason doesn't go away by trying.
+pub(super) async fn accept_failed(error: &std::io::Error) {
+    tracing::warn!(%error, "cannot accept a connection");
+    tokio::time::sleep(ACCEPT_RETRY).await;
+}
+
+fn builder() -> auto::Builder<TokioExecutor> {
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new());
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .keep_alive_interval(KEEPALIVE_INTERVAL)
+        .keep_alive_timeout(KEEPALIVE_TIMEOUT)
+        .max_concurrent_streams(CONCURRENT_STREAMS)
+        .max_pending_accept_reset_streams(PENDING_RESETS)
+        .max_local_error_reset_streams(None)
+        .max_frame_size(FRAME_SIZE_BYTES)
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES);
+    builder
+}
+
+async fn answer(mut routes: Routes, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
+    let is_grpc = request
+        .headers()
+        .get(header::CONTENT_TYPE)
+        .is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"));
+    if is_grpc {
+        return match routes.call(request).await {
+            Ok(response) => Ok(response),
+            Err(error) => {
+                tracing::error!(%error, "a service failed");
+                Ok(plain(StatusCode::INTERNAL_SERVER_ERROR, "internal error\n"))
+            }
+        };
+    }
+    Ok(match (request.method(), request.uri().path()) {
+        (&Method::GET | &Method::HEAD, "/healthz") => plain(StatusCode::OK, "ok\n"),
+        (_, "/healthz") => plain(StatusCode::METHOD_NOT_ALLOWED, "only GET is possible here\n"),
+        _ => plain(StatusCode::NOT_FOUND, "there is nothing here\n"),
+    })
+}
+
+fn plain(status: StatusCode, text: &'static str) -> Response<Body> {
+    let mut response = Response::new(Body::new(text.to_owned()));
+    *response.status_mut() = status;
+    let kind = header::HeaderValue::from_static("text/plain; charset=utf-8");
+    response.headers_mut().insert(header::CONTENT_TYPE, kind);
+    response
+}

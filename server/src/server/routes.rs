@@ -1,0 +1,49 @@
+//! All services under their names.
+
+use crate::services::Backend;
+use pumphouse_proto::FILE_DESCRIPTOR_SET;
+use pumphouse_proto::bytestream::byte_stream_server::ByteStreamServer;
+use pumphouse_proto::limits::DECODED_MESSAGE_SIZE_BYTES;
+use pumphouse_proto::longrunning::operations_server::OperationsServer;
+use pumphouse_proto::reapi::action_cache_server::ActionCacheServer;
+use pumphouse_proto::reapi::capabilities_server::CapabilitiesServer;
+use pumphouse_proto::reapi::content_addressable_storage_server::ContentAddressableStorageServer;
+use pumphouse_proto::reapi::execution_server::ExecutionServer;
+use pumphouse_proto::worker::workers_server::WorkersServer;
+use tonic::service::Routes;
+use tonic_health::ServingStatus;
+use tonic_health::server::HealthReporter;
+
+/// Tells those who ask whether the server serves.
+pub(super) struct Health(HealthReporter);
+
+impl Health {
+    /// New work should go elsewhere.
+    pub(super) async fn draining(&self) {
+        self.0.set_service_status("", ServingStatus::NotServing).await;
+    }
+}
+
+/// The services of a backend, with health and reflection.
+pub(super) async fn routes(backend: &Backend) -> anyhow::Result<(Routes, Health)> {
+    let (reporter, health) = tonic_health::server::health_reporter();
+    reporter.set_service_status("", ServingStatus::Serving).await;
+    let reflection = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    let size = DECODED_MESSAGE_SIZE_BYTES;
+    let routes = Routes::new(health)
+        .add_service(reflection().build_v1()?)
+        .add_service(reflection().build_v1alpha()?)
+        .add_service(CapabilitiesServer::new(backend.clone()))
+        .add_service(ContentAddressableStorageServer::new(backend.clone()).max_decoding_message_size(size))
+        .add_service(ByteStreamServer::new(backend.clone()).max_decoding_message_size(size))
+        .add_service(ActionCacheServer::new(backend.clone()).max_decoding_message_size(size))
+        .add_service(ExecutionServer::new(backend.clone()).max_decoding_message_size(size))
+        .add_service(OperationsServer::new(backend.clone()))
+        .add_service(WorkersServer::new(backend.clone()).max_decoding_message_size(size))
+        .prepare();
+    Ok((routes, Health(reporter)))
+}

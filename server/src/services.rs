@@ -1,0 +1,56 @@
+//! The gRPC services: each turns messages into calls of the stores and the scheduler, and nothing else.
+//!
+//! Everything that comes in is checked here; an error names the field that is wrong.
+
+pub(crate) mod action_cache;
+pub(crate) mod bytestream;
+pub(crate) mod capabilities;
+pub(crate) mod cas;
+mod compression;
+pub(crate) mod execution;
+mod operation_name;
+pub(crate) mod operations;
+mod request;
+mod tree_pages;
+pub(crate) mod workers;
+
+use crate::action_cache::ActionCache;
+use crate::blobs::BlobStore;
+use crate::config::Config;
+use crate::scheduler::Scheduler;
+use std::pin::Pin;
+use std::sync::Arc;
+use tokio_util::sync::CancellationToken;
+use tonic::Status;
+
+/// An answer in several messages.
+pub(crate) type AnswerStream<T> = Pin<Box<dyn futures::Stream<Item = Result<T, Status>> + Send>>;
+
+/// What the services share.
+#[derive(Clone)]
+pub(crate) struct Backend {
+    pub(crate) config: Arc<Config>,
+    pub(crate) blobs: Arc<dyn BlobStore>,
+    pub(crate) action_cache: Arc<ActionCache>,
+    pub(crate) scheduler: Scheduler,
+    /// Cancelled when streams shall end because the server does.
+    pub(crate) closing: CancellationToken,
+}
+
+/// What ends streams when the server does: clients come back to its successor.
+pub(crate) fn shutting_down() -> Status {
+    Status::unavailable("the server is shutting down; try again")
+}
+
+#[cfg(test)]
+impl Backend {
+    /// A backend without a network, for tests of services by themselves.
+    pub(crate) fn for_test(dir: &std::path::Path) -> Self {
+        let config = Config { dir: dir.to_owned(), free_disk_bytes: 0, ..Config::default() };
+        let blobs: Arc<dyn BlobStore> = Arc::new(crate::blobs::disk::DiskBlobStore::open(&config).expect("opens"));
+        let action_cache = Arc::new(ActionCache::open(&config, Arc::clone(&blobs)).expect("opens"));
+        let results: Arc<dyn crate::scheduler::ResultStore> = Arc::clone(&action_cache) as _;
+        let scheduler = Scheduler::start(config.scheduler.clone(), results);
+        Self { config: Arc::new(config), blobs, action_cache, scheduler, closing: CancellationToken::new() }
+    }
+}

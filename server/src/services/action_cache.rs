@@ -1,0 +1,73 @@
+//! Results, read and written by clients.
+//!
+//! The key is any digest: clients exist whose keys name no stored Action, so it is never looked into.
+//!
+//! **Source:** Remote Execution API v2, service `ActionCache`.
+
+use super::Backend;
+use super::request::{action_key, check_digest_function};
+use crate::action_cache::InlineRequest;
+use prost::Message as _;
+use pumphouse_proto::limits::BATCH_SIZE_BYTES;
+use pumphouse_proto::reapi::action_cache_server::ActionCache;
+use pumphouse_proto::reapi::{ActionResult, GetActionResultRequest, UpdateActionResultRequest};
+use std::sync::Arc;
+use tonic::{Request, Response, Status};
+
+#[tonic::async_trait]
+impl ActionCache for Backend {
+    async fn get_action_result(
+        &self,
+        request: Request<GetActionResultRequest>,
+    ) -> Result<Response<ActionResult>, Status> {
+        let request = request.into_inner();
+        check_digest_function(request.digest_function)?;
+        let action = action_key(&request.instance_name, request.action_digest.as_ref())?;
+        let Some(result) = self.action_cache.get(&action).await? else {
+            return Err(Status::not_found(format!("no result of action {} is cached", action.digest)));
+        };
+        let mut result = Arc::unwrap_or_clone(result);
+        InlineRequest::from(&request).apply(&mut result, self.blobs.as_ref()).await;
+        Ok(Response::new(result))
+    }
+
+    async fn update_action_result(
+        &self,
+        request: Request<UpdateActionResultRequest>,
+    ) -> Result<Response<ActionResult>, Status> {
+        let request = request.into_inner();
+        check_digest_function(request.digest_function)?;
+        let action = action_key(&request.instance_name, request.action_digest.as_ref())?;
+        let result = request.action_result.ok_or_else(|| Status::invalid_argument("action_result is missing"))?;
+        check_result(&result)?;
+        self.action_cache.put(&action, result.clone()).await?;
+        Ok(Response::new(result))
+    }
+}
+
+/// What no client could ever be given is refused.
+fn check_result(result: &ActionResult) -> Result<(), Status> {
+    let size = result.encoded_len();
+    if size > BATCH_SIZE_BYTES {
+        let message =
+            format!("action_result: {size} bytes are more than the {BATCH_SIZE_BYTES} that fit into an answer");
+        return Err(Status::invalid_argument(message));
+    }
+    for file in &result.output_files {
+        super::request::digest("action_result.output_files.digest", file.digest.as_ref())?;
+    }
+    for directory in &result.output_directories {
+        if directory.tree_digest.is_none() && directory.root_directory_digest.is_none() {
+            return Err(Status::invalid_argument("action_result.output_directories.tree_digest is missing"));
+        }
+        for digest in [&directory.tree_digest, &directory.root_directory_digest].into_iter().flatten() {
+            super::request::digest("action_result.output_directories", Some(digest))?;
+        }
+    }
+    for (field, digest) in [("stdout_digest", &result.stdout_digest), ("stderr_digest", &result.stderr_digest)] {
+        if digest.is_some() {
+            super::request::digest(&format!("action_result.{field}"), digest.as_ref())?;
+        }
+    }
+    Ok(())
+}

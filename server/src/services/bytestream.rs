@@ -1,0 +1,40 @@
+//! Blobs in streams, as they are or as zstd.
+//!
+//! **Source:** `google.bytestream`; Remote Execution API v2, service `ContentAddressableStorage`.
+
+mod read;
+mod write;
+
+use super::{AnswerStream, Backend};
+use pumphouse_proto::bytestream::byte_stream_server::ByteStream;
+use pumphouse_proto::bytestream::{
+    QueryWriteStatusRequest, QueryWriteStatusResponse, ReadRequest, ReadResponse, WriteRequest, WriteResponse,
+};
+use pumphouse_proto::resource_name::UploadName;
+use tonic::{Request, Response, Status, Streaming};
+
+#[tonic::async_trait]
+impl ByteStream for Backend {
+    type ReadStream = AnswerStream<ReadResponse>;
+
+    async fn read(&self, request: Request<ReadRequest>) -> Result<Response<Self::ReadStream>, Status> {
+        read::read(&self.blobs, request.get_ref()).await.map(Response::new)
+    }
+
+    async fn write(&self, request: Request<Streaming<WriteRequest>>) -> Result<Response<WriteResponse>, Status> {
+        let committed_size = write::write(self, request.into_inner()).await?;
+        Ok(Response::new(WriteResponse { committed_size }))
+    }
+
+    /// Nothing of an upload that broke off is kept, so it begins again at 0.
+    async fn query_write_status(
+        &self,
+        request: Request<QueryWriteStatusRequest>,
+    ) -> Result<Response<QueryWriteStatusResponse>, Status> {
+        let name = UploadName::parse(&request.get_ref().resource_name)?;
+        let digest = name.blob.digest;
+        let complete = self.blobs.find_missing(&[digest]).await?.is_empty();
+        let committed_size = if complete { digest.size_bytes() as i64 } else { 0 };
+        Ok(Response::new(QueryWriteStatusResponse { committed_size, complete }))
+    }
+}

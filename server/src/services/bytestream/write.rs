@@ -1,0 +1,123 @@
+//! `Write`.
+//!
+//! What the answer says decides whether clients believe that the upload succeeded: the full size, or for compressed
+//! uploads the compressed bytes that came; for a blob that is there already the full size, or −1 when compressed.
+
+use super::super::Backend;
+use super::super::compression::Decompressor;
+use crate::blobs::BlobWriter;
+use bytes::Bytes;
+use pumphouse_proto::bytestream::WriteRequest;
+use pumphouse_proto::digest::Digest;
+use pumphouse_proto::limits::TRANSFER_TIMEOUT;
+use pumphouse_proto::resource_name::{Compression, UploadName};
+use tonic::{Status, Streaming};
+
+/// How much of an upload that isn't needed is read: resetting the stream instead makes some clients fail.
+const DRAINED_SIZE_BYTES: usize = 4 * 1024 * 1024;
+
+/// Stores the blob and gives the committed size.
+pub(super) async fn write(backend: &Backend, mut requests: Streaming<WriteRequest>) -> Result<i64, Status> {
+    let first = next(&mut requests).await?;
+    let first = first.ok_or_else(|| Status::invalid_argument("the stream of a write is empty"))?;
+    let name = UploadName::parse(&first.resource_name)?;
+    let (digest, compression) = (name.blob.digest, name.blob.compression);
+    if digest.size_bytes() > backend.config.blob_size_bytes {
+        let limit = backend.config.blob_size_bytes;
+        let message = format!("resource_name: blob {digest} is larger than the {limit} bytes that a blob may have");
+        return Err(Status::invalid_argument(message));
+    }
+    if backend.blobs.find_missing(&[digest]).await?.is_empty() {
+        drain(first, &mut requests).await;
+        return Ok(match compression {
+            Compression::Identity => digest.size_bytes() as i64,
+            Compression::Zstd => -1,
+        });
+    }
+    let decompressor = match compression {
+        Compression::Identity => None,
+        Compression::Zstd => Some(Decompressor::new(digest)?),
+    };
+    let mut upload = Upload {
+        resource_name: first.resource_name.clone(),
+        digest,
+        writer: backend.blobs.write(digest).await?,
+        decompressor,
+        received: 0,
+    };
+    let mut request = first;
+    while !upload.take(request).await? {
+        request = next(&mut requests).await?.ok_or_else(|| upload.broken_off())?;
+    }
+    upload.commit().await
+}
+
+/// The next message, for which nobody waits for ever.
+async fn next(requests: &mut Streaming<WriteRequest>) -> Result<Option<WriteRequest>, Status> {
+    match tokio::time::timeout(TRANSFER_TIMEOUT, requests.message()).await {
+        Ok(request) => request,
+        Err(_) => Err(Status::aborted(format!("nothing came for {TRANSFER_TIMEOUT:?}; the upload was given up"))),
+    }
+}
+
+/// Reads what the client is sending anyway, up to a limit.
+async fn drain(first: WriteRequest, requests: &mut Streaming<WriteRequest>) {
+    let mut drained = first.data.len();
+    let mut is_finished = first.finish_write;
+    while !is_finished && drained < DRAINED_SIZE_BYTES {
+        let Ok(Some(request)) = next(requests).await else { return };
+        drained += request.data.len();
+        is_finished = request.finish_write;
+    }
+}
+
+struct Upload {
+    resource_name: String,
+    digest: Digest,
+    writer: Box<dyn BlobWriter>,
+    decompressor: Option<Decompressor>,
+    /// As they came, compressed or not.
+    received: i64,
+}
+
+impl Upload {
+    /// Takes a message; gives whether it was the last.
+    async fn take(&mut self, request: WriteRequest) -> Result<bool, Status> {
+        if !request.resource_name.is_empty() && request.resource_name != self.resource_name {
+            let message = format!("resource_name: {:?} is not that of the first message", request.resource_name);
+            return Err(Status::invalid_argument(message));
+        }
+        if request.write_offset != self.received {
+            let message =
+                format!("write_offset: {} is not {}, what has come so far", request.write_offset, self.received);
+            return Err(Status::invalid_argument(message));
+        }
+        self.received += request.data.len() as i64;
+        self.store(request.data).await?;
+        Ok(request.finish_write)
+    }
+
+    async fn store(&mut self, data: Bytes) -> Result<(), Status> {
+        let Some(decompressor) = &mut self.decompressor else {
+            return Ok(self.writer.write(data).await?);
+        };
+        for piece in decompressor.decode(&data)? {
+            self.writer.write(piece).await?;
+        }
+        Ok(())
+    }
+
+    async fn commit(self) -> Result<i64, Status> {
+        if let Some(decompressor) = self.decompressor {
+            decompressor.finish()?;
+        }
+        self.writer.commit().await?;
+        Ok(self.received)
+    }
+
+    fn broken_off(&self) -> Status {
+        let message =
+            format!("blob {}: the stream ended without finish_write after {} bytes", self.digest, self.received);
+        Status::invalid_argument(message)
+    }
+}

@@ -1,0 +1,57 @@
+//! What the server can do.
+//!
+//! **Source:** Remote Execution API v2, service `Capabilities`.
+
+use super::Backend;
+use pumphouse_proto::limits::BATCH_SIZE_BYTES;
+use pumphouse_proto::reapi::capabilities_server::Capabilities;
+use pumphouse_proto::reapi::{
+    ActionCacheUpdateCapabilities, CacheCapabilities, ExecutionCapabilities, GetCapabilitiesRequest,
+    PriorityCapabilities, ServerCapabilities, compressor, digest_function, priority_capabilities::PriorityRange,
+    symlink_absolute_path_strategy,
+};
+use pumphouse_proto::semver::SemVer;
+use tonic::{Request, Response, Status};
+
+#[tonic::async_trait]
+impl Capabilities for Backend {
+    async fn get_capabilities(
+        &self,
+        request: Request<GetCapabilitiesRequest>,
+    ) -> Result<Response<ServerCapabilities>, Status> {
+        super::request::check_instance_name(&request.get_ref().instance_name)?;
+        let version = |minor| Some(SemVer { major: 2, minor, ..SemVer::default() });
+        Ok(Response::new(ServerCapabilities {
+            cache_capabilities: Some(cache_capabilities(self.config.blob_size_bytes)),
+            execution_capabilities: Some(execution_capabilities()),
+            deprecated_api_version: None,
+            low_api_version: version(0),
+            high_api_version: version(3),
+        }))
+    }
+}
+
+fn cache_capabilities(blob_size_bytes: u64) -> CacheCapabilities {
+    CacheCapabilities {
+        digest_functions: vec![digest_function::Value::Sha256.into()],
+        action_cache_update_capabilities: Some(ActionCacheUpdateCapabilities { update_enabled: true }),
+        cache_priority_capabilities: None,
+        max_batch_total_size_bytes: BATCH_SIZE_BYTES as i64,
+        symlink_absolute_path_strategy: symlink_absolute_path_strategy::Value::Allowed.into(),
+        supported_compressors: vec![compressor::Value::Identity.into(), compressor::Value::Zstd.into()],
+        supported_batch_update_compressors: vec![compressor::Value::Identity.into(), compressor::Value::Zstd.into()],
+        max_cas_blob_size_bytes: i64::try_from(blob_size_bytes).unwrap_or(i64::MAX),
+        ..CacheCapabilities::default()
+    }
+}
+
+fn execution_capabilities() -> ExecutionCapabilities {
+    let every_priority = PriorityRange { min_priority: i32::MIN, max_priority: i32::MAX };
+    ExecutionCapabilities {
+        digest_function: digest_function::Value::Sha256.into(),
+        exec_enabled: true,
+        execution_priority_capabilities: Some(PriorityCapabilities { priorities: vec![every_priority] }),
+        supported_node_properties: Vec::new(),
+        digest_functions: vec![digest_function::Value::Sha256.into()],
+    }
+}

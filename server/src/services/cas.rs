@@ -1,0 +1,174 @@
+//! Blobs in batches, and trees.
+//!
+//! **Source:** Remote Execution API v2, service `ContentAddressableStorage`.
+
+use super::request::{check_digest_function, check_instance_name, digest};
+use super::{AnswerStream, Backend, compression, tree_pages};
+use bytes::Bytes;
+use pumphouse_proto::digest::Digest;
+use pumphouse_proto::limits::{BATCH_SIZE_BYTES, DECODED_MESSAGE_SIZE_BYTES, DIGESTS_PER_CALL};
+use pumphouse_proto::reapi::content_addressable_storage_server::ContentAddressableStorage;
+use pumphouse_proto::reapi::{
+    BatchReadBlobsRequest, BatchReadBlobsResponse, BatchUpdateBlobsRequest, BatchUpdateBlobsResponse,
+    FindMissingBlobsRequest, FindMissingBlobsResponse, GetTreeRequest, GetTreeResponse, SpliceBlobRequest,
+    SpliceBlobResponse, SplitBlobRequest, SplitBlobResponse, batch_read_blobs_response, batch_update_blobs_request,
+    batch_update_blobs_response, compressor,
+};
+use pumphouse_proto::status;
+use tonic::{Request, Response, Status};
+
+/// Smaller blobs aren't compressed in batches.
+const SMALLEST_COMPRESSED_SIZE_BYTES: usize = 1024;
+
+#[tonic::async_trait]
+impl ContentAddressableStorage for Backend {
+    async fn find_missing_blobs(
+        &self,
+        request: Request<FindMissingBlobsRequest>,
+    ) -> Result<Response<FindMissingBlobsResponse>, Status> {
+        let request = request.into_inner();
+        check_instance_name(&request.instance_name)?;
+        check_digest_function(request.digest_function)?;
+        let digests = request.blob_digests.iter().map(|message| digest("blob_digests", Some(message)));
+        let digests = digests.collect::<Result<Vec<_>, _>>()?;
+        let mut missing_blob_digests = Vec::new();
+        for digests in digests.chunks(DIGESTS_PER_CALL) {
+            let missing = self.blobs.find_missing(digests).await?;
+            missing_blob_digests.extend(missing.iter().map(pumphouse_proto::reapi::Digest::from));
+            // Nothing above waits for anything, and others want their turn too.
+            tokio::task::yield_now().await;
+        }
+        Ok(Response::new(FindMissingBlobsResponse { missing_blob_digests }))
+    }
+
+    async fn batch_update_blobs(
+        &self,
+        request: Request<BatchUpdateBlobsRequest>,
+    ) -> Result<Response<BatchUpdateBlobsResponse>, Status> {
+        let request = request.into_inner();
+        check_instance_name(&request.instance_name)?;
+        check_digest_function(request.digest_function)?;
+        check_batch("data", request.requests.iter().map(|request| request.data.len() as u64), BATCH_SIZE_BYTES)?;
+        let sizes = request.requests.iter().map(|request| size_of(request.digest.as_ref()));
+        check_batch("decompressed data", sizes, DECODED_MESSAGE_SIZE_BYTES)?;
+        let digests: Vec<_> = request.requests.iter().map(|request| request.digest.clone()).collect();
+        let decoded = decode_batch(request.requests).await?;
+        let good = decoded.iter().flatten().cloned().collect();
+        let mut stored = self.blobs.put_many(good).await.into_iter();
+        let mut outcome = |decoded: Result<(Digest, Bytes), Status>| match decoded {
+            Ok(_) => stored.next().expect("one answer a blob").map_err(Status::from),
+            Err(status) => Err(status),
+        };
+        let responses = digests.into_iter().zip(decoded).map(|(digest, decoded)| {
+            let status = outcome(decoded).map_or_else(|status| status::to_message(&status), |()| status::ok());
+            batch_update_blobs_response::Response { digest, status: Some(status) }
+        });
+        Ok(Response::new(BatchUpdateBlobsResponse { responses: responses.collect() }))
+    }
+
+    async fn batch_read_blobs(
+        &self,
+        request: Request<BatchReadBlobsRequest>,
+    ) -> Result<Response<BatchReadBlobsResponse>, Status> {
+        let request = request.into_inner();
+        check_instance_name(&request.instance_name)?;
+        check_digest_function(request.digest_function)?;
+        let digests = request.digests.iter().map(|message| digest("digests", Some(message)));
+        let digests = digests.collect::<Result<Vec<_>, _>>()?;
+        check_batch("digests", digests.iter().map(Digest::size_bytes), BATCH_SIZE_BYTES)?;
+        let blobs = self.blobs.get_many(&digests).await;
+        let may_compress = request.acceptable_compressors.contains(&compressor::Value::Zstd.into());
+        let mut responses: Vec<_> =
+            digests.iter().zip(blobs).map(|(digest, blob)| read_response(*digest, blob)).collect();
+        if may_compress {
+            responses = compress_batch(responses).await?;
+        }
+        Ok(Response::new(BatchReadBlobsResponse { responses }))
+    }
+
+    type GetTreeStream = AnswerStream<GetTreeResponse>;
+
+    async fn get_tree(&self, request: Request<GetTreeRequest>) -> Result<Response<Self::GetTreeStream>, Status> {
+        let request = request.into_inner();
+        check_instance_name(&request.instance_name)?;
+        check_digest_function(request.digest_function)?;
+        let root = digest("root_digest", request.root_digest.as_ref())?;
+        let pages = tree_pages::TreePages::begin(&self.blobs, root, request.page_size, &request.page_token).await?;
+        Ok(Response::new(pages.into_stream()))
+    }
+
+    async fn split_blob(&self, _: Request<SplitBlobRequest>) -> Result<Response<SplitBlobResponse>, Status> {
+        Err(Status::unimplemented("SplitBlob is not supported"))
+    }
+
+    async fn splice_blob(&self, _: Request<SpliceBlobRequest>) -> Result<Response<SpliceBlobResponse>, Status> {
+        Err(Status::unimplemented("SpliceBlob is not supported"))
+    }
+}
+
+fn size_of(digest: Option<&pumphouse_proto::reapi::Digest>) -> u64 {
+    digest.map_or(0, |digest| u64::try_from(digest.size_bytes).unwrap_or(0))
+}
+
+fn check_batch(field: &str, sizes: impl Iterator<Item = u64>, limit: usize) -> Result<(), Status> {
+    let total = sizes.fold(0, u64::saturating_add);
+    if total > limit as u64 {
+        let message = format!("{field}: a batch of {total} bytes is larger than the {limit} bytes that it may have");
+        return Err(Status::invalid_argument(message));
+    }
+    Ok(())
+}
+
+/// A blob of a batch, decoded, or why it can't be.
+type Decoded = Result<(Digest, Bytes), Status>;
+
+/// Gives the blobs of a batch as they are to be stored; decompressing is done off the runtime's threads.
+async fn decode_batch(requests: Vec<batch_update_blobs_request::Request>) -> Result<Vec<Decoded>, Status> {
+    let is_compressed = requests.iter().any(|request| request.compressor != i32::from(compressor::Value::Identity));
+    let decode = move || requests.into_iter().map(decode_request).collect();
+    if !is_compressed {
+        return Ok(decode());
+    }
+    tokio::task::spawn_blocking(decode).await.map_err(|error| Status::internal(error.to_string()))
+}
+
+fn decode_request(request: batch_update_blobs_request::Request) -> Decoded {
+    let digest = digest("requests.digest", request.digest.as_ref())?;
+    match compressor::Value::try_from(request.compressor) {
+        Ok(compressor::Value::Identity) => Ok((digest, request.data)),
+        Ok(compressor::Value::Zstd) => Ok((digest, compression::decompress(digest, &request.data)?)),
+        _ => {
+            let message = format!("requests.compressor: {} is not supported", request.compressor);
+            Err(Status::invalid_argument(message))
+        }
+    }
+}
+
+fn read_response(digest: Digest, blob: Result<Bytes, crate::blobs::StoreError>) -> batch_read_blobs_response::Response {
+    let (data, status) = match blob {
+        Ok(blob) => (blob, status::ok()),
+        Err(error) => (Bytes::new(), status::to_message(&error.into())),
+    };
+    batch_read_blobs_response::Response {
+        digest: Some(digest.into()),
+        data,
+        compressor: compressor::Value::Identity.into(),
+        status: Some(status),
+    }
+}
+
+async fn compress_batch(
+    mut responses: Vec<batch_read_blobs_response::Response>,
+) -> Result<Vec<batch_read_blobs_response::Response>, Status> {
+    let compress = move || {
+        for response in responses.iter_mut().filter(|response| response.data.len() >= SMALLEST_COMPRESSED_SIZE_BYTES) {
+            let compressed = compression::compress(&response.data)?;
+            if compressed.len() < response.data.len() {
+                response.data = compressed;
+                response.compressor = compressor::Value::Zstd.into();
+            }
+        }
+        Ok(responses)
+    };
+    tokio::task::spawn_blocking(compress).await.map_err(|error| Status::internal(error.to_string()))?
+}

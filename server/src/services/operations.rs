@@ -1,0 +1,101 @@
+//! Operations by name, for clients that poll, look or cancel.
+//!
+//! **Source:** `google.longrunning`.
+
+use super::Backend;
+use super::execution::updates;
+use super::operation_name::{OperationName, parse_collection};
+use crate::action_cache::InlineRequest;
+use crate::scheduler::{ActionKey, OperationId, OperationView};
+use pumphouse_proto::longrunning::operations_server::Operations;
+use pumphouse_proto::longrunning::{
+    CancelOperationRequest, DeleteOperationRequest, GetOperationRequest, ListOperationsRequest, ListOperationsResponse,
+    Operation, WaitOperationRequest,
+};
+use std::time::Duration;
+use tonic::{Request, Response, Status};
+
+/// How many operations a page has where the client doesn't say, and at most.
+const OPERATIONS_PER_PAGE: usize = 500;
+
+/// How long `WaitOperation` waits at most; clients that wait longer ask again.
+const LONGEST_WAIT: Duration = Duration::from_secs(50);
+
+#[tonic::async_trait]
+impl Operations for Backend {
+    async fn list_operations(
+        &self,
+        request: Request<ListOperationsRequest>,
+    ) -> Result<Response<ListOperationsResponse>, Status> {
+        let request = request.into_inner();
+        let instance_name = parse_collection(&request.name)?;
+        let size = usize::try_from(request.page_size)
+            .map_err(|_| Status::invalid_argument("page_size: must not be negative"))?;
+        let size = if size == 0 { OPERATIONS_PER_PAGE } else { size.min(OPERATIONS_PER_PAGE) };
+        let after = match request.page_token.as_str() {
+            "" => None,
+            token => Some(OperationId(
+                u128::from_str_radix(token, 16)
+                    .map_err(|_| Status::invalid_argument(format!("page_token: {token:?} is not one of ours")))?,
+            )),
+        };
+        let listed = self.scheduler.list(instance_name, after, size);
+        let next_page_token = match listed.last() {
+            Some((id, _)) if listed.len() == size => id.to_string(),
+            _ => String::new(),
+        };
+        let mut operations = Vec::with_capacity(listed.len());
+        for (id, _) in listed {
+            // Without responses: a page of them would be larger than a message.
+            if let Some((action, view)) = self.scheduler.view(id) {
+                let done = view.response.is_some();
+                let view = OperationView { response: None, ..view };
+                operations.push(Operation { done, ..self.operation(id, action, view).await });
+            }
+        }
+        Ok(Response::new(ListOperationsResponse { operations, next_page_token }))
+    }
+
+    async fn get_operation(&self, request: Request<GetOperationRequest>) -> Result<Response<Operation>, Status> {
+        let name = OperationName::parse(&request.get_ref().name)?;
+        let (action, view) = self.scheduler.view(name.id).ok_or_else(|| not_known(&name))?;
+        Ok(Response::new(self.operation(name.id, action, view).await))
+    }
+
+    async fn delete_operation(&self, request: Request<DeleteOperationRequest>) -> Result<Response<()>, Status> {
+        let name = OperationName::parse(&request.get_ref().name)?;
+        match self.scheduler.delete(name.id) {
+            Some(true) => Ok(Response::new(())),
+            Some(false) => Err(Status::failed_precondition(format!("operation {name} is not completed; cancel it"))),
+            None => Err(not_known(&name)),
+        }
+    }
+
+    async fn cancel_operation(&self, request: Request<CancelOperationRequest>) -> Result<Response<()>, Status> {
+        let name = OperationName::parse(&request.get_ref().name)?;
+        if self.scheduler.cancel(name.id) { Ok(Response::new(())) } else { Err(not_known(&name)) }
+    }
+
+    async fn wait_operation(&self, request: Request<WaitOperationRequest>) -> Result<Response<Operation>, Status> {
+        let request = request.into_inner();
+        let name = OperationName::parse(&request.name)?;
+        let timeout = request.timeout.map(Duration::try_from).transpose();
+        let timeout = timeout.map_err(|error| Status::invalid_argument(format!("timeout: {error}")))?;
+        let timeout = timeout.unwrap_or(LONGEST_WAIT).min(LONGEST_WAIT);
+        let mut watch = self.scheduler.wait(name.id, &name.action).ok_or_else(|| not_known(&name))?;
+        let completed = watch.view.wait_for(|view| view.response.is_some());
+        let view = tokio::time::timeout(timeout, completed).await.ok().and_then(Result::ok).map(|view| view.clone());
+        let view = view.unwrap_or_else(|| watch.view.borrow().clone());
+        Ok(Response::new(self.operation(name.id, name.action, view).await))
+    }
+}
+
+impl Backend {
+    async fn operation(&self, id: OperationId, action: ActionKey, view: OperationView) -> Operation {
+        updates::operation(self, &OperationName { action, id }, &InlineRequest::default(), view).await
+    }
+}
+
+fn not_known(name: &OperationName) -> Status {
+    Status::not_found(format!("operation {name} is not known"))
+}

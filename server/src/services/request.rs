@@ -1,0 +1,53 @@
+//! Fields of requests, checked; errors name the field.
+
+use crate::scheduler::{ActionKey, BuildId};
+use prost::Message as _;
+use pumphouse_proto::cas_client::REQUEST_METADATA_HEADER;
+use pumphouse_proto::digest::Digest;
+use pumphouse_proto::reapi::{self, RequestMetadata, digest_function};
+use tonic::Status;
+use tonic::metadata::MetadataMap;
+
+/// The longest instance name.
+const INSTANCE_NAME_SIZE_BYTES: usize = 1024;
+
+/// The longest name of a build; the rest of a longer one is ignored.
+const BUILD_ID_SIZE_BYTES: usize = 256;
+
+/// A digest that must be there and well formed.
+pub(super) fn digest(field: &str, digest: Option<&reapi::Digest>) -> Result<Digest, Status> {
+    let digest = digest.ok_or_else(|| Status::invalid_argument(format!("{field} is missing")))?;
+    Digest::try_from(digest).map_err(|error| Status::invalid_argument(format!("{field}: {error}")))
+}
+
+/// The digest function must be SHA-256 or unsaid.
+pub(super) fn check_digest_function(value: i32) -> Result<(), Status> {
+    match digest_function::Value::try_from(value) {
+        Ok(digest_function::Value::Unknown | digest_function::Value::Sha256) => Ok(()),
+        _ => Err(Status::invalid_argument(format!("digest_function: {value} is not supported, only SHA256 is"))),
+    }
+}
+
+/// The instance's name must be of a sensible length.
+pub(super) fn check_instance_name(name: &str) -> Result<(), Status> {
+    if name.len() > INSTANCE_NAME_SIZE_BYTES {
+        let message = format!("instance_name is longer than {INSTANCE_NAME_SIZE_BYTES} bytes");
+        return Err(Status::invalid_argument(message));
+    }
+    Ok(())
+}
+
+/// The key of an action.
+pub(super) fn action_key(instance_name: &str, action_digest: Option<&reapi::Digest>) -> Result<ActionKey, Status> {
+    check_instance_name(instance_name)?;
+    Ok(ActionKey { instance_name: instance_name.into(), digest: digest("action_digest", action_digest)? })
+}
+
+/// The build that a request belongs to: empty where the client doesn't say, or says it unreadably.
+pub(super) fn build_id(metadata: &MetadataMap) -> BuildId {
+    let value = metadata.get_bin(REQUEST_METADATA_HEADER).and_then(|value| value.to_bytes().ok());
+    let metadata = value.and_then(|bytes| RequestMetadata::decode(bytes).ok()).unwrap_or_default();
+    let build = metadata.tool_invocation_id;
+    let end = (0..=BUILD_ID_SIZE_BYTES.min(build.len())).rev().find(|end| build.is_char_boundary(*end));
+    BuildId(build[..end.unwrap_or(0)].into())
+}

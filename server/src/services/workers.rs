@@ -1,0 +1,164 @@
+//! The workers' end of the scheduler: one stream for as long as a worker lives.
+
+use super::request::{check_instance_name, digest};
+use super::{AnswerStream, Backend, shutting_down};
+use crate::scheduler::{ActionKey, Desired, Offer, ReportedRun, RunId, WorkerId, WorkerSession, WorkerState};
+use futures::stream::{self, StreamExt as _};
+use prost_types::Duration;
+use pumphouse_proto::worker::workers_server::Workers;
+use pumphouse_proto::worker::{Assignment, CurrentState, DesiredState, Run, run};
+use std::sync::Arc;
+use tonic::{Request, Response, Status, Streaming};
+
+/// How many slots a worker may have.
+const SLOTS: u32 = 4096;
+
+/// How many runs a worker may report, ended ones that it still keeps included.
+const RUNS: usize = 16_384;
+
+/// The longest name that a worker may give itself or a run.
+const NAME_SIZE_BYTES: usize = 256;
+
+#[tonic::async_trait]
+impl Workers for Backend {
+    type SessionStream = AnswerStream<DesiredState>;
+
+    async fn session(
+        &self,
+        request: Request<Streaming<CurrentState>>,
+    ) -> Result<Response<Self::SessionStream>, Status> {
+        let session = Session {
+            backend: self.clone(),
+            worker: self.scheduler.open_session(),
+            incoming: request.into_inner(),
+            display_name: None,
+            is_over: false,
+        };
+        let desired = stream::unfold(session, |mut session| async {
+            let next = session.next().await?;
+            Some((next, session))
+        });
+        Ok(Response::new(desired.boxed()))
+    }
+}
+
+struct Session {
+    backend: Backend,
+    worker: WorkerSession,
+    incoming: Streaming<CurrentState>,
+    /// Known as soon as the worker has spoken.
+    display_name: Option<Arc<str>>,
+    is_over: bool,
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        if let Some(worker) = &self.display_name {
+            tracing::info!(%worker, "worker disconnected");
+        }
+    }
+}
+
+impl Session {
+    /// The next thing to tell the worker.
+    async fn next(&mut self) -> Option<Result<DesiredState, Status>> {
+        while !self.is_over {
+            let next = self.step().await;
+            self.is_over |= next.is_err();
+            match next {
+                Ok(Some(desired)) => return Some(Ok(desired)),
+                Ok(None) => {}
+                Err(status) => return Some(Err(status)),
+            }
+        }
+        None
+    }
+
+    async fn step(&mut self) -> Result<Option<DesiredState>, Status> {
+        tokio::select! {
+            // What the worker says first, so that what it is told is about its newest state.
+            biased;
+            spoken = self.incoming.message() => {
+                match spoken? {
+                    Some(state) => self.heard(worker_state(state)?),
+                    None => self.is_over = true,
+                }
+                Ok(None)
+            }
+            changed = self.worker.desired.changed() => {
+                changed.map_err(|_| shutting_down())?;
+                let desired = self.worker.desired.borrow_and_update().clone();
+                self.desired(desired)
+            }
+            () = self.backend.closing.cancelled() => Err(shutting_down()),
+        }
+    }
+
+    fn heard(&mut self, state: WorkerState) {
+        if self.display_name.is_none() {
+            tracing::info!(worker = %state.display_name, slots = state.slots, runs = state.runs.len(), "worker connected");
+            self.display_name = Some(state.display_name.clone());
+        }
+        self.worker.spoke(state);
+    }
+
+    fn desired(&self, desired: Desired) -> Result<Option<DesiredState>, Status> {
+        let runs = match desired {
+            Desired::Unknown => return Ok(None),
+            Desired::Ended(reason) => return Err(Status::aborted(reason)),
+            Desired::Runs(runs) => runs,
+        };
+        let assignments = runs.into_iter().map(|assignment| Assignment {
+            task_id: assignment.run.0.to_string(),
+            instance_name: assignment.action.instance_name.to_string(),
+            action_digest: Some(assignment.action.digest.into()),
+            timeout: Duration::try_from(assignment.timeout).ok(),
+            do_not_cache: assignment.do_not_cache,
+        });
+        let interval = self.backend.scheduler.limits().heartbeat_interval;
+        let heartbeat_interval = Duration::try_from(interval).ok();
+        Ok(Some(DesiredState { assignments: assignments.collect(), heartbeat_interval }))
+    }
+}
+
+fn worker_state(state: CurrentState) -> Result<WorkerState, Status> {
+    check_name("worker_id", &state.worker_id)?;
+    if state.slots > SLOTS {
+        return Err(Status::invalid_argument(format!("slots: {} are more than {SLOTS}", state.slots)));
+    }
+    if state.runs.len() > RUNS {
+        return Err(Status::invalid_argument(format!("runs: {} are more than {RUNS}", state.runs.len())));
+    }
+    let display_name = if state.display_name.is_empty() { &state.worker_id } else { &state.display_name };
+    Ok(WorkerState {
+        display_name: display_name.as_str().into(),
+        offer: state.platform.as_ref().map(Offer::from).unwrap_or_default(),
+        slots: state.slots as usize,
+        runs: state.runs.into_iter().map(reported_run).collect::<Result<_, _>>()?,
+        is_draining: state.draining,
+        id: WorkerId(state.worker_id.into()),
+    })
+}
+
+fn reported_run(run: Run) -> Result<ReportedRun, Status> {
+    check_name("runs.task_id", &run.task_id)?;
+    check_instance_name(&run.instance_name)?;
+    let digest = digest("runs.action_digest", run.action_digest.as_ref())?;
+    let completed = match run.state {
+        Some(run::State::Completed(response)) => Some(Arc::new(response)),
+        _ => None,
+    };
+    Ok(ReportedRun {
+        run: RunId(run.task_id.into()),
+        action: ActionKey { instance_name: run.instance_name.into(), digest },
+        do_not_cache: run.do_not_cache,
+        completed,
+    })
+}
+
+fn check_name(field: &str, name: &str) -> Result<(), Status> {
+    if name.is_empty() || name.len() > NAME_SIZE_BYTES {
+        return Err(Status::invalid_argument(format!("{field}: must have 1 to {NAME_SIZE_BYTES} bytes")));
+    }
+    Ok(())
+}

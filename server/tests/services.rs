@@ -1,0 +1,21 @@
+//! The services as clients see them: a real server on a port of its own, real clients, and workers that speak the
+//! worker protocol.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+#[path = "services/support.rs"]
+mod support;
+
+#[path = "services/action_cache.rs"]
+mod action_cache;
+#[path = "services/bytestream.rs"]
+mod bytestream;
+#[path = "services/cas.rs"]
+mod cas;
+#[path = "services/execution.rs"]
+mod execution;
+#[path = "services/hostile.rs"]
+mod hostile;
+#[path = "services/server.rs"]
+mod server;
+#[path = "services/workers.rs"]
+mod workers;

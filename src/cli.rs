@@ -1,0 +1,88 @@
+//! The command line of every sub-command. The launcher never comes here.
+
+mod control;
+mod daemon;
+mod log;
+mod scan;
+mod services;
+
+use crate::include_server::{self, IncludeServerArguments};
+use clap::{Parser, Subcommand};
+
+/// What a user sees of a command line that is wrong.
+const USAGE_ERROR: u8 = 2;
+
+/// Distributed, cached C and C++ builds that give the same bytes as a local build.
+///
+/// In front of a compiler, pumphouse launches it: `pumphouse gcc -c a.c -o a.o`, `CC="pumphouse gcc"`,
+/// `CMAKE_CXX_COMPILER_LAUNCHER=pumphouse`, or a symbolic link to pumphouse that is named like the compiler.
+#[derive(Debug, Parser)]
+#[command(name = "pumphouse", version, subcommand_required = true, arg_required_else_help = true)]
+#[command(after_help = ENVIRONMENT_HELP)]
+struct Arguments {
+    #[command(subcommand)]
+    command: SubCommand,
+}
+
+const ENVIRONMENT_HELP: &str = "\
+Environment:
+  PUMPHOUSE_REMOTE        the server, as grpc://HOST:PORT[/INSTANCE]
+  PUMPHOUSE_DIR           the directory of socket, cache and state [default: ~/.cache/pumphouse]
+  PUMPHOUSE_CACHE_SIZE    the bound of the local cache, such as 500M or 10G [default: 10G]
+  PUMPHOUSE_LOCAL_JOBS    compiles that run on this machine at a time [default: its processors]
+  PUMPHOUSE_IDLE_TIMEOUT  seconds without work after which the daemon leaves [default: 900]
+  PUMPHOUSE_LOG           what the daemon logs, as tracing directives [default: info]
+  PUMPHOUSE_DISABLE       anything but 0: compilers run as if pumphouse were not there
+
+The same can stand in ~/.config/pumphouse.toml as remote, cache_size, local_jobs, idle_timeout_seconds and log.";
+
+#[derive(Debug, Subcommand)]
+enum SubCommand {
+    /// Run a server and a worker in one process, with nothing else to set up
+    Up(services::UpArguments),
+    /// Run a server: storage, action cache and scheduler
+    Server(services::ServerArguments),
+    /// Run a worker of a server
+    Worker(services::WorkerArguments),
+    /// Serve this user's compiles; launchers start it by themselves
+    Daemon(daemon::DaemonArguments),
+    /// Print which files a compile reads, without running it: `pumphouse scan -- gcc -c a.c`
+    Scan(scan::ScanArguments),
+    /// End the daemon of `PUMPHOUSE_DIR`, after the compiles that it is serving
+    Stop,
+    /// Show what happened to the compiles
+    Stats(control::StatsArguments),
+    /// Answer distcc's clients which files a compile needs: the include server of its pump mode
+    IncludeServer(Box<IncludeServerArguments>),
+}
+
+/// Does what the program's arguments say, and gives its exit code.
+///
+/// The code is a number rather than an `ExitCode`, since the program's `main` is C's.
+pub fn run() -> u8 {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // Help and the version come this way too, for standard output and with success.
+            let _ = error.print();
+            return if error.use_stderr() { USAGE_ERROR } else { 0 };
+        }
+    };
+    let result = match arguments.command {
+        SubCommand::Scan(arguments) => scan::run(&arguments),
+        SubCommand::Up(arguments) => services::up(arguments).map(|()| 0),
+        SubCommand::Server(arguments) => services::server(arguments).map(|()| 0),
+        SubCommand::Worker(arguments) => services::worker(arguments).map(|()| 0),
+        SubCommand::Daemon(arguments) => daemon::run(&arguments).map(|()| 0),
+        SubCommand::Stop => control::stop().map(|()| 0),
+        SubCommand::Stats(arguments) => control::stats(&arguments).map(|()| 0),
+        SubCommand::IncludeServer(arguments) => include_server::run(*arguments).map(|()| 0),
+    };
+    match result {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("pumphouse: {error:#}");
+            1
+        }
+    }
+}

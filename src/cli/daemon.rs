@@ -1,0 +1,82 @@
+//! `pumphouse daemon`.
+
+use super::log;
+use crate::config::{Config, Flags};
+use crate::daemon::{self, LOG, Start, detach};
+use crate::ipc::socket::Directories;
+use anyhow::Context as _;
+use clap::Args;
+use std::path::Path;
+
+/// The log of the daemon before.
+const PREVIOUS_LOG: &str = "daemon.log.1";
+
+/// The arguments of `pumphouse daemon`.
+#[derive(Debug, Args)]
+pub(super) struct DaemonArguments {
+    /// Stay in the foreground and log to standard error
+    #[arg(long)]
+    foreground: bool,
+    /// Leave the process that started it (launchers do so)
+    #[arg(long, hide = true, conflicts_with = "foreground")]
+    detach: bool,
+    /// The server, as grpc://HOST:PORT[/INSTANCE], for compiles whose environment names none
+    #[arg(long, value_name = "ADDRESS")]
+    remote: Option<String>,
+    /// The bound of the local cache, such as 500M or 10G
+    #[arg(long, value_name = "SIZE")]
+    cache_size: Option<String>,
+    /// Seconds without work after which the daemon leaves
+    #[arg(long, value_name = "SECONDS")]
+    idle_timeout: Option<u64>,
+    /// Compiles that run on this machine at a time
+    #[arg(long, value_name = "N")]
+    local_jobs: Option<usize>,
+    /// Log more: once for decisions, twice for everything
+    #[arg(short, long, action = clap::ArgAction::Count)]
+    verbose: u8,
+}
+
+/// Runs the daemon, or starts it in the background.
+pub(super) fn run(arguments: &DaemonArguments) -> anyhow::Result<()> {
+    if arguments.detach {
+        detach::detach().context("starting the daemon")?;
+        return Ok(());
+    }
+    let flags = Flags {
+        remote: arguments.remote.clone(),
+        cache_size: arguments.cache_size.clone(),
+        idle_timeout_seconds: arguments.idle_timeout,
+        local_jobs: arguments.local_jobs,
+        log: match arguments.verbose {
+            0 => None,
+            1 => Some("debug".to_owned()),
+            _ => Some("trace,h2=debug".to_owned()),
+        },
+    };
+    let directories = Directories::from_environment()?;
+    if arguments.foreground {
+        let config = Config::load(&flags)?;
+        log::to_stderr(&config.log)?;
+        daemon::run(config, &directories, Start::InForeground)?;
+        return Ok(());
+    }
+    directories.create()?;
+    // A configuration that is refused is said in the log, since nobody reads the daemon's standard error; launchers
+    // then compile without a daemon.
+    let config = Config::load(&flags);
+    log_to_file(config.as_ref().map_or(log::DEFAULT, |config| &config.log), &directories.state)?;
+    let result = config.map_err(Into::into).and_then(|config| daemon::run(config, &directories, Start::ByLauncher));
+    if let Err(error) = &result {
+        tracing::error!("{error:#}");
+    }
+    result
+}
+
+fn log_to_file(directives: &str, state: &Path) -> anyhow::Result<()> {
+    let path = state.join(LOG);
+    // Keeping the last log, too, tells what happened before a restart.
+    let _ = std::fs::rename(&path, state.join(PREVIOUS_LOG));
+    let file = std::fs::File::create(&path).with_context(|| format!("{}: opening the log", path.display()))?;
+    log::to_file(directives, file)
+}

@@ -1,0 +1,226 @@
+//! A compile that is fully understood: what a command line means, for the scanner and for the action.
+//!
+//! [`parse`](crate::command::parse) turns arguments as written into a [`Command`] or a
+//! [`Fallback`](crate::fallback::Fallback). Nothing here reads a source file or runs a compiler.
+
+use crate::fallback::Fallback;
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+
+mod arguments;
+mod assembler;
+mod compiler;
+/// Which environment variables matter.
+pub mod environment;
+mod language;
+mod options;
+mod outputs;
+mod parse;
+mod response_file;
+#[cfg(test)]
+mod tests;
+
+/// Understands a command line.
+///
+/// `argv` is the compiler and its arguments. `directory` is the working directory as `getcwd` gives it. `environment` are
+/// the client's variables, at the least those of [`environment::RELEVANT`] that are set.
+///
+/// Costs a few `stat` calls (for the compiler, and for `PWD`) and the reading of response files.
+///
+/// # Errors
+/// The named reason for which the compile is left to the real compiler, untouched.
+pub fn parse(argv: &[OsString], directory: &Path, environment: &[(OsString, OsString)]) -> Result<Command, Fallback> {
+    parse::parse(argv, directory, environment)
+}
+
+/// The program that would run if Pumphouse were not there: `name` itself where it is a path, else the first of that name in
+/// `PATH` that is not a link to Pumphouse. `None` where there is none. Anything executable will do, scripts and ccache
+/// too, for this is what runs where a compile stays local.
+pub fn real_program(name: &OsStr, directory: &Path, environment: &[(OsString, OsString)]) -> Option<PathBuf> {
+    compiler::real_program(name, directory, environment::Environment(environment))
+}
+
+/// One compile of one source into one object (or assembly, or bitcode) file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Command {
+    /// The compiler driver: an absolute path, found through `PATH` if written bare; symbolic links not resolved.
+    pub compiler: PathBuf,
+    /// What the action runs as its first argument: `compiler`, or the relative path that the user wrote, since some compilers
+    /// derive the spelling of their own directories (and so of dependencies) from it.
+    pub program: PathBuf,
+    /// The driver's family, by which flags are understood.
+    pub family: Family,
+    /// The arguments after the compiler, as written (response files unexpanded): what the action runs. Where the user's
+    /// standard error is a terminal, `-fdiagnostics-color=always` is added: it changes no output file.
+    pub arguments: Vec<OsString>,
+    /// The directory that relative paths start from: absolute, as the client spells it (`PWD` where that is right).
+    pub working_directory: PathBuf,
+    /// The environment variables that the compile depends on (`LANG`, `CPATH`, `SOURCE_DATE_EPOCH`, …), sorted by name;
+    /// `PWD` among them where the compiler needs it to name the working directory as the client does.
+    pub environment: Vec<(OsString, OsString)>,
+    /// The variables by which the client's own compiler finds its programs and libraries (`PATH`, `LD_LIBRARY_PATH`), sorted
+    /// by name: for asking it, and no part of the action.
+    pub tool_environment: Vec<(OsString, OsString)>,
+    /// The source file as written.
+    pub source: PathBuf,
+    /// What the source is, by `-x` or by the driver's name and the file's suffix.
+    pub language: Language,
+    /// What the preprocessor is told.
+    pub preprocessor: PreprocessorOptions,
+    /// Flags (and their operands) other than those in `preprocessor`, the source and the outputs, in order: those under
+    /// which the compiler is asked for its predefined macros and its own search path. They do not say the language. Those that
+    /// stand in `preprocessor` but change what the compiler has built in (`-std=`, `-nostdinc`, `--sysroot`, `-isysroot`,
+    /// `-undef`, `-trigraphs`) are here as well; warnings are not. Relative paths in them start from the working directory.
+    pub probe_arguments: Vec<OsString>,
+    /// The operands of `-specs=` and `--config`: files with further options, as written. A bare name may also be one of the
+    /// compiler's own files. What they define and search, the compiler's own answers show.
+    pub option_files: Vec<PathBuf>,
+    /// Files that flags name and that the compile reads: `-fprofile-use=`, `-fplugin=`, `-specs=`, response files, ….
+    /// As written. One that does not exist is looked for by the compiler as well, and its absence matters. Some may be
+    /// directories, which the compiler only tells from files.
+    pub extra_inputs: Vec<PathBuf>,
+    /// What the compile writes.
+    pub outputs: Outputs,
+    /// Whether the compiler writes the same bytes each time. (gcc without `-frandom-seed=` puts random numbers into objects for
+    /// link-time optimisation and coverage.)
+    pub is_deterministic: bool,
+}
+
+/// Which driver's flags a command line is written in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Family {
+    /// GNU: gcc, g++, and cross compilers.
+    Gcc,
+    /// LLVM: clang, clang++.
+    Clang,
+}
+
+/// A source language, as `-x` names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Language {
+    /// `c`
+    C,
+    /// `c++`
+    Cxx,
+    /// `objective-c`
+    ObjectiveC,
+    /// `objective-c++`
+    ObjectiveCxx,
+    /// `assembler-with-cpp`
+    AssemblerWithCpp,
+    /// `assembler`: not preprocessed, but `.incbin` and `.include` are followed.
+    Assembler,
+    /// `cpp-output`: C that is preprocessed already.
+    CppOutput,
+    /// `c++-cpp-output`
+    CxxCppOutput,
+}
+
+impl Language {
+    /// The operand of `-x` that selects it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::C => "c",
+            Self::Cxx => "c++",
+            Self::ObjectiveC => "objective-c",
+            Self::ObjectiveCxx => "objective-c++",
+            Self::AssemblerWithCpp => "assembler-with-cpp",
+            Self::Assembler => "assembler",
+            Self::CppOutput => "cpp-output",
+            Self::CxxCppOutput => "c++-cpp-output",
+        }
+    }
+
+    /// Whether the source goes through the preprocessor.
+    pub const fn is_preprocessed_by_compiler(self) -> bool {
+        !matches!(self, Self::Assembler | Self::CppOutput | Self::CxxCppOutput)
+    }
+}
+
+/// What flags tell the preprocessor, in the order in which they stand.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
+pub struct PreprocessorOptions {
+    /// `-D` and `-U`, in order.
+    pub macros: Vec<MacroOption>,
+    /// `-include` and `-imacros`, each kind in its order (gcc processes all `-imacros` first).
+    pub forced_includes: Vec<ForcedInclude>,
+    /// The directories of the search path that the command line names, in order, as written
+    /// (`-I=dir` and `-I$SYSROOT/dir` with the prefix as written).
+    pub directories: Vec<SearchDirectory>,
+    /// `-Wa,-I`: where `.incbin` and `.include` look after the directories of `-I`.
+    pub assembler_directories: Vec<PathBuf>,
+    /// `--embed-dir=` and `--embed-dir`, in order.
+    pub embed_directories: Vec<PathBuf>,
+    /// What replaces `=` and `$SYSROOT` in a search directory: `-isysroot`, or else `--sysroot`.
+    pub sysroot: Option<PathBuf>,
+    /// `-nostdinc`: the compiler's own directories are not searched (the probe is asked under it as well).
+    pub no_standard_includes: bool,
+    /// `-trigraphs`, or a `-std=` that turns them on.
+    pub trigraphs: bool,
+    /// `-undef`.
+    pub undef: bool,
+    /// `-fpreprocessed` / `-fdirectives-only`, under which directives mean something else.
+    pub preprocessed: bool,
+}
+
+/// A `-D` or `-U`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MacroOption {
+    /// `-Dname`, `-Dname=body`, `-Dname(parameters)=body`: the operand as written.
+    Define(OsString),
+    /// `-Uname`
+    Undefine(OsString),
+}
+
+/// A header that the command line includes before the source.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ForcedInclude {
+    /// The operand as written: looked up like `#include "file"` from the working directory.
+    pub path: PathBuf,
+    /// `-imacros`: only its macro definitions are kept.
+    pub macros_only: bool,
+}
+
+/// One directory flag.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SearchDirectory {
+    /// Which chain it joins.
+    pub chain: SearchChain,
+    /// The operand as written.
+    pub path: PathBuf,
+}
+
+/// The chains of the search path, in the order in which they are searched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum SearchChain {
+    /// `-iquote`: for `#include "…"` alone.
+    Quote,
+    /// `-I`, and `-iwithprefixbefore` with its prefix joined.
+    Bracket,
+    /// `-isystem`, before the compiler's own directories.
+    System,
+    /// `-idirafter`, and `-iwithprefix` with its prefix joined.
+    After,
+    /// `-I-`: every `-I` before it becomes `-iquote`, and the includer's directory is not searched. The path is empty.
+    Split,
+}
+
+/// What a compile writes; paths as written on the command line, or as the compiler derives them. Only the object is always
+/// written when the compile succeeds: any other may be missing because there was nothing to say.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Outputs {
+    /// The object (or with `-S` the assembly, with `-emit-llvm` the bitcode) file.
+    pub object: PathBuf,
+    /// The dependency file of `-MD`/`-MMD` (`-MF`, `-Wp,-MD,file`, or derived from the object's name).
+    pub depfile: Option<PathBuf>,
+    /// All others: `.dwo`, `.gcno`, `.su`, `.ci`, `.dia`, `.opt.yaml`, listings, ….
+    pub others: Vec<PathBuf>,
+}
+
+impl Outputs {
+    /// Every path, the object first.
+    pub fn all(&self) -> impl Iterator<Item = &PathBuf> {
+        std::iter::once(&self.object).chain(&self.depfile).chain(&self.others)
+    }
+}

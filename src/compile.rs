@@ -1,0 +1,220 @@
+//! One compile, from its request to its answer: the client's table of contents.
+//!
+//! Every compile ends as one of two [`Decision`]s: its outputs are in place and the launcher replays what the compiler
+//! said, or the launcher runs the compiler. Nothing that goes wrong here is an error of the compile: it is a reason to
+//! run it locally.
+
+mod local_store;
+mod prepare;
+mod remote_run;
+mod roots;
+#[cfg(test)]
+mod tests;
+
+use crate::action::Caching;
+use crate::config::{Config, REMOTE_VARIABLE};
+use crate::daemon::Notices;
+use crate::fallback::{Fallback, Reason};
+use crate::ipc::socket::Directories;
+use crate::ipc::{CompileRequest, Completed};
+use crate::local::LocalCache;
+use crate::remote::{RemoteError, Remotes};
+use crate::scan::Scanner;
+use crate::stats::{Outcome, StageTimes, Statistics, Success};
+use crate::toolchain::Toolchains;
+use local_store::StorePlan;
+use prepare::{Front, Prepared};
+use roots::Roots;
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// After how many discrepancies (the remote compile fails, the local one succeeds) the rest of a build stays local.
+const DEMOTION_LIMIT: u32 = 3;
+
+/// The local cache's directory in the state directory.
+const CACHE: &str = "cache";
+
+/// What handles compiles: everything that is remembered from one to the next.
+#[derive(Debug)]
+pub struct Compiler {
+    config: Config,
+    statistics: Arc<Statistics>,
+    notices: Notices,
+    toolchains: Toolchains,
+    scanner: Scanner,
+    roots: Roots,
+    cache: LocalCache,
+    remotes: Remotes,
+}
+
+/// How a compile goes on.
+#[derive(Debug)]
+pub enum Decision {
+    /// The outputs are in place.
+    Done {
+        /// What the compiler said.
+        completed: Completed,
+        /// Where the result came from.
+        outcome: Outcome,
+    },
+    /// The launcher runs the compiler.
+    Local(Box<LocalPlan>),
+}
+
+/// A compile that the launcher runs.
+#[derive(Debug)]
+pub struct LocalPlan {
+    /// The compiler; empty where it was not understood which one, and the launcher finds it.
+    pub compiler: PathBuf,
+    /// The arguments to use instead of those written, where they differ.
+    pub arguments: Option<Vec<OsString>>,
+    /// What the user is told.
+    pub notice: Vec<u8>,
+    /// Why it is local.
+    pub fallback: Fallback,
+    /// How its result enters the local cache, where it may.
+    pub store: Option<StorePlan>,
+}
+
+impl Compiler {
+    /// Opens what is kept in `directories`.
+    ///
+    /// # Errors
+    /// A directory can't be created or read.
+    pub fn new(config: Config, directories: &Directories, statistics: Arc<Statistics>) -> anyhow::Result<Self> {
+        Ok(Self {
+            statistics,
+            notices: Notices::default(),
+            toolchains: Toolchains::open(Some(&directories.state)),
+            scanner: Scanner::open(Some(&directories.state)),
+            roots: Roots::default(),
+            cache: LocalCache::open(&directories.state.join(CACHE), config.cache_size_bytes)?,
+            remotes: Remotes::default(),
+            config,
+        })
+    }
+
+    /// Decides about a compile, and does all of it that the launcher need not do. Dropped, it stops: nothing runs on, here
+    /// or on a server.
+    pub async fn compile(self: &Arc<Self>, request: Arc<CompileRequest>, times: &mut StageTimes) -> Decision {
+        self.notices.compile_begins(Instant::now());
+        // 1. understand the command line, 2. identify the compiler, 3. find what is read, 4. build the input root,
+        // 5. build the action, 6. look into the local cache: all of it blocks, and takes a millisecond where it is warm.
+        let front = self.front(Arc::clone(&request), times).await;
+        let mut prepared = match front {
+            Front::Hit(completed) => return Decision::Done { completed, outcome: Outcome::LocalHit },
+            Front::Refused { compiler, fallback } => {
+                tracing::debug!(%fallback, "compiling locally");
+                let plan = LocalPlan { compiler, arguments: None, notice: Vec::new(), fallback, store: None };
+                return Decision::Local(Box::new(plan));
+            }
+            Front::Ready(prepared) => prepared,
+        };
+        // 7. ask the server for a result, 8. have it made there, 9. put the outputs in place.
+        match self.remote(&request, &mut prepared, times).await {
+            Ok((completed, outcome)) => Decision::Done { completed, outcome },
+            Err((fallback, notice)) => local_after_remote(*prepared, fallback, notice),
+        }
+    }
+
+    /// Notes how a compile that the launcher ran has ended.
+    pub fn local_run_ended(&self, plan: &LocalPlan, success: Success) {
+        if plan.fallback.reason == Reason::RemoteFailed && success == Success::Yes {
+            self.statistics.update(|counters| counters.discrepancies += 1);
+            let count = self.notices.add_discrepancy();
+            tracing::warn!(fallback = %plan.fallback, count, "a discrepancy: the local compile succeeded");
+        }
+    }
+
+    /// Writes what the next daemon can use.
+    pub fn remember(&self) {
+        self.cache.remember_usage();
+    }
+
+    async fn front(self: &Arc<Self>, request: Arc<CompileRequest>, times: &mut StageTimes) -> Front {
+        let compiler = Arc::clone(self);
+        let mut own_times = std::mem::take(times);
+        let front = tokio::task::spawn_blocking(move || {
+            let front = compiler.prepare(&request, &mut own_times);
+            (front, own_times)
+        });
+        match front.await {
+            Ok((front, own_times)) => {
+                *times = own_times;
+                front
+            }
+            Err(error) => {
+                tracing::error!(%error, "a compile's preparation panicked");
+                let fallback = Fallback::new(Reason::Unscannable, "an internal error, which the daemon's log names");
+                Front::Refused { compiler: PathBuf::new(), fallback }
+            }
+        }
+    }
+
+    async fn remote(
+        self: &Arc<Self>,
+        request: &CompileRequest,
+        prepared: &mut Prepared,
+        times: &mut StageTimes,
+    ) -> Result<(Completed, Outcome), (Fallback, Vec<u8>)> {
+        let quietly = |reason, detail: &str| (Fallback::new(reason, detail), Vec::new());
+        let Some(address) = self.remote_address(request) else { return Err(quietly(Reason::NoServer, "")) };
+        if self.notices.discrepancies() >= DEMOTION_LIMIT {
+            let message = format!(
+                "{DEMOTION_LIMIT} compiles failed remotely and succeeded locally; the rest of this build compiles locally"
+            );
+            return Err((Fallback::new(Reason::Demoted, ""), self.notices.once("demoted", &message)));
+        }
+        let unavailable = |error: &RemoteError| {
+            let notice = self.notices.once(&address, &format!("the server {address} {error}; compiling locally"));
+            (Fallback::new(Reason::ServerError, error.to_string()), notice)
+        };
+        let remote = self.remotes.get(&address).map_err(|error| unavailable(&error))?;
+        let session = remote.session().await.map_err(|error| unavailable(&error))?;
+        // Boxed, so that hits don't pay for the state of a remote run.
+        match Box::pin(self.run_remotely(&remote, &session, prepared, times)).await {
+            Ok(done) => Ok(done),
+            Err(remote_run::Failure::Compile) => Err(quietly(Reason::RemoteFailed, "")),
+            Err(remote_run::Failure::CacheOnly) => Err(quietly(Reason::NoServer, "the server does not execute")),
+            Err(remote_run::Failure::Server(RemoteError::Changed(message))) => Err(quietly(Reason::Changing, &message)),
+            Err(remote_run::Failure::Server(error)) => {
+                if error.is_absence() {
+                    remote.report_lost();
+                }
+                Err(unavailable(&error))
+            }
+        }
+    }
+
+    /// The server that the request names, or else the configuration.
+    fn remote_address(&self, request: &CompileRequest) -> Option<String> {
+        let named = request.environment.iter().find(|(name, _)| name == REMOTE_VARIABLE);
+        match named {
+            Some((_, value)) => Some(value.to_string_lossy().into_owned()).filter(|address| !address.is_empty()),
+            None => self.config.remote.clone(),
+        }
+    }
+
+    /// Tells of a corrupt cache entry, and counts it.
+    fn report_corrupt(&self, message: &str) -> Vec<u8> {
+        self.statistics.update(|counters| counters.corrupt_entries += 1);
+        self.notices.once(message, message)
+    }
+}
+
+/// What is left to the launcher once the server gave no result.
+fn local_after_remote(mut prepared: Prepared, fallback: Fallback, remote_notice: Vec<u8>) -> Decision {
+    let mut notice = std::mem::take(&mut prepared.notice);
+    notice.extend(remote_notice);
+    let compiler = prepared.command.program.clone();
+    // A closure that may lack something must not name a result.
+    let is_trusted = prepared.action.caching == Caching::Allowed
+        && !matches!(fallback.reason, Reason::RemoteFailed | Reason::Demoted);
+    // What is stored must be what the action says, colours included.
+    let arguments = is_trusted.then(|| prepared.command.arguments.clone());
+    let store = is_trusted.then(|| StorePlan::new(prepared));
+    tracing::debug!(%fallback, "compiling locally");
+    Decision::Local(Box::new(LocalPlan { compiler, arguments, notice, fallback, store }))
+}

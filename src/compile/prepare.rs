@@ -1,0 +1,158 @@
+//! The steps of a compile that need no server, up to the local cache's answer.
+
+use super::Compiler;
+use crate::action::{Action, Caching};
+use crate::command::{self, Command, Family, environment::STDERR_IS_TERMINAL};
+use crate::fallback::{Fallback, Reason};
+use crate::ipc::{CompileRequest, Completed, Terminal};
+use crate::local::{BlobRead, Lookup};
+use crate::outputs::{Places, Staging};
+use crate::scan::closure::Closure;
+use crate::stats::{Stage, StageTimes};
+use crate::toolchain::Toolchain;
+use pumphouse_proto::digest::Digest;
+use pumphouse_proto::reapi::ActionResult;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// What the steps came to.
+pub(super) enum Front {
+    /// The result was in the local cache, and the outputs are in place.
+    Hit(Completed),
+    /// The compile is for the real compiler.
+    Refused { compiler: PathBuf, fallback: Fallback },
+    /// The action is ready to be run somewhere.
+    Ready(Box<Prepared>),
+}
+
+/// A compile whose action is known.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    pub(super) command: Command,
+    pub(super) toolchain: Arc<Toolchain>,
+    pub(super) closure: Arc<Closure>,
+    pub(super) places: Places,
+    pub(super) action: Action,
+    /// What the local cache had to say, for the user.
+    pub(super) notice: Vec<u8>,
+}
+
+impl Compiler {
+    /// Takes `request` as far as it goes without a server. Blocks on the file system.
+    pub(super) fn prepare(&self, request: &CompileRequest, times: &mut StageTimes) -> Front {
+        let parsed = times.time(Stage::Parse, || parse(request));
+        let command = match parsed {
+            Ok(command) => command,
+            Err(fallback) => return Front::Refused { compiler: PathBuf::new(), fallback },
+        };
+        let program = command.program.clone();
+        match self.prepare_command(command, request, times) {
+            Ok(mut prepared) => match times.time(Stage::LocalCache, || self.restore(&prepared)) {
+                Restored::Hit(completed) => Front::Hit(completed),
+                Restored::Miss(notice) => {
+                    prepared.notice = notice;
+                    Front::Ready(Box::new(prepared))
+                }
+            },
+            Err(fallback) => Front::Refused { compiler: program, fallback },
+        }
+    }
+
+    fn prepare_command(
+        &self,
+        command: Command,
+        request: &CompileRequest,
+        times: &mut StageTimes,
+    ) -> Result<Prepared, Fallback> {
+        let places =
+            times.time(Stage::Parse, || Places::find(&command.outputs, &request.working_directory, request.umask))?;
+        let toolchain = times.time(Stage::Toolchain, || self.toolchains.of(&command))?;
+        let closure = times.time(Stage::Scan, || self.scanner.scan(&command))?;
+        // Clang knows the variable only from version 16 on.
+        let is_fixed =
+            command.family == Family::Gcc && command.environment.iter().any(|(name, _)| name == "SOURCE_DATE_EPOCH");
+        if closure.time_dependent && !is_fixed {
+            return Err(Fallback::new(Reason::TimeDependent, ""));
+        }
+        let action = times.time(Stage::InputRoot, || {
+            let root = self.roots.digest(&closure, &toolchain, &places)?;
+            Action::new(&command, &toolchain.environment, &request.working_directory, &places, root)
+        })?;
+        Ok(Prepared { command, toolchain, closure, places, action, notice: Vec::new() })
+    }
+
+    /// Looks the action up, and puts the outputs in place if it is known.
+    fn restore(&self, prepared: &Prepared) -> Restored {
+        if prepared.action.caching == Caching::Forbidden {
+            return Restored::Miss(Vec::new());
+        }
+        match self.cache.lookup(&prepared.action.digest) {
+            Lookup::Miss => Restored::Miss(Vec::new()),
+            Lookup::Corrupt(message) => Restored::Miss(self.report_corrupt(&message)),
+            Lookup::Hit(result) => self.place(&result, &prepared.places),
+        }
+    }
+
+    fn place(&self, result: &ActionResult, places: &Places) -> Restored {
+        let mut staging = Staging::new();
+        // The object comes first in the list of places, and so is renamed last.
+        for place in places {
+            let Some(file) = result.output_files.iter().find(|file| file.path == place.name) else { continue };
+            let Ok(digest) = Digest::try_from(&file.digest) else { return Restored::Miss(Vec::new()) };
+            if digest.size_bytes() == file.contents.len() as u64 {
+                if let Err(error) = staging.write(place, &file.contents) {
+                    return Restored::failed(&error);
+                }
+                continue;
+            }
+            let copied = staging.create(place).and_then(|mut target| self.cache.copy_blob(&digest, &mut target));
+            match copied {
+                Ok(BlobRead::Copied) => {}
+                Ok(BlobRead::Missing) => return Restored::Miss(Vec::new()),
+                Ok(BlobRead::Corrupt(message)) => return Restored::Miss(self.report_corrupt(&message)),
+                Err(error) => return Restored::failed(&error),
+            }
+        }
+        match staging.commit() {
+            Ok(()) => Restored::Hit(Completed {
+                wait_status: 0,
+                stdout: result.stdout_raw.to_vec(),
+                stderr: result.stderr_raw.to_vec(),
+                notice: Vec::new(),
+            }),
+            Err(error) => Restored::failed(&error),
+        }
+    }
+}
+
+enum Restored {
+    Hit(Completed),
+    Miss(Vec<u8>),
+}
+
+impl Restored {
+    /// Outputs can't be written: the compiler says so better.
+    fn failed(error: &std::io::Error) -> Self {
+        tracing::warn!(%error, "writing outputs");
+        Self::Miss(Vec::new())
+    }
+}
+
+/// Understands the request's command line, once it is certain that both sides mean the same directory.
+fn parse(request: &CompileRequest) -> Result<Command, Fallback> {
+    let directory = &request.working_directory;
+    let is_same = std::fs::metadata(directory)
+        .is_ok_and(|metadata| (metadata.dev(), metadata.ino()) == (request.device, request.inode));
+    if !is_same {
+        return Err(Fallback::at(Reason::Unreadable, "the daemon sees another directory there", directory, 0));
+    }
+    match request.terminal {
+        Terminal::No => command::parse(&request.arguments, directory, &request.environment),
+        Terminal::Yes => {
+            let mut environment = request.environment.clone();
+            environment.push((STDERR_IS_TERMINAL.into(), "1".into()));
+            command::parse(&request.arguments, directory, &environment)
+        }
+    }
+}

@@ -1,0 +1,222 @@
+//! What can be configured on the client, and where each value comes from.
+//!
+//! Precedence: a flag, then the environment, then `pumphouse.toml` in the user's configuration directory, then the
+//! default. The launcher reads none of this; what it must pass on (`PUMPHOUSE_REMOTE`) travels with its request.
+
+mod size;
+
+pub use size::parse_size;
+
+use serde::Deserialize;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// The variable that names the server: a request's own value wins over the daemon's configuration, and an empty one means
+/// that there is none.
+pub const REMOTE_VARIABLE: &str = "PUMPHOUSE_REMOTE";
+
+/// The size of the local cache where nothing is said, in bytes.
+pub const DEFAULT_CACHE_SIZE_BYTES: u64 = 10 * 1024 * 1024 * 1024;
+
+/// How long a daemon without work stays where nothing is said.
+pub const DEFAULT_IDLE_TIMEOUT: Duration = Duration::from_secs(15 * 60);
+
+/// The configuration file as written.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct ConfigFile {
+    remote: Option<String>,
+    cache_size: Option<String>,
+    idle_timeout_seconds: Option<u64>,
+    local_jobs: Option<usize>,
+    log: Option<String>,
+}
+
+/// What flags say; none means that the next source is asked.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Flags {
+    /// The server.
+    pub remote: Option<String>,
+    /// The local cache's size, with an optional unit.
+    pub cache_size: Option<String>,
+    /// Seconds without work after which the daemon leaves.
+    pub idle_timeout_seconds: Option<u64>,
+    /// Compiles that run locally at a time.
+    pub local_jobs: Option<usize>,
+    /// What is logged.
+    pub log: Option<String>,
+}
+
+/// The daemon's configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// The server, as `grpc://HOST:PORT[/INSTANCE]`, for requests that name none.
+    pub remote: Option<String>,
+    /// The bound of the local cache, in bytes.
+    pub cache_size_bytes: u64,
+    /// How long a daemon without work stays.
+    pub idle_timeout: Duration,
+    /// How many compiles run locally at a time.
+    pub local_jobs: usize,
+    /// What is logged, as `tracing` directives.
+    pub log: String,
+}
+
+/// Why a configuration is refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidConfig {
+    /// The file can't be read.
+    #[error("{}: {message}", path.display())]
+    File {
+        /// The configuration file.
+        path: PathBuf,
+        /// What is wrong, with the line where there is one.
+        message: String,
+    },
+    /// A value can't be understood.
+    #[error("{origin}: {message}")]
+    Value {
+        /// The flag, the variable or the file and its field.
+        origin: String,
+        /// What is wrong with it.
+        message: String,
+    },
+}
+
+impl Config {
+    /// The configuration that `flags`, the environment and the user's file say.
+    ///
+    /// # Errors
+    /// A value can't be understood; the message names where it stands.
+    pub fn load(flags: &Flags) -> Result<Self, InvalidConfig> {
+        let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+        let file = match config_path(&variable) {
+            Some(path) => (read(&path)?, path),
+            None => (ConfigFile::default(), PathBuf::new()),
+        };
+        Self::resolve(flags, variable, &file.0, &file.1)
+    }
+
+    fn resolve(
+        flags: &Flags,
+        variable: impl Fn(&str) -> Option<String>,
+        file: &ConfigFile,
+        path: &Path,
+    ) -> Result<Self, InvalidConfig> {
+        let choose = |flag: (&str, Option<String>), name: &str, field: (&str, Option<String>)| {
+            flag.1
+                .map(|value| (value, flag.0.to_owned()))
+                .or_else(|| variable(name).map(|value| (value, name.to_owned())))
+                .or_else(|| field.1.map(|value| (value, format!("{}: {}", path.display(), field.0))))
+        };
+        let text = |value: &Option<u64>| value.map(|value| value.to_string());
+        let jobs = |value: &Option<usize>| value.map(|value| value.to_string());
+        let remote = choose(("--remote", flags.remote.clone()), REMOTE_VARIABLE, ("remote", file.remote.clone()));
+        let size = choose(
+            ("--cache-size", flags.cache_size.clone()),
+            "PUMPHOUSE_CACHE_SIZE",
+            ("cache_size", file.cache_size.clone()),
+        );
+        let idle = choose(
+            ("--idle-timeout", text(&flags.idle_timeout_seconds)),
+            "PUMPHOUSE_IDLE_TIMEOUT",
+            ("idle_timeout_seconds", text(&file.idle_timeout_seconds)),
+        );
+        let local_jobs = choose(
+            ("--local-jobs", jobs(&flags.local_jobs)),
+            "PUMPHOUSE_LOCAL_JOBS",
+            ("local_jobs", jobs(&file.local_jobs)),
+        );
+        let log = choose(("--log", flags.log.clone()), "PUMPHOUSE_LOG", ("log", file.log.clone()));
+        Ok(Self {
+            remote: remote.map(|(value, _)| value).filter(|value| !value.is_empty()),
+            cache_size_bytes: parse(size, parse_size)?.unwrap_or(DEFAULT_CACHE_SIZE_BYTES),
+            idle_timeout: parse(idle, parse_seconds)?.unwrap_or(DEFAULT_IDLE_TIMEOUT),
+            local_jobs: parse(local_jobs, parse_jobs)?.unwrap_or_else(processors),
+            log: log.map_or_else(|| "info".to_owned(), |(value, _)| value),
+        })
+    }
+}
+
+fn config_path(variable: &impl Fn(&str) -> Option<String>) -> Option<PathBuf> {
+    variable("XDG_CONFIG_HOME")
+        .map(PathBuf::from)
+        .filter(|directory| directory.is_absolute())
+        .or_else(|| variable("HOME").map(|home| Path::new(&home).join(".config")))
+        .map(|directory| directory.join("pumphouse.toml"))
+}
+
+fn read(path: &Path) -> Result<ConfigFile, InvalidConfig> {
+    let failed = |message: String| InvalidConfig::File { path: path.to_owned(), message };
+    match std::fs::read_to_string(path) {
+        Ok(text) => toml::from_str(&text).map_err(|error| failed(error.to_string())),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(ConfigFile::default()),
+        Err(error) => Err(failed(error.to_string())),
+    }
+}
+
+fn parse<T>(
+    value: Option<(String, String)>,
+    parser: impl Fn(&str) -> Result<T, String>,
+) -> Result<Option<T>, InvalidConfig> {
+    value.map(|(value, origin)| parser(&value).map_err(|message| InvalidConfig::Value { origin, message })).transpose()
+}
+
+fn parse_seconds(value: &str) -> Result<Duration, String> {
+    value.parse().map(Duration::from_secs).map_err(|_| format!("{value:?} is not a number of seconds"))
+}
+
+fn parse_jobs(value: &str) -> Result<usize, String> {
+    match value.parse() {
+        Ok(jobs) if jobs > 0 => Ok(jobs),
+        _ => Err(format!("{value:?} is not a number of jobs from 1")),
+    }
+}
+
+/// The processors that this process may use.
+pub fn processors() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn resolve(flags: &Flags, variables: &[(&str, &str)], file: &str) -> Result<Config, InvalidConfig> {
+        let variable = |name: &str| {
+            variables.iter().find(|(candidate, _)| *candidate == name).map(|(_, value)| (*value).to_owned())
+        };
+        let file = toml::from_str(file).expect("a configuration file");
+        Config::resolve(flags, variable, &file, Path::new("/c/pumphouse.toml"))
+    }
+
+    #[test]
+    fn flags_win_over_the_environment_over_the_file() {
+        let file = "remote = \"grpc://file:1\"\ncache_size = \"1G\"\nidle_timeout_seconds = 7\nlocal_jobs = 3";
+        let check = |flags: &Flags, variables: &[(&str, &str)], expect: &str| {
+            assert_eq!(resolve(flags, variables, file).expect("resolves").remote.as_deref(), Some(expect));
+        };
+        let flags = Flags { remote: Some("grpc://flag:1".to_owned()), ..Flags::default() };
+        check(&flags, &[("PUMPHOUSE_REMOTE", "grpc://environment:1")], "grpc://flag:1");
+        check(&Flags::default(), &[("PUMPHOUSE_REMOTE", "grpc://environment:1")], "grpc://environment:1");
+        check(&Flags::default(), &[], "grpc://file:1");
+        let config = resolve(&Flags::default(), &[], file).expect("resolves");
+        assert_eq!((config.cache_size_bytes, config.local_jobs), (1 << 30, 3));
+        assert_eq!(config.idle_timeout, Duration::from_secs(7));
+    }
+
+    #[test]
+    fn what_is_not_understood_is_named() {
+        let check = |variables: &[(&str, &str)], file: &str, expect: &str| {
+            assert_eq!(resolve(&Flags::default(), variables, file).expect_err("refused").to_string(), expect);
+        };
+        check(&[("PUMPHOUSE_LOCAL_JOBS", "0")], "", "PUMPHOUSE_LOCAL_JOBS: \"0\" is not a number of jobs from 1");
+        check(&[], "cache_size = \"big\"", "/c/pumphouse.toml: cache_size: \"big\" is not a size, such as 500M or 10G");
+        check(&[("PUMPHOUSE_IDLE_TIMEOUT", "x")], "", "PUMPHOUSE_IDLE_TIMEOUT: \"x\" is not a number of seconds");
+    }
+
+    #[test]
+    fn an_unknown_field_is_refused() {
+        assert!(toml::from_str::<ConfigFile>("remotte = \"x\"").is_err());
+    }
+}

@@ -1,0 +1,241 @@
+//! The daemon: one for each user and directory, started by the first launcher, gone when idle.
+//!
+//! It owns everything that outlives a compile: the scanner's memory, the toolchains, the local cache, the connection to
+//! the server, the statistics. It runs no compiler for a build: what must run locally is run by the launcher, in the
+//! build's own environment. This file knows the daemon's life; what happens to one request is in `session`.
+
+mod connection;
+pub mod detach;
+mod local_run;
+mod notices;
+mod processes;
+mod session;
+
+pub use notices::Notices;
+
+use crate::compile::Compiler;
+use crate::config::Config;
+use crate::ipc::socket::{self, Directories};
+use crate::stats::Statistics;
+use anyhow::{Context as _, bail};
+use std::fs::File;
+use std::os::unix::net::UnixListener as StdListener;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+use tokio::net::UnixListener;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// The daemon's log in the state directory; that of the daemon before stands beside it.
+pub const LOG: &str = "daemon.log";
+
+/// How many requests are served at a time; more wait in the socket's queue.
+const SESSION_LIMIT: usize = 2048;
+
+/// How often what was counted is added to the statistics on disk.
+const FLUSH_INTERVAL: Duration = Duration::from_secs(2);
+
+/// How long a leaving daemon looks for launchers that connected just before it removed its socket.
+const LAST_LOOK: Duration = Duration::from_millis(20);
+
+/// How many threads scan, look up and write outputs at a time, for each processor.
+const BLOCKING_THREADS_PER_PROCESSOR: usize = 1;
+
+/// How long the runtime's threads wait for the next request before they end.
+const THREAD_KEEP_ALIVE: Duration = Duration::from_secs(60);
+
+/// What all sessions share.
+#[derive(Debug)]
+pub struct Daemon {
+    /// What handles compiles.
+    pub compiler: Arc<Compiler>,
+    /// What happened so far.
+    pub statistics: Arc<Statistics>,
+    /// The places for compiles that run on this machine.
+    pub local_slots: Arc<Semaphore>,
+    /// Cancelled when the daemon is to leave.
+    leave: CancellationToken,
+    /// Cancelled when a leaving daemon's socket and lock are free for another.
+    socket_gone: CancellationToken,
+    /// Cancelled when nothing runs any more and everything is written.
+    finished: CancellationToken,
+    started: Instant,
+    last_use_ms: AtomicU64,
+}
+
+/// How the daemon was started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Start {
+    /// By a launcher, which waits for a word on standard output.
+    ByLauncher,
+    /// By a user, in the foreground.
+    InForeground,
+}
+
+/// Runs the daemon until it is idle for long enough, told to stop, or signalled.
+///
+/// # Errors
+/// The directories, the cache or the socket can't be set up, or (in the foreground) another daemon serves already.
+pub fn run(config: Config, directories: &Directories, start: Start) -> anyhow::Result<()> {
+    // Outputs get the permissions that the launcher's mask allows, not this process's.
+    rustix::process::umask(rustix::fs::Mode::empty());
+    raise_descriptor_limit();
+    directories.create()?;
+    let Some(lock) = socket::try_lock(&directories.socket, socket::DAEMON_LOCK)
+        .with_context(|| format!("{}: {}", directories.socket.display(), socket::DAEMON_LOCK))?
+    else {
+        if start == Start::InForeground {
+            bail!("{}: another daemon serves this directory", directories.socket.display());
+        }
+        return Ok(detach::tell_ready()?);
+    };
+    let listener = socket::bind(&directories.socket)
+        .with_context(|| format!("{}: listening", directories.socket.join(socket::SOCKET).display()))?;
+    let processors = crate::config::processors();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(processors.min(4))
+        .max_blocking_threads(processors * BLOCKING_THREADS_PER_PROCESSOR + 1)
+        .thread_keep_alive(THREAD_KEEP_ALIVE)
+        .enable_all()
+        .build()?;
+    let statistics = Arc::new(Statistics::new(directories));
+    let idle_timeout = config.idle_timeout;
+    let daemon = Arc::new(Daemon {
+        local_slots: Arc::new(Semaphore::new(config.local_jobs)),
+        compiler: Arc::new(Compiler::new(config, directories, Arc::clone(&statistics))?),
+        statistics,
+        leave: CancellationToken::new(),
+        socket_gone: CancellationToken::new(),
+        finished: CancellationToken::new(),
+        started: Instant::now(),
+        last_use_ms: AtomicU64::new(0),
+    });
+    runtime.block_on(async {
+        let socket = Socket { listener: listen(listener)?, _lock: lock, directories };
+        if start == Start::ByLauncher {
+            detach::tell_ready()?;
+        }
+        tracing::info!(directory = %directories.socket.display(), "serving");
+        serve(&daemon, socket, idle_timeout).await;
+        tracing::info!("leaving");
+        anyhow::Ok(())
+    })
+}
+
+/// The socket as long as it is this daemon's.
+struct Socket<'a> {
+    listener: UnixListener,
+    _lock: File,
+    directories: &'a Directories,
+}
+
+/// Lets this process have as many open files as it may: each launcher takes one.
+pub fn raise_descriptor_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    // Where it can't be raised, launchers beyond it wait.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+}
+
+fn listen(listener: StdListener) -> anyhow::Result<UnixListener> {
+    listener.set_nonblocking(true)?;
+    Ok(UnixListener::from_std(listener)?)
+}
+
+async fn serve(daemon: &Arc<Daemon>, socket: Socket<'_>, idle_timeout: Duration) {
+    let compiles = TaskTracker::new();
+    let controls = TaskTracker::new();
+    let sessions = Arc::new(Semaphore::new(SESSION_LIMIT));
+    accept_until_leaving(daemon, &socket, &compiles, &controls, &sessions, idle_timeout).await;
+    // Whoever finds no socket starts another daemon; whoever connected before is still served.
+    let _ = std::fs::remove_file(socket.directories.socket.join(socket::SOCKET));
+    while let Ok(Ok((stream, _))) = tokio::time::timeout(LAST_LOOK, socket.listener.accept()).await {
+        session::spawn(daemon, stream, &compiles, &controls, None);
+    }
+    drop(socket);
+    daemon.socket_gone.cancel();
+    compiles.close();
+    let second_signal = signalled();
+    tokio::select! {
+        () = compiles.wait() => {}
+        () = second_signal => tracing::warn!("signalled while leaving; compiles are abandoned to their launchers"),
+    }
+    daemon.compiler.remember();
+    flush(daemon).await;
+    daemon.finished.cancel();
+    controls.close();
+    controls.wait().await;
+}
+
+async fn accept_until_leaving(
+    daemon: &Arc<Daemon>,
+    socket: &Socket<'_>,
+    compiles: &TaskTracker,
+    controls: &TaskTracker,
+    sessions: &Arc<Semaphore>,
+    idle_timeout: Duration,
+) {
+    let mut flushes = tokio::time::interval(FLUSH_INTERVAL);
+    flushes.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let signalled = signalled();
+    tokio::pin!(signalled);
+    loop {
+        let accept = async {
+            let permit = Arc::clone(sessions).acquire_owned().await.ok();
+            (socket.listener.accept().await, permit)
+        };
+        tokio::select! {
+            (accepted, permit) = accept => match accepted {
+                Ok((stream, _)) => session::spawn(daemon, stream, compiles, controls, permit),
+                Err(error) => {
+                    // Out of descriptors, for instance: launchers wait or compile by themselves.
+                    tracing::warn!(%error, "accepting a connection");
+                    tokio::time::sleep(LAST_LOOK).await;
+                }
+            },
+            _ = flushes.tick() => {
+                flush(daemon).await;
+                if compiles.is_empty() && daemon.idle_time() >= idle_timeout {
+                    return;
+                }
+            }
+            () = daemon.leave.cancelled() => return,
+            () = &mut signalled => return,
+        }
+    }
+}
+
+async fn flush(daemon: &Arc<Daemon>) {
+    let statistics = Arc::clone(&daemon.statistics);
+    match tokio::task::spawn_blocking(move || statistics.flush()).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::warn!(%error, "writing the statistics"),
+        Err(error) => tracing::warn!(%error, "writing the statistics"),
+    }
+}
+
+async fn signalled() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
+        // Without handlers the signals end the process by themselves.
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+}
+
+impl Daemon {
+    /// Notes that the daemon is in use.
+    fn touch(&self) {
+        self.last_use_ms.store(self.started.elapsed().as_millis() as u64, Ordering::Relaxed);
+    }
+
+    fn idle_time(&self) -> Duration {
+        self.started.elapsed().saturating_sub(Duration::from_millis(self.last_use_ms.load(Ordering::Relaxed)))
+    }
+}

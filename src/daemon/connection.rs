@@ -1,0 +1,78 @@
+//! The daemon's end of a connection: whole frames in and out, and the news that the launcher is gone.
+
+use crate::ipc::{self, Answer, Report};
+use std::io;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::UnixStream;
+
+/// How long a launcher may take to send its request, or to take an answer.
+const TRANSFER_LIMIT: Duration = Duration::from_secs(30);
+
+/// A launcher, or `pumphouse stop` and the like.
+#[derive(Debug)]
+pub(super) struct Connection(UnixStream);
+
+impl Connection {
+    /// Takes a connection of this user.
+    ///
+    /// # Errors
+    /// It is another user's.
+    pub(super) fn new(stream: UnixStream) -> io::Result<Self> {
+        if stream.peer_cred()?.uid() == rustix::process::geteuid().as_raw() {
+            Ok(Self(stream))
+        } else {
+            Err(io::Error::new(io::ErrorKind::PermissionDenied, "a connection of another user"))
+        }
+    }
+
+    /// Reads one frame: its tag and its payload. What was read is lost where the future is dropped.
+    ///
+    /// # Errors
+    /// The connection ends or the frame is malformed.
+    pub(super) async fn read_frame(&mut self) -> io::Result<(u8, Vec<u8>)> {
+        let mut header = [0; 5];
+        self.0.read_exact(&mut header).await?;
+        let (length, tag) = ipc::decode_header(header)?;
+        let mut payload = vec![0; length];
+        tokio::time::timeout(TRANSFER_LIMIT, self.0.read_exact(&mut payload)).await??;
+        Ok((tag, payload))
+    }
+
+    /// Reads the first frame, for which a launcher has a limited time.
+    ///
+    /// # Errors
+    /// As [`Self::read_frame`], or the time is over.
+    pub(super) async fn read_request(&mut self) -> io::Result<(u8, Vec<u8>)> {
+        tokio::time::timeout(TRANSFER_LIMIT, self.read_frame()).await?
+    }
+
+    /// Reads the launcher's next report.
+    ///
+    /// # Errors
+    /// As [`Self::read_frame`].
+    pub(super) async fn read_report(&mut self) -> io::Result<Report> {
+        let (tag, payload) = self.read_frame().await?;
+        Report::decode(tag, &payload)
+    }
+
+    /// Sends an answer.
+    ///
+    /// # Errors
+    /// The launcher is gone or does not read.
+    pub(super) async fn send(&mut self, answer: &Answer) -> io::Result<()> {
+        tokio::time::timeout(TRANSFER_LIMIT, self.0.write_all(&answer.encode())).await?
+    }
+
+    /// Awaits the end of the launcher, which says nothing while it waits. Cancel safe.
+    pub(super) async fn gone(&self) {
+        while self.0.readable().await.is_ok() {
+            // Bytes while none are due come from a launcher that breaks the protocol, which is as good as gone. Readiness
+            // without bytes is left over from the request.
+            match self.0.try_read(&mut [0]) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                _ => return,
+            }
+        }
+    }
+}

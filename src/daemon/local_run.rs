@@ -1,0 +1,79 @@
+//! A compile that the launcher runs: a place for it, word of its end, and its outputs for the cache.
+
+use super::Daemon;
+use super::connection::Connection;
+use super::processes::ProcessTree;
+use super::session::alive;
+use crate::compile::LocalPlan;
+use crate::ipc::{Answer, CompileRequest, Completed, LocalOutput, LocalRun, Report};
+use crate::launcher::DEPTH_VARIABLE;
+use crate::stats::{Outcome, Stage, StageTimes, Success};
+use std::io;
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+use tokio::sync::OwnedSemaphorePermit;
+
+/// Has the launcher run the compile of `plan`.
+///
+/// # Errors
+/// The launcher broke the protocol, or is gone; then what it started is ended too.
+pub(super) async fn serve(
+    daemon: &Arc<Daemon>,
+    request: &Arc<CompileRequest>,
+    mut plan: LocalPlan,
+    mut times: StageTimes,
+    connection: &mut Connection,
+) -> io::Result<()> {
+    let start = Instant::now();
+    let Some(_slot) = alive(connection, slot(daemon, request)).await? else { return Ok(()) };
+    let compile_start = SystemTime::now();
+    let run = LocalRun {
+        compiler: plan.compiler.clone(),
+        arguments: plan.arguments.take(),
+        output: if plan.store.is_some() { LocalOutput::Captured } else { LocalOutput::Inherited },
+        notice: std::mem::take(&mut plan.notice),
+    };
+    connection.send(&Answer::RunLocally(run)).await?;
+    let Some(completed) = outcome(connection).await? else { return Ok(()) };
+    times.add(Stage::LocalRun, start.elapsed());
+    let success = if completed.wait_status == 0 { Success::Yes } else { Success::No };
+    let outcome = Outcome::LocalRun(plan.fallback.reason);
+    daemon.compiler.local_run_ended(&plan, success);
+    if let (Some(store), Success::Yes) = (plan.store, success) {
+        let compiler = Arc::clone(&daemon.compiler);
+        let stored = tokio::task::spawn_blocking(move || {
+            times.time(Stage::LocalCache, || compiler.store_local_run(&store, &completed, compile_start));
+            times
+        });
+        times = stored.await.map_err(io::Error::other)?;
+    }
+    daemon.statistics.record(outcome, success, &times);
+    connection.send(&Answer::Acknowledged).await
+}
+
+/// A place among the local compiles. One that a compiler of a local compile starts is part of that one's place: waiting
+/// for another would wait for itself.
+async fn slot(daemon: &Arc<Daemon>, request: &CompileRequest) -> Option<OwnedSemaphorePermit> {
+    if request.environment.iter().any(|(name, _)| name == DEPTH_VARIABLE) {
+        return None;
+    }
+    Arc::clone(&daemon.local_slots).acquire_owned().await.ok()
+}
+
+/// Awaits the end of the launcher's compiler: none where it could not be started, and the launcher does what it can.
+async fn outcome(connection: &mut Connection) -> io::Result<Option<Completed>> {
+    let mut running: Option<ProcessTree> = None;
+    loop {
+        match connection.read_report().await {
+            Ok(Report::Started(process)) => running = ProcessTree::of(process),
+            Ok(Report::Finished(completed)) => return Ok(Some(completed)),
+            Ok(Report::NotStarted) => return Ok(None),
+            Err(error) => {
+                if let Some(tree) = running {
+                    tree.terminate();
+                }
+                return Err(error);
+            }
+        }
+    }
+}

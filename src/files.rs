@@ -1,0 +1,150 @@
+//! The file system as compiles see it: remembered, and revalidated at every compile.
+//!
+//! Everything that is learned of a file or a directory is kept together with the identity under which it was learned
+//! ([`stamp`]). A [`View`] is one compile's look at the file system: within it, each file and directory is checked
+//! against the disk at most once, and never taken from memory unchecked. So an edit that was finished before the view
+//! was opened is always seen.
+//!
+//! What it does not know: what a header is, or why somebody asks.
+//!
+//! Invariants: a name's look-up in a directory is remembered only under the directory's own stamp; content only under
+//! the file's. What changed too recently for its time stamp to tell the next change apart is not trusted (see
+//! [`stamp::Stamp::is_settled`]).
+
+pub mod directory;
+pub mod file;
+pub mod resolve;
+pub mod stamp;
+
+use crate::files::directory::Directory;
+use crate::files::file::SourceFile;
+use dashmap::DashMap;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::Instant;
+
+/// The largest file that is hashed as an input (profiles, `.incbin` data, …).
+pub const MAX_INPUT_FILE_BYTES: u64 = 4 << 30;
+/// The largest file that is read as a source or a header.
+pub const MAX_SOURCE_FILE_BYTES: u64 = 256 << 20;
+/// How many symbolic links one path may pass through, as in the kernel.
+pub const MAX_SYMLINKS_IN_A_PATH: u32 = 40;
+/// How often a file that changes under the reader is read anew.
+pub const MAX_READ_ATTEMPTS: u32 = 4;
+
+/// Files and directories by path, shared by all compiles of a daemon.
+#[derive(Debug)]
+pub struct FileStore {
+    directories: DashMap<Arc<Path>, Arc<Directory>, foldhash::fast::RandomState>,
+    files: DashMap<Arc<Path>, Arc<SourceFile>, foldhash::fast::RandomState>,
+    root: Arc<Directory>,
+    started: Instant,
+    last_view: AtomicU64,
+    next_file: AtomicU32,
+    next_directory: AtomicU32,
+}
+
+/// One compile's look at the file system: what was checked since it was opened is believed.
+#[derive(Debug, Clone, Copy)]
+pub struct View {
+    since: u64,
+}
+
+impl Default for FileStore {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl FileStore {
+    /// An empty store; reads nothing.
+    pub fn new() -> Self {
+        Self {
+            directories: DashMap::default(),
+            files: DashMap::default(),
+            root: Arc::new(Directory::new(Arc::from(Path::new("/")), 0)),
+            started: Instant::now(),
+            last_view: AtomicU64::new(0),
+            next_file: AtomicU32::new(0),
+            next_directory: AtomicU32::new(1),
+        }
+    }
+
+    /// Opens a view as of now. Costs a look at the clock.
+    pub fn view(&self) -> View {
+        self.view_since(Instant::now())
+    }
+
+    /// Opens a view that believes whatever was checked after `asked`, the moment at which the compile was asked for.
+    pub fn view_since(&self, asked: Instant) -> View {
+        let since = asked.saturating_duration_since(self.started).as_nanos() as u64 + 1;
+        self.last_view.fetch_max(since, Ordering::Relaxed);
+        View { since }
+    }
+
+    /// The root directory.
+    pub fn root(&self) -> &Arc<Directory> {
+        &self.root
+    }
+
+    /// The directory at `path`, which must be absolute and free of symbolic links. Looks at nothing.
+    pub(crate) fn directory(&self, path: &Path) -> Arc<Directory> {
+        if path == Path::new("/") {
+            return Arc::clone(&self.root);
+        }
+        if let Some(known) = self.directories.get(path) {
+            return Arc::clone(&known);
+        }
+        let path: Arc<Path> = Arc::from(path);
+        let entry = self
+            .directories
+            .entry(Arc::clone(&path))
+            .or_insert_with(|| Arc::new(Directory::new(path, self.next_directory.fetch_add(1, Ordering::Relaxed))));
+        Arc::clone(&entry)
+    }
+
+    /// The file at `path`, which must be absolute and free of symbolic links. Looks at nothing.
+    pub(crate) fn file(&self, path: &Path) -> Arc<SourceFile> {
+        if let Some(known) = self.files.get(path) {
+            return Arc::clone(&known);
+        }
+        let path: Arc<Path> = Arc::from(path);
+        let entry = self
+            .files
+            .entry(Arc::clone(&path))
+            .or_insert_with(|| Arc::new(SourceFile::new(path, self.next_file.fetch_add(1, Ordering::Relaxed))));
+        Arc::clone(&entry)
+    }
+
+    /// How many files are known.
+    pub fn file_count(&self) -> usize {
+        self.files.len()
+    }
+}
+
+impl View {
+    /// The moment from which on a check is believed, in nanoseconds of the store's life.
+    pub(crate) const fn since(self) -> u64 {
+        self.since
+    }
+}
+
+/// `directory/name` without a doubled slash.
+pub(crate) fn join(directory: &Path, name: &[u8]) -> Vec<u8> {
+    let base = directory.as_os_str().as_bytes();
+    let mut joined = Vec::with_capacity(base.len() + 1 + name.len());
+    joined.extend_from_slice(base);
+    if !base.ends_with(b"/") {
+        joined.push(b'/');
+    }
+    joined.extend_from_slice(name);
+    joined
+}
+
+/// Bytes as a path.
+pub(crate) fn as_path(bytes: &[u8]) -> &Path {
+    Path::new(OsStr::from_bytes(bytes))
+}

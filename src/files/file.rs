@@ -1,0 +1,277 @@
+//! A file's content by digest, remembered under the file's stamp.
+//!
+//! Invariants: only regular files are opened; bytes that changed while they were read are never kept; the generation
+//! moves only when the content or the execute permission changes, so a touched file costs one reading and invalidates
+//! nothing.
+
+use crate::fallback::{Fallback, Reason};
+use crate::files::stamp::{Stamp, WallClock};
+use crate::files::{MAX_INPUT_FILE_BYTES, MAX_READ_ATTEMPTS, MAX_SOURCE_FILE_BYTES, View};
+use pumphouse_proto::digest::Digest;
+use rustix::fs::{Mode, OFlags};
+use sha2::{Digest as _, Sha256};
+use std::any::Any;
+use std::fs::File;
+use std::io::Read as _;
+use std::path::Path;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+const HASH_CHUNK_BYTES: usize = 1 << 20;
+
+/// A regular file at a path without symbolic links.
+#[derive(Debug)]
+pub struct SourceFile {
+    path: Arc<Path>,
+    id: u32,
+    validated: AtomicU64,
+    generation: AtomicU32,
+    state: Mutex<Option<State>>,
+}
+
+#[derive(Debug)]
+struct State {
+    stamp: Stamp,
+    settled: bool,
+    content: Result<Arc<Content>, Fallback>,
+}
+
+/// What a file holds, as of one reading.
+#[derive(Debug)]
+pub struct Content {
+    /// The digest of the bytes.
+    pub digest: Digest,
+    /// Whether any execute permission is set.
+    pub is_executable: bool,
+    /// The stamp under which it was read.
+    pub stamp: Stamp,
+    /// The generation of the file that this content belongs to.
+    pub generation: u32,
+    bytes: Mutex<Option<Vec<u8>>>,
+    derived: Mutex<Vec<(u32, Derived)>>,
+}
+
+/// What a reader of the bytes made of them.
+type Derived = Arc<dyn Any + Send + Sync>;
+
+/// What is wanted of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Want {
+    /// Its bytes, once, to be lexed.
+    Bytes,
+    /// Its digest alone.
+    Digest,
+}
+
+impl SourceFile {
+    pub(super) fn new(path: Arc<Path>, id: u32) -> Self {
+        Self { path, id, validated: AtomicU64::new(0), generation: AtomicU32::new(0), state: Mutex::default() }
+    }
+
+    /// Its absolute path, free of symbolic links.
+    pub fn path(&self) -> &Arc<Path> {
+        &self.path
+    }
+
+    /// A number that no other file of the store has.
+    pub const fn id(&self) -> u32 {
+        self.id
+    }
+
+    /// Checks the file against the disk, unless `view` has done so, and gives its generation: while that stays, its
+    /// content stays. Costs a `stat`; where that shows a change, a reading.
+    ///
+    /// # Errors
+    /// A [`Fallback`] where the file can't be read.
+    pub fn generation(&self, view: View) -> Result<u32, Fallback> {
+        if self.validated.load(Ordering::Acquire) >= view.since() {
+            return Ok(self.generation.load(Ordering::Acquire));
+        }
+        self.content(view, Want::Digest).map(|content| content.generation)
+    }
+
+    /// The content as of `view`. Costs a `stat`, and a reading where something changed.
+    ///
+    /// # Errors
+    /// A [`Fallback`] where the file can't be read, is not a regular file, is too large or does not hold still.
+    pub fn content(&self, view: View, want: Want) -> Result<Arc<Content>, Fallback> {
+        let mut state = self.lock();
+        if self.validated.load(Ordering::Acquire) >= view.since()
+            && let Some(state) = state.as_ref()
+        {
+            return state.content.clone();
+        }
+        let known = rustix::fs::stat(self.path.as_ref()).ok().map(|stat| Stamp::of(&stat));
+        if let (Some(known), Some(state)) = (known, state.as_ref())
+            && state.settled
+            && state.stamp == known
+        {
+            self.validated.fetch_max(view.since(), Ordering::AcqRel);
+            return state.content.clone();
+        }
+        let previous = state.as_ref().and_then(|state| state.content.clone().ok());
+        let fresh = self.read(known, want, previous.as_ref());
+        let content = fresh.content.clone();
+        if content.is_err() {
+            self.generation.fetch_add(1, Ordering::AcqRel);
+        }
+        *state = Some(fresh);
+        self.validated.fetch_max(view.since(), Ordering::AcqRel);
+        content
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<State>> {
+        self.state.lock().expect("no holder of a file's lock panics")
+    }
+
+    fn read(&self, known: Option<Stamp>, want: Want, previous: Option<&Arc<Content>>) -> State {
+        let mut stamp = known;
+        for _ in 0..MAX_READ_ATTEMPTS {
+            let now = WallClock::now();
+            let Some(before) = stamp else { break };
+            match self.read_once(before, want) {
+                Ok(Some((digest, bytes))) => {
+                    let content = self.adopt(before, digest, bytes, previous);
+                    return State { stamp: before, settled: before.is_settled(now), content: Ok(content) };
+                }
+                Ok(None) => stamp = rustix::fs::stat(self.path.as_ref()).ok().map(|stat| Stamp::of(&stat)),
+                Err(fallback) => {
+                    return State { stamp: before, settled: before.is_settled(now), content: Err(fallback) };
+                }
+            }
+        }
+        let fallback = Fallback::at(Reason::Changing, "changed while it was read", self.path.as_ref(), 0);
+        let stamp = stamp.unwrap_or_else(Stamp::none);
+        State { stamp, settled: false, content: Err(fallback) }
+    }
+
+    fn adopt(
+        &self,
+        stamp: Stamp,
+        digest: Digest,
+        bytes: Option<Vec<u8>>,
+        previous: Option<&Arc<Content>>,
+    ) -> Arc<Content> {
+        let same = previous.filter(|old| old.digest == digest && old.is_executable == stamp.is_executable());
+        let generation = match same {
+            Some(old) => old.generation,
+            None => self.generation.fetch_add(1, Ordering::AcqRel) + 1,
+        };
+        let derived = previous
+            .filter(|old| old.digest == digest)
+            .map(|old| old.derived.lock().expect("no holder panics").clone())
+            .unwrap_or_default();
+        Arc::new(Content {
+            digest,
+            is_executable: stamp.is_executable(),
+            stamp,
+            generation,
+            bytes: Mutex::new(bytes),
+            derived: Mutex::new(derived),
+        })
+    }
+
+    /// The digest, and the bytes where they are wanted; `None` where the file changed meanwhile.
+    fn read_once(&self, before: Stamp, want: Want) -> Result<Reading, Fallback> {
+        let refuse = |reason, detail: &str| Err(Fallback::at(reason, detail, self.path.as_ref(), 0));
+        if !before.is_file() {
+            return refuse(Reason::Unreadable, "not a regular file");
+        }
+        let limit = if want == Want::Bytes { MAX_SOURCE_FILE_BYTES } else { MAX_INPUT_FILE_BYTES };
+        if before.size_bytes() > limit {
+            return refuse(Reason::ScanLimit, "larger than what is read");
+        }
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+        let mut file = match rustix::fs::open(self.path.as_ref(), flags, Mode::empty()) {
+            Ok(descriptor) => File::from(descriptor),
+            Err(rustix::io::Errno::NOENT) => return Ok(None),
+            Err(error) => return refuse(Reason::Unreadable, &std::io::Error::from(error).to_string()),
+        };
+        let matches = |file: &File| rustix::fs::fstat(file).is_ok_and(|stat| Stamp::of(&stat) == before);
+        if !matches(&file) {
+            return Ok(None);
+        }
+        let read = match want {
+            Want::Bytes => read_whole(&mut file, before.size_bytes()),
+            Want::Digest => hash_stream(&mut file, before.size_bytes()),
+        };
+        match read {
+            Ok(read) if matches(&file) => Ok(read),
+            Ok(_) => Ok(None),
+            Err(error) => refuse(Reason::Unreadable, &error.to_string()),
+        }
+    }
+}
+
+impl Content {
+    /// What `derive` makes of the bytes under `key`, once. `derive` gets the bytes where they are still at hand, and
+    /// else those that are read anew.
+    ///
+    /// # Errors
+    /// [`Reason::Changing`] where the file no longer holds this content.
+    pub(crate) fn derive<T: Any + Send + Sync>(
+        &self,
+        key: u32,
+        path: &Path,
+        derive: impl FnOnce(&[u8]) -> Arc<T>,
+    ) -> Result<Arc<T>, Fallback> {
+        let mut derived = self.derived.lock().expect("no holder of a content's lock panics");
+        if let Some((_, known)) = derived.iter().find(|(known, _)| *known == key) {
+            return Ok(Arc::clone(known).downcast().expect("a key stands for one type"));
+        }
+        let kept = self.bytes.lock().expect("no holder of a content's lock panics").take();
+        let bytes = match kept {
+            Some(bytes) => bytes,
+            None => reread(path, &self.digest)?,
+        };
+        let value = derive(&bytes);
+        derived.push((key, Arc::clone(&value) as Derived));
+        Ok(value)
+    }
+}
+
+fn reread(path: &Path, digest: &Digest) -> Result<Vec<u8>, Fallback> {
+    if digest.size_bytes() > MAX_SOURCE_FILE_BYTES {
+        return Err(Fallback::at(Reason::ScanLimit, "larger than what is read", path, 0));
+    }
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let bytes = rustix::fs::stat(path)
+        .ok()
+        .filter(|stat| Stamp::of(stat).is_file() && Stamp::of(stat).size_bytes() == digest.size_bytes())
+        .and_then(|_| rustix::fs::open(path, flags, Mode::empty()).ok())
+        .and_then(|descriptor| read_whole(&mut File::from(descriptor), digest.size_bytes()).ok().flatten());
+    match bytes {
+        Some((fresh, Some(bytes))) if fresh == *digest => Ok(bytes),
+        _ => Err(Fallback::at(Reason::Changing, "changed between two readings", path, 0)),
+    }
+}
+
+type Reading = Option<(Digest, Option<Vec<u8>>)>;
+
+fn read_whole(file: &mut File, size_bytes: u64) -> std::io::Result<Reading> {
+    let mut bytes = vec![0; size_bytes as usize];
+    let mut filled = 0;
+    while filled < bytes.len() {
+        match file.read(&mut bytes[filled..])? {
+            0 => return Ok(None),
+            count => filled += count,
+        }
+    }
+    Ok(Some((Digest::of(&bytes), Some(bytes))))
+}
+
+fn hash_stream(file: &mut File, size_bytes: u64) -> std::io::Result<Reading> {
+    let mut chunk = vec![0; HASH_CHUNK_BYTES.min(size_bytes as usize + 1)];
+    let mut hasher = Sha256::new();
+    let mut total = 0;
+    loop {
+        match file.read(&mut chunk)? {
+            0 if total == size_bytes => return Ok(Some((Digest::new(hasher.finalize().into(), size_bytes), None))),
+            0 => return Ok(None),
+            count => {
+                hasher.update(&chunk[..count]);
+                total += count as u64;
+            }
+        }
+    }
+}

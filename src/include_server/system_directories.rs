@@ -1,0 +1,271 @@
+//! The directories that a compiler searches by itself: what lies in them is not sent.
+//!
+//! distcc's convention is that every server has the same system headers. A server runs the compiler below a directory
+//! of its own that stands for the client's root, and puts that directory in front of the absolute paths on the command
+//! line; so that `-I/usr/include/x` still means the server's `/usr/include/x`, symbolic links are sent along that lead
+//! out of it again.
+//!
+//! What it does not know: a compile's own search path.
+//!
+//! Invariants: the directories are free of symbolic links, and none lies in another.
+//!
+//! **Source:** the "DESCRIPTION" of distcc(1) and the behaviour of distcc 3.4's include server.
+
+use crate::command::{Command, Family, Language};
+use crate::fallback::{Fallback, Reason};
+use dashmap::DashMap;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::Arc;
+
+/// How deep the directory is at most that stands for the client's root on a server. The links climb that far and
+/// further, which does no harm at the top.
+const MAX_SERVER_ROOT_DEPTH: usize = 20;
+/// How many compilers (under how many flags) are remembered; a build has a handful.
+const MAX_COMPILERS: usize = 1024;
+
+/// What a compiler searches by itself.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct SystemDirectories {
+    directories: Vec<PathBuf>,
+    links: Vec<(Arc<Path>, Arc<Path>)>,
+}
+
+impl SystemDirectories {
+    /// Those of `directories` (free of symbolic links) that don't lie in another of them.
+    fn new(mut directories: Vec<PathBuf>) -> Self {
+        directories.sort();
+        let mut outermost: Vec<PathBuf> = Vec::new();
+        for directory in directories {
+            if outermost.last().is_none_or(|last| !directory.starts_with(last)) {
+                outermost.push(directory);
+            }
+        }
+        let links =
+            outermost.iter().map(|directory| (Arc::from(directory.as_path()), leading_out(directory))).collect();
+        Self { directories: outermost, links }
+    }
+
+    /// Whether `path` is one of them or lies in one.
+    pub(super) fn contain(&self, path: &Path) -> bool {
+        self.directories.iter().any(|directory| path.starts_with(directory))
+    }
+
+    /// The symbolic links, with their targets, that lead from a server's copy of the client's root to its own directories.
+    pub(super) fn links(&self) -> &[(Arc<Path>, Arc<Path>)] {
+        &self.links
+    }
+}
+
+/// A target that leads from the link at `directory` below any root to `directory` itself.
+fn leading_out(directory: &Path) -> Arc<Path> {
+    let depth = directory.components().count() - 1;
+    let mut target = "../".repeat(MAX_SERVER_ROOT_DEPTH + depth).into_bytes();
+    target.extend_from_slice(&directory.as_os_str().as_bytes()[1..]);
+    Path::new(OsStr::from_bytes(&target)).into()
+}
+
+/// The answers of compilers.
+#[derive(Debug, Default)]
+pub(super) struct Compilers {
+    known: DashMap<Question, Arc<SystemDirectories>>,
+}
+
+/// What an answer depends on.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Question {
+    compiler: PathBuf,
+    /// Device, inode, size and times of the compiler's file.
+    stamp: [i64; 6],
+    language: Language,
+    flags: Vec<OsString>,
+}
+
+impl Compilers {
+    /// The directories that the compiler of `command` searches for its language. Costs a run of the compiler where it
+    /// is new, else a `stat`.
+    ///
+    /// A relative sysroot is no part of them: distcc's servers don't have it, so what lies in it must be sent.
+    ///
+    /// # Errors
+    /// [`Reason::Compiler`] where the compiler can't be run or says nothing that is understood.
+    pub(super) fn directories(&self, command: &Command, search: &OsStr) -> Result<Arc<SystemDirectories>, Fallback> {
+        let refuse = |detail: String| {
+            let compiler = command.compiler.display();
+            let text = format!("couldn't determine default system include directories of {compiler}: {detail}");
+            Fallback::new(Reason::Compiler, text)
+        };
+        let stat = std::fs::metadata(&command.compiler).map_err(|error| refuse(error.to_string()))?;
+        let question = Question {
+            compiler: command.compiler.clone(),
+            stamp: [
+                stat.dev() as i64,
+                stat.ino() as i64,
+                stat.size() as i64,
+                stat.mtime(),
+                stat.ctime(),
+                stat.ctime_nsec(),
+            ],
+            language: command.language,
+            flags: flags(command),
+        };
+        if let Some(known) = self.known.get(&question) {
+            return Ok(Arc::clone(&known));
+        }
+        let directories = Arc::new(ask(&question, command.family, search).map_err(refuse)?);
+        if self.known.len() >= MAX_COMPILERS {
+            self.known.clear();
+        }
+        self.known.insert(question, Arc::clone(&directories));
+        Ok(directories)
+    }
+}
+
+/// The flags under which the compiler has other directories of its own, and which distcc's servers pass on unchanged.
+fn flags(command: &Command) -> Vec<OsString> {
+    let mut flags = Vec::new();
+    if let Some(root) = command.preprocessor.sysroot.as_deref().filter(|root| root.is_absolute()) {
+        let mut flag = OsString::from("--sysroot=");
+        flag.push(root);
+        flags.push(flag);
+    }
+    let mut arguments = command.probe_arguments.iter();
+    while let Some(argument) = arguments.next() {
+        let bytes = argument.as_bytes();
+        if bytes == b"-target" || bytes == b"--target" {
+            flags.push(argument.clone());
+            flags.extend(arguments.next().cloned());
+        } else if is_selection(bytes) {
+            flags.push(argument.clone());
+        }
+    }
+    flags
+}
+
+/// Whether a flag selects another target or library than the compiler's usual ones.
+fn is_selection(flag: &[u8]) -> bool {
+    const WHOLE: [&[u8]; 4] = [b"-m16", b"-m32", b"-m64", b"-mx32"];
+    const STARTS: [&[u8]; 4] = [b"--target=", b"-stdlib=", b"-mabi=", b"--gcc-toolchain="];
+    WHOLE.contains(&flag) || STARTS.iter().any(|start| flag.starts_with(start))
+}
+
+fn ask(question: &Question, family: Family, search: &OsStr) -> Result<SystemDirectories, String> {
+    // The environment is empty, since CPATH and its like would add directories that are no part of the compiler.
+    let output = std::process::Command::new(&question.compiler)
+        .args(&question.flags)
+        .args(["-x", asked_language(question.language), "-v", "-E", "/dev/null"])
+        .env_clear()
+        .env("PATH", search)
+        .env("LC_ALL", "C")
+        .stdin(Stdio::null())
+        .output()
+        .map_err(|error| error.to_string())?;
+    if !output.status.success() {
+        return Err(format!("{}: {}", output.status, String::from_utf8_lossy(&output.stderr).trim_end()));
+    }
+    let listed = parse(&output.stderr).ok_or_else(|| format!("its answer is not understood ({family:?})"))?;
+    let canonical = listed.iter().filter_map(|directory| directory.canonicalize().ok());
+    Ok(SystemDirectories::new(canonical.collect()))
+}
+
+/// The language to ask about: preprocessed and assembler sources have no search path of their own.
+const fn asked_language(language: Language) -> &'static str {
+    match language {
+        Language::Cxx | Language::CxxCppOutput => "c++",
+        Language::ObjectiveC => "objective-c",
+        Language::ObjectiveCxx => "objective-c++",
+        Language::AssemblerWithCpp => "assembler-with-cpp",
+        Language::C | Language::CppOutput | Language::Assembler => "c",
+    }
+}
+
+/// The directories in what `-v` prints.
+fn parse(output: &[u8]) -> Option<Vec<PathBuf>> {
+    let mut lines = output.split(|byte| *byte == b'\n');
+    lines.find(|line| line.starts_with(b"#include <...> search starts here"))?;
+    let mut directories = Vec::new();
+    for line in lines {
+        if line.starts_with(b"End of search list") {
+            return Some(directories);
+        }
+        if !line.ends_with(b" (framework directory)") {
+            directories.push(PathBuf::from(OsStr::from_bytes(line.trim_ascii())));
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn system(directories: &[&str]) -> SystemDirectories {
+        SystemDirectories::new(directories.iter().map(PathBuf::from).collect())
+    }
+
+    #[test]
+    fn answers_of_compilers() {
+        let check = |text: &str, expect: Option<&[&str]>| {
+            let expect = expect.map(|paths| paths.iter().map(PathBuf::from).collect::<Vec<_>>());
+            assert_eq!(parse(text.as_bytes()), expect);
+        };
+        check(
+            "blah\n#include \"...\" search starts here:\n#include <...> search starts here:\n /a b\n /Frameworks (framework \
+             directory)\n /usr/include\nEnd of search list.\nblah\n",
+            Some(&["/a b", "/usr/include"]),
+        );
+        check("#include <...> search starts here:\nEnd of search list.\n", Some(&[]));
+        check("#include <...> search starts here:\n /usr/include\n", None);
+        check("cc1: error\n", None);
+    }
+
+    #[test]
+    fn none_lies_in_another() {
+        let system =
+            system(&["/usr/include/x86_64-linux-gnu", "/usr/lib/gcc/12/include", "/usr/include", "/usr/include"]);
+        let links: Vec<_> = system.links().iter().map(|(path, _)| path.to_str().expect("UTF-8")).collect();
+        assert_eq!(links, ["/usr/include", "/usr/lib/gcc/12/include"]);
+        assert_eq!(*system.links()[0].1, *Path::new(&format!("{}usr/include", "../".repeat(22))));
+        for (path, expect) in [
+            ("/usr/include", true),
+            ("/usr/include/stdio.h", true),
+            ("/usr/includes/x.h", false),
+            ("/usr/lib/gcc/12/plugin/x.h", false),
+        ] {
+            assert_eq!(system.contain(Path::new(path)), expect, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_real_compiler() {
+        let directory = tempfile::tempdir().expect("temporary directory");
+        let arguments = ["/usr/bin/g++", "-c", "a.cc"].map(OsString::from);
+        let command = crate::command::parse(&arguments, directory.path(), &[]).expect("understood");
+        let compilers = Compilers::default();
+        let search = OsStr::new("/usr/bin:/bin");
+        let first = compilers.directories(&command, search).expect("an answer");
+        assert!(first.contain(Path::new("/usr/include/c++/12/vector")));
+        assert!(first.contain(Path::new("/usr/lib/gcc/x86_64-linux-gnu/12/include/stddef.h")));
+        assert!(!first.contain(directory.path()));
+        assert!(Arc::ptr_eq(&first, &compilers.directories(&command, search).expect("an answer")), "it is remembered");
+    }
+
+    #[test]
+    fn what_is_no_compiler() {
+        let directory = tempfile::tempdir().expect("temporary directory");
+        let arguments = ["/usr/bin/gcc", "-c", "a.c"].map(OsString::from);
+        let command = crate::command::parse(&arguments, directory.path(), &[]).expect("understood");
+        let check = |compiler: &str, expect: &str| {
+            let command = Command { compiler: compiler.into(), ..command.clone() };
+            let refusal = Compilers::default().directories(&command, OsStr::new("/bin")).expect_err("no compiler");
+            assert_eq!(refusal.reason, Reason::Compiler);
+            assert!(refusal.detail.contains(expect), "{}", refusal.detail);
+        };
+        check("/nowhere/gcc", "No such file or directory");
+        check("/bin/true", "its answer is not understood");
+        check("/bin/false", "exit status: 1");
+    }
+}

@@ -1,0 +1,214 @@
+//! Where the daemon's socket is, and how it is reached, however long its path.
+//!
+//! A socket's address holds 107 bytes of path. A longer one is reached through its open directory, as
+//! `/proc/self/fd/N/NAME`.
+//!
+//! **Source:** unix(7).
+
+use rustix::fs::{Mode, OFlags};
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io;
+use std::os::fd::AsRawFd as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+
+/// The socket's name in its directory.
+pub const SOCKET: &str = "daemon.sock";
+
+/// The file in the socket's directory whose lock the daemon holds as long as the socket is its own.
+pub const DAEMON_LOCK: &str = "daemon.lock";
+
+/// The file in the socket's directory whose lock a launcher holds while it starts the daemon.
+pub const START_LOCK: &str = "start.lock";
+
+/// The longest path that fits an address, in bytes, its closing NUL left out.
+const ADDRESS_SIZE_BYTES: usize = 107;
+
+/// Connects to the daemon of `directory`; the connection is closed by `exec`.
+///
+/// # Errors
+/// There is no socket, nobody listens, or it belongs to another user.
+pub fn connect(directory: &Path) -> io::Result<UnixStream> {
+    let stream = with_address(directory, |path| UnixStream::connect(path))?;
+    check_peer(&stream)?;
+    Ok(stream)
+}
+
+/// Listens on the socket of `directory`; a stale socket is removed first, so the caller holds [`DAEMON_LOCK`].
+///
+/// # Errors
+/// The directory does not allow it.
+pub fn bind(directory: &Path) -> io::Result<UnixListener> {
+    match std::fs::remove_file(directory.join(SOCKET)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    with_address(directory, |path| UnixListener::bind(path))
+}
+
+/// Checks that the other end is run by this user.
+///
+/// # Errors
+/// It is not, or the kernel does not say.
+pub fn check_peer(stream: &UnixStream) -> io::Result<()> {
+    let peer = rustix::net::sockopt::socket_peercred(stream)?;
+    if peer.uid == rustix::process::geteuid() {
+        Ok(())
+    } else {
+        Err(io::Error::new(io::ErrorKind::PermissionDenied, "the other end of the socket belongs to another user"))
+    }
+}
+
+fn with_address<T>(directory: &Path, use_it: impl FnOnce(&Path) -> io::Result<T>) -> io::Result<T> {
+    let path = directory.join(SOCKET);
+    if path.as_os_str().len() <= ADDRESS_SIZE_BYTES {
+        return use_it(&path);
+    }
+    let opened = rustix::fs::open(directory, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    use_it(Path::new(&format!("/proc/self/fd/{}/{SOCKET}", opened.as_raw_fd())))
+}
+
+/// Where the daemon's files are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Directories {
+    /// The cache, the scanner's memory and the statistics.
+    pub state: PathBuf,
+    /// The socket and its locks: the same, or a directory of the session where there is one.
+    pub socket: PathBuf,
+}
+
+impl Directories {
+    /// What the environment says: `PUMPHOUSE_DIR`, else `XDG_CACHE_HOME` or `HOME` for the state and `XDG_RUNTIME_DIR`
+    /// for the socket, else a directory under `/tmp` that carries the user's number.
+    ///
+    /// # Errors
+    /// `PUMPHOUSE_DIR` is relative and the working directory is gone.
+    pub fn from_environment() -> io::Result<Self> {
+        Self::from_variables(|name| std::env::var_os(name).filter(|value| !value.is_empty()))
+    }
+
+    fn from_variables<S: AsRef<OsStr>>(variable: impl Fn(&str) -> Option<S>) -> io::Result<Self> {
+        let path = |name: &str| variable(name).map(|value| PathBuf::from(value.as_ref()));
+        if let Some(directory) = path("PUMPHOUSE_DIR") {
+            let state = std::path::absolute(directory)?;
+            return Ok(Self { socket: state.clone(), state });
+        }
+        let state = path("XDG_CACHE_HOME")
+            .filter(|home| home.is_absolute())
+            .or_else(|| path("HOME").filter(|home| home.is_absolute()).map(|home| home.join(".cache")))
+            .map_or_else(
+                || PathBuf::from(format!("/tmp/pumphouse-{}", rustix::process::geteuid().as_raw())),
+                |cache| cache.join("pumphouse"),
+            );
+        let socket = path("XDG_RUNTIME_DIR")
+            .filter(|runtime| runtime.is_absolute())
+            .map_or_else(|| state.clone(), |runtime| runtime.join("pumphouse"));
+        Ok(Self { state, socket })
+    }
+
+    /// Creates both, for this user alone.
+    ///
+    /// # Errors
+    /// One can't be created, or is there and belongs to somebody else.
+    pub fn create(&self) -> io::Result<()> {
+        for directory in [&self.state, &self.socket] {
+            create_private(directory)
+                .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", directory.display())))?;
+        }
+        Ok(())
+    }
+}
+
+fn create_private(directory: &Path) -> io::Result<()> {
+    use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
+    if let Some(parent) = directory.parent() {
+        std::fs::create_dir_all(parent)?;
+    }
+    match std::fs::DirBuilder::new().mode(0o700).create(directory) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+        _ => {}
+    }
+    let metadata = std::fs::metadata(directory)?;
+    if !metadata.is_dir() {
+        return Err(io::Error::new(io::ErrorKind::NotADirectory, "not a directory"));
+    }
+    if metadata.uid() != rustix::process::geteuid().as_raw() {
+        return Err(io::Error::new(io::ErrorKind::PermissionDenied, "belongs to another user"));
+    }
+    if metadata.mode() & 0o077 != 0 {
+        std::fs::set_permissions(directory, std::fs::Permissions::from_mode(0o700))?;
+    }
+    Ok(())
+}
+
+/// Takes the lock of a file in `directory`, waiting for it; it is held until the file is closed.
+///
+/// # Errors
+/// The file can't be opened or locked.
+pub fn lock(directory: &Path, name: &str) -> io::Result<File> {
+    let file = open_lock(directory, name)?;
+    rustix::io::retry_on_intr(|| rustix::fs::flock(&file, rustix::fs::FlockOperation::LockExclusive))?;
+    Ok(file)
+}
+
+/// Takes the lock of a file in `directory` if nobody holds it.
+///
+/// # Errors
+/// The file can't be opened or locked.
+pub fn try_lock(directory: &Path, name: &str) -> io::Result<Option<File>> {
+    let file = open_lock(directory, name)?;
+    match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(Some(file)),
+        Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn open_lock(directory: &Path, name: &str) -> io::Result<File> {
+    File::options().read(true).write(true).create(true).truncate(false).mode(0o600).open(directory.join(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashMap;
+
+    #[test]
+    fn the_environment_says_where_the_directories_are() {
+        let check = |variables: &[(&str, &'static str)], state: &str, socket: &str| {
+            let variables: HashMap<&str, &'static str> = variables.iter().copied().collect();
+            let directories = Directories::from_variables(|name| variables.get(name)).expect("resolves");
+            assert_eq!(directories, Directories { state: state.into(), socket: socket.into() });
+        };
+        check(&[("PUMPHOUSE_DIR", "/p"), ("XDG_RUNTIME_DIR", "/run/user/1")], "/p", "/p");
+        check(&[("HOME", "/h")], "/h/.cache/pumphouse", "/h/.cache/pumphouse");
+        check(&[("HOME", "/h"), ("XDG_RUNTIME_DIR", "/r")], "/h/.cache/pumphouse", "/r/pumphouse");
+        check(&[("HOME", "/h"), ("XDG_CACHE_HOME", "/c")], "/c/pumphouse", "/c/pumphouse");
+        check(&[("HOME", "/h"), ("XDG_CACHE_HOME", "relative")], "/h/.cache/pumphouse", "/h/.cache/pumphouse");
+    }
+
+    #[test]
+    fn a_socket_is_reached_at_any_length() {
+        let scratch = tempfile::tempdir().expect("scratch");
+        for name in ["short", &"long".repeat(60)] {
+            let directory = scratch.path().join(name);
+            create_private(&directory).expect("created");
+            let listener = bind(&directory).expect("bound");
+            connect(&directory).expect("connected");
+            drop(listener);
+            assert!(connect(&directory).is_err(), "nobody listens");
+            bind(&directory).expect("a stale socket is replaced");
+        }
+    }
+
+    #[test]
+    fn a_lock_has_one_holder() {
+        let scratch = tempfile::tempdir().expect("scratch");
+        let held = lock(scratch.path(), "l").expect("locked");
+        assert!(try_lock(scratch.path(), "l").expect("tried").is_none());
+        drop(held);
+        assert!(try_lock(scratch.path(), "l").expect("tried").is_some());
+    }
+}

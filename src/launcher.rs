@@ -1,0 +1,263 @@
+//! The launcher: `pumphouse gcc -c a.c -o a.o`, or a symbolic link to `pumphouse` that is named like a compiler.
+//!
+//! It asks the daemon, starting one where there is none, and replays the answer. It has no threads and reads no
+//! configuration, and it knows nothing about compilers but their names. Its one invariant: whatever goes wrong, the real
+//! compiler runs, exactly once with effect, as if Pumphouse were not there.
+
+mod invocation;
+mod real_compiler;
+mod start;
+
+pub use invocation::Invocation;
+pub use real_compiler::{Identity, find as find_real_compiler};
+
+use crate::command::environment;
+use crate::ipc::socket::{self, Directories};
+use crate::ipc::{self, Answer, CompileRequest, Completed, LocalOutput, LocalRun, Report, Request, Terminal};
+use std::ffi::{OsStr, OsString};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
+use std::path::PathBuf;
+use std::process::{Command, ExitStatus, Stdio};
+
+/// Set to anything but `0`: every compile runs as if Pumphouse were not there.
+pub const DISABLE_VARIABLE: &str = "PUMPHOUSE_DISABLE";
+
+/// How deep launchers stand in each other: set for the compilers that they start, which may be scripts that start one.
+pub const DEPTH_VARIABLE: &str = "PUMPHOUSE_DEPTH";
+
+/// The greatest depth, beyond which the compiler that was asked for is a script that ends in Pumphouse again.
+const DEPTH_LIMIT: u32 = 8;
+
+/// How often a launcher asks again, where the daemon left just as it was asked.
+const ATTEMPTS: u32 = 3;
+
+/// Does what `invocation` asks for, and gives the exit code; does not return where it becomes the compiler.
+pub fn run(invocation: &Invocation) -> u8 {
+    if disabled() || !invocation.may_be_compile() {
+        return become_compiler(invocation);
+    }
+    match ask_daemon(invocation) {
+        Ok(code) => code,
+        Err(error) => {
+            // Said by whoever tried to start the daemon, not by those who came right after.
+            if error.kind() != io::ErrorKind::ConnectionRefused {
+                eprintln!("pumphouse: warning: {error}; compiling without the daemon");
+            }
+            become_compiler(invocation)
+        }
+    }
+}
+
+fn disabled() -> bool {
+    std::env::var_os(DISABLE_VARIABLE).is_some_and(|value| !value.is_empty() && value != "0")
+}
+
+/// Asks until the daemon has answered. An error means that nothing was run here.
+fn ask_daemon(invocation: &Invocation) -> io::Result<u8> {
+    let directories = Directories::from_environment()?;
+    let request = request(invocation)?.encode();
+    for _ in 0..ATTEMPTS {
+        let mut stream = match socket::connect(&directories.socket) {
+            Ok(stream) => stream,
+            Err(error) if is_absence(&error) => start::start_daemon(&directories)?,
+            Err(error) => return Err(error),
+        };
+        stream.set_read_timeout(Some(ipc::SILENCE_LIMIT))?;
+        match stream.write_all(&request).and_then(|()| read_answer(&mut stream)) {
+            Ok(Answer::Done(completed)) => return Ok(replay(&completed)),
+            Ok(Answer::RunLocally(run)) => return Ok(run_locally(invocation, &run, &mut stream)),
+            // It has left its socket already, so the next attempt starts one of this build.
+            Ok(Answer::OtherBuild) => {}
+            Ok(Answer::Heartbeat | Answer::Acknowledged) => return Err(io::ErrorKind::InvalidData.into()),
+            Err(error) if is_departure(&error) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Err(io::ErrorKind::ConnectionRefused.into())
+}
+
+/// Whether an error of connecting means that there is no daemon.
+fn is_absence(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused)
+}
+
+/// Whether an error of asking means that the daemon left at that moment.
+fn is_departure(error: &io::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
+    matches!(error.kind(), BrokenPipe | ConnectionReset | UnexpectedEof)
+}
+
+fn request(invocation: &Invocation) -> io::Result<Request> {
+    let here = std::fs::metadata(".")?;
+    let umask = rustix::process::umask(rustix::fs::Mode::empty());
+    rustix::process::umask(umask);
+    let mut environment: Vec<(OsString, OsString)> =
+        std::env::vars_os().filter(|(name, _)| is_forwarded(name)).collect();
+    environment.sort_unstable();
+    let mut arguments = Vec::with_capacity(invocation.arguments.len() + 1);
+    arguments.push(invocation.compiler.clone());
+    arguments.extend_from_slice(&invocation.arguments);
+    Ok(Request::Compile(CompileRequest {
+        working_directory: std::env::current_dir()?,
+        device: here.dev(),
+        inode: here.ino(),
+        umask: umask.as_raw_mode(),
+        terminal: if rustix::termios::isatty(io::stderr()) { Terminal::Yes } else { Terminal::No },
+        arguments,
+        environment,
+    }))
+}
+
+/// Whether the daemon is told of a variable: what compiles depend on, and what is meant for Pumphouse.
+fn is_forwarded(name: &OsStr) -> bool {
+    name.as_bytes().starts_with(b"PUMPHOUSE_")
+        || name.to_str().is_some_and(|name| environment::RELEVANT.binary_search(&name).is_ok())
+}
+
+/// Reads the next answer that is not a heartbeat.
+fn read_answer(stream: &mut UnixStream) -> io::Result<Answer> {
+    // One read brings the whole answer in most cases.
+    let mut buffer = vec![0; 16 * 1024];
+    let mut filled = 0;
+    loop {
+        while filled < 5 {
+            filled += read_some(stream, &mut buffer[filled..])?;
+        }
+        let (length, tag) = ipc::decode_header([buffer[0], buffer[1], buffer[2], buffer[3], buffer[4]])?;
+        let end = 5 + length;
+        if buffer.len() < end {
+            buffer.resize(end, 0);
+        }
+        if filled < end {
+            stream.read_exact(&mut buffer[filled..end])?;
+            filled = end;
+        }
+        match Answer::decode(tag, &buffer[5..end])? {
+            Answer::Heartbeat => {
+                buffer.copy_within(end..filled, 0);
+                filled -= end;
+            }
+            answer => return Ok(answer),
+        }
+    }
+}
+
+fn read_some(stream: &mut UnixStream, buffer: &mut [u8]) -> io::Result<usize> {
+    loop {
+        match stream.read(buffer) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            result => return result,
+        }
+    }
+}
+
+/// Writes what the compiler wrote, and ends as it did.
+fn replay(completed: &Completed) -> u8 {
+    // A closed standard output is no reason to end otherwise than the compiler, which does not look either.
+    let _ = write_unbuffered(io::stderr(), &completed.notice);
+    let _ = write_unbuffered(rustix::stdio::stdout(), &completed.stdout);
+    let _ = write_unbuffered(io::stderr(), &completed.stderr);
+    end_as(ExitStatus::from_raw(completed.wait_status))
+}
+
+fn write_unbuffered(stream: impl std::os::fd::AsFd, mut bytes: &[u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match rustix::io::write(&stream, bytes) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(written) => bytes = &bytes[written..],
+            Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
+/// Ends this process as another one ended: with its code, or by its signal.
+fn end_as(status: ExitStatus) -> u8 {
+    if let Some(code) = status.code() {
+        return code as u8;
+    }
+    let signal = status.signal().unwrap_or(1);
+    if let Some(named) = rustix::process::Signal::from_named_raw(signal) {
+        // A signal that this process ignores or survives leaves the shell's way of saying the same.
+        let _ = rustix::process::kill_process(rustix::process::getpid(), named);
+    }
+    128_u8.wrapping_add(signal as u8)
+}
+
+/// Runs the compiler for the daemon, which is told how it ended.
+fn run_locally(invocation: &Invocation, run: &LocalRun, stream: &mut UnixStream) -> u8 {
+    let _ = write_unbuffered(io::stderr(), &run.notice);
+    let compiler = if run.compiler.as_os_str().is_empty() { real_compiler(invocation).ok() } else { None };
+    let compiler = compiler.as_ref().unwrap_or(&run.compiler);
+    let mut command = compiler_command(run.arguments.as_deref().unwrap_or(&invocation.arguments), compiler);
+    if run.output == LocalOutput::Captured {
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    }
+    let Ok(child) = command.spawn() else {
+        let _ = stream.write_all(&Report::NotStarted.encode());
+        return become_compiler(invocation);
+    };
+    // From here on the compiler runs: what the daemon does or fails to do changes nothing for the build.
+    let told = stream.write_all(&Report::Started(child.id()).encode());
+    let output = match child.wait_with_output() {
+        Ok(output) => output,
+        Err(error) => {
+            eprintln!("pumphouse: waiting for {}: {error}", compiler.display());
+            return 1;
+        }
+    };
+    let completed = Completed {
+        wait_status: output.status.into_raw(),
+        stdout: output.stdout,
+        stderr: output.stderr,
+        notice: Vec::new(),
+    };
+    if told.is_ok() && stream.write_all(&Report::Finished(completed.clone()).encode()).is_ok() {
+        // The build may touch the outputs as soon as this process ends, so the daemon must have read them by then.
+        let _ = read_answer(stream);
+    }
+    replay(&completed)
+}
+
+/// Becomes the real compiler. Returns only if that fails.
+fn become_compiler(invocation: &Invocation) -> u8 {
+    let compiler = match real_compiler(invocation) {
+        Ok(compiler) => compiler,
+        Err(message) => {
+            eprintln!("pumphouse: {message}");
+            return 127;
+        }
+    };
+    let error = compiler_command(&invocation.arguments, &compiler).exec();
+    eprintln!("pumphouse: {}: {error}", compiler.display());
+    if error.kind() == io::ErrorKind::NotFound { 127 } else { 126 }
+}
+
+fn real_compiler(invocation: &Invocation) -> Result<PathBuf, String> {
+    if depth() > DEPTH_LIMIT {
+        return Err(format!(
+            "{} starts pumphouse again, {DEPTH_LIMIT} times over",
+            invocation.compiler.to_string_lossy()
+        ));
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let own = Identity::of_running_program().map_err(|error| format!("looking at its own program: {error}"))?;
+    real_compiler::find(&invocation.compiler, &path, std::path::Path::new("."), own)
+        .ok_or_else(|| format!("{}: no such compiler", invocation.compiler.to_string_lossy()))
+}
+
+fn compiler_command(arguments: &[OsString], compiler: &std::path::Path) -> Command {
+    let mut command = Command::new(compiler);
+    command.args(arguments).env(DEPTH_VARIABLE, (depth() + 1).to_string());
+    command
+}
+
+fn depth() -> u32 {
+    std::env::var(DEPTH_VARIABLE).ok().and_then(|depth| depth.parse().ok()).unwrap_or(0)
+}

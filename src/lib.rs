@@ -1,0 +1,41 @@
+//! Pumphouse's client side: the launcher, the daemon, the include scanner and the client of any server that speaks the
+//! Remote Execution API. The modules stand in the order in which a compile travels.
+
+#![deny(unsafe_code)]
+
+/// What a worker is asked to run.
+pub mod action;
+/// The command line of the sub-commands.
+pub mod cli;
+/// A command line that is fully understood.
+pub mod command;
+/// One compile, from its request to its answer.
+pub mod compile;
+/// What can be configured on the client.
+pub mod config;
+/// The process that outlives the build.
+pub mod daemon;
+/// Why a compile stays local, by name.
+pub mod fallback;
+/// The file system, remembered and revalidated.
+pub mod files;
+/// A drop-in for distcc's include server.
+pub mod include_server;
+/// What a compile reads, as a Merkle tree.
+pub mod input_root;
+/// What launcher and daemon say to each other.
+pub mod ipc;
+/// The process that a build tool starts instead of the compiler.
+pub mod launcher;
+/// Results by action, on this machine.
+pub mod local;
+/// What a compile writes, and where.
+pub mod outputs;
+/// Any server of the Remote Execution API.
+pub mod remote;
+/// Which files a compile reads.
+pub mod scan;
+/// What happened to the compiles.
+pub mod stats;
+/// The compiler and all that it needs, as inputs.
+pub mod toolchain;

@@ -1,0 +1,138 @@
+//! Whether a server is there: found out once, in the background, and never by making compiles wait.
+//!
+//! Each server has one task that connects, hands out the session, and when somebody reports the server gone tries again at
+//! growing intervals. Compiles look at the last thing it said; only the very first ones wait for it.
+
+use super::session::{CONNECT_TIMEOUT, Session};
+use super::{Address, InvalidAddress, RemoteError};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::{Notify, watch};
+
+/// The first pause between two attempts to connect; each further one is twice as long.
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
+
+/// The longest pause.
+const LONGEST_PAUSE: Duration = Duration::from_secs(15);
+
+/// How long the first compiles wait for the first attempt: the connection and the capabilities.
+const FIRST_WAIT: Duration = CONNECT_TIMEOUT.saturating_mul(2);
+
+/// How many servers one daemon knows; with more, the compile that names the next one is local.
+const REMOTE_LIMIT: usize = 32;
+
+/// The servers that compiles have named.
+#[derive(Debug, Default)]
+pub struct Remotes(Mutex<HashMap<String, Arc<Remote>>>);
+
+impl Remotes {
+    /// The server that `text` names. Must be called within the runtime.
+    ///
+    /// # Errors
+    /// It is not an address, or one too many.
+    pub fn get(&self, text: &str) -> Result<Arc<Remote>, RemoteError> {
+        let mut remotes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(remote) = remotes.get(text) {
+            return Ok(Arc::clone(remote));
+        }
+        let address = Address::parse(text).map_err(|error: InvalidAddress| RemoteError::Unusable(error.to_string()))?;
+        if remotes.len() >= REMOTE_LIMIT {
+            return Err(RemoteError::Unusable(format!("the daemon knows {REMOTE_LIMIT} other servers already")));
+        }
+        let remote = Arc::new(Remote::new(address));
+        remotes.insert(text.to_owned(), Arc::clone(&remote));
+        Ok(remote)
+    }
+}
+
+/// One server.
+#[derive(Debug)]
+pub struct Remote {
+    /// What is known to be there.
+    pub blobs: super::Blobs,
+    address: Address,
+    state: watch::Receiver<State>,
+    lost: Arc<Notify>,
+}
+
+#[derive(Debug, Clone)]
+enum State {
+    /// The first attempt is under way.
+    Connecting,
+    /// It can be used.
+    Up(Arc<Session>),
+    /// It can't, for this reason; another attempt follows.
+    Down(Arc<RemoteError>),
+}
+
+impl Remote {
+    fn new(address: Address) -> Self {
+        let (sender, state) = watch::channel(State::Connecting);
+        let lost = Arc::new(Notify::new());
+        // The task ends with the last receiver, that is with this value.
+        tokio::spawn(keep_connected(address.clone(), sender, Arc::clone(&lost)));
+        Self { blobs: super::Blobs::default(), address, state, lost }
+    }
+
+    /// Where it is.
+    pub const fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// The session, if the server is there.
+    ///
+    /// # Errors
+    /// Why it is not.
+    pub async fn session(&self) -> Result<Arc<Session>, Arc<RemoteError>> {
+        let mut state = self.state.clone();
+        let known = state.wait_for(|state| !matches!(state, State::Connecting));
+        match tokio::time::timeout(FIRST_WAIT, known).await {
+            Ok(Ok(state)) => match &*state {
+                State::Up(session) => Ok(Arc::clone(session)),
+                State::Down(error) => Err(Arc::clone(error)),
+                State::Connecting => Err(Arc::new(RemoteError::Unusable("the connection is not open yet".to_owned()))),
+            },
+            Ok(Err(_)) => Err(Arc::new(RemoteError::Unusable("its task has ended".to_owned()))),
+            Err(_) => Err(Arc::new(RemoteError::Unusable(format!("no answer within {} s", FIRST_WAIT.as_secs())))),
+        }
+    }
+
+    /// Says that the server did not answer, so that it is looked for again.
+    pub fn report_lost(&self) {
+        self.lost.notify_one();
+    }
+}
+
+async fn keep_connected(address: Address, state: watch::Sender<State>, lost: Arc<Notify>) {
+    let mut pause = FIRST_PAUSE;
+    loop {
+        let attempt = tokio::time::timeout(FIRST_WAIT, Session::open(&address)).await;
+        let opened = attempt.unwrap_or_else(|_| Err(RemoteError::Unreachable("it does not answer".to_owned())));
+        match opened {
+            Ok(session) => {
+                tracing::info!(%address, "connected");
+                pause = FIRST_PAUSE;
+                if state.send(State::Up(Arc::new(session))).is_err() {
+                    return;
+                }
+                tokio::select! {
+                    () = lost.notified() => {}
+                    () = state.closed() => return,
+                }
+                tracing::info!(%address, "lost");
+            }
+            Err(error) => {
+                tracing::debug!(%address, %error, "not connected");
+                if state.send(State::Down(Arc::new(error))).is_err() {
+                    return;
+                }
+                tokio::select! {
+                    () = tokio::time::sleep(pause) => {}
+                    () = state.closed() => return,
+                }
+                pause = (pause * 2).min(LONGEST_PAUSE);
+            }
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! A connection to a server whose capabilities are known.
+
+use super::{Address, RemoteError};
+use prost::Message as _;
+use pumphouse_proto::cas_client::{CasClient, REQUEST_METADATA_HEADER};
+use pumphouse_proto::digest::Digest;
+use pumphouse_proto::limits;
+use pumphouse_proto::longrunning::operations_client::OperationsClient;
+use pumphouse_proto::reapi::action_cache_client::ActionCacheClient;
+use pumphouse_proto::reapi::capabilities_client::CapabilitiesClient;
+use pumphouse_proto::reapi::execution_client::ExecutionClient;
+use pumphouse_proto::reapi::{
+    ActionResult, GetActionResultRequest, GetCapabilitiesRequest, RequestMetadata, ServerCapabilities, ToolDetails,
+    digest_function,
+};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+use tonic::metadata::BinaryMetadataValue;
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Code, Request};
+
+/// How long the connection may take to open.
+pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// How often a connection with calls under way is checked.
+const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(15);
+
+/// How long the answer to such a check may take.
+const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How much a server may send before it is told that it arrived, for a call and for a connection, in bytes.
+const CALL_WINDOW_BYTES: u32 = 2 * 1024 * 1024;
+const CONNECTION_WINDOW_BYTES: u32 = 16 * 1024 * 1024;
+
+/// Connections for the calls that wait for workers: servers allow some 100 calls on a connection, and waiting ones must
+/// not keep others out.
+const EXECUTION_CONNECTIONS: usize = 4;
+
+/// A server that can be used.
+#[derive(Debug)]
+pub struct Session {
+    instance_name: String,
+    cas: CasClient,
+    calls: Channel,
+    executions: Vec<Channel>,
+    next_execution: AtomicUsize,
+    executes: bool,
+}
+
+/// Who asks: travels with every call of a compile.
+#[derive(Debug, Clone)]
+pub struct Caller(BinaryMetadataValue);
+
+impl Caller {
+    /// A compile of `target` by the action `action`, in the build that is called `build`.
+    pub fn new(build: &str, action: Digest, target: &str) -> Self {
+        let metadata = RequestMetadata {
+            tool_details: Some(ToolDetails {
+                tool_name: "pumphouse".to_owned(),
+                tool_version: env!("CARGO_PKG_VERSION").to_owned(),
+            }),
+            action_id: action.hash_hex(),
+            tool_invocation_id: build.to_owned(),
+            action_mnemonic: "CppCompile".to_owned(),
+            target_id: target.to_owned(),
+            ..RequestMetadata::default()
+        };
+        Self(BinaryMetadataValue::from_bytes(&metadata.encode_to_vec()))
+    }
+
+    /// A call that says who asks, and that ends after `timeout` if there is one.
+    pub(super) fn request<T>(&self, message: T, timeout: Option<Duration>) -> Request<T> {
+        let mut request = Request::new(message);
+        request.metadata_mut().insert_bin(REQUEST_METADATA_HEADER, self.0.clone());
+        if let Some(timeout) = timeout {
+            request.set_timeout(timeout);
+        }
+        request
+    }
+}
+
+impl Session {
+    /// Connects and asks for the capabilities.
+    ///
+    /// # Errors
+    /// Nobody answers, or the server lacks what a client of this kind needs.
+    pub(super) async fn open(address: &Address) -> Result<Self, RemoteError> {
+        let endpoint = Endpoint::from_shared(format!("http://{}", address.authority))
+            .map_err(|error| RemoteError::Unreachable(error.to_string()))?
+            .connect_timeout(CONNECT_TIMEOUT)
+            .tcp_nodelay(true)
+            .http2_keep_alive_interval(KEEP_ALIVE_INTERVAL)
+            .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
+            .initial_stream_window_size(CALL_WINDOW_BYTES)
+            .initial_connection_window_size(CONNECTION_WINDOW_BYTES);
+        let calls = endpoint.connect().await.map_err(|error| RemoteError::Unreachable(innermost(&error)))?;
+        let mut request = Request::new(GetCapabilitiesRequest { instance_name: address.instance_name.clone() });
+        request.set_timeout(CONNECT_TIMEOUT);
+        let capabilities = match CapabilitiesClient::new(calls.clone()).get_capabilities(request).await {
+            Ok(capabilities) => capabilities.into_inner(),
+            Err(status) if status.code() == Code::Unavailable => {
+                return Err(RemoteError::Unreachable(status.message().to_owned()));
+            }
+            Err(status) => return Err(RemoteError::Unusable(format!("GetCapabilities: {}", super::describe(&status)))),
+        };
+        let cache = capabilities.cache_capabilities.as_ref();
+        let sha256 = i32::from(digest_function::Value::Sha256);
+        if !cache.is_some_and(|cache| cache.digest_functions.contains(&sha256)) {
+            return Err(RemoteError::Unusable("it does not name blobs by SHA-256".to_owned()));
+        }
+        let batch_size_bytes = cache.map_or(0, |cache| cache.max_batch_total_size_bytes.max(0) as usize);
+        Ok(Self {
+            cas: CasClient::new(calls.clone(), &address.instance_name, batch_size_bytes),
+            instance_name: address.instance_name.clone(),
+            calls,
+            executions: (0..EXECUTION_CONNECTIONS).map(|_| endpoint.connect_lazy()).collect(),
+            next_execution: AtomicUsize::new(0),
+            executes: executes(&capabilities),
+        })
+    }
+
+    /// Whether the server runs actions, rather than being a cache alone.
+    pub const fn executes(&self) -> bool {
+        self.executes
+    }
+
+    /// The instance that is used.
+    pub(super) fn instance_name(&self) -> &str {
+        &self.instance_name
+    }
+
+    /// A client of the CAS that says who asks.
+    pub fn cas(&self, caller: &Caller) -> CasClient {
+        self.cas.clone().with_request_metadata(caller.0.clone())
+    }
+
+    /// A client for one execution.
+    pub(super) fn execution(&self) -> (ExecutionClient<Channel>, OperationsClient<Channel>) {
+        let number = self.next_execution.fetch_add(1, Ordering::Relaxed) % self.executions.len();
+        let channel = self.executions[number].clone();
+        let client = ExecutionClient::new(channel).max_decoding_message_size(limits::DECODED_MESSAGE_SIZE_BYTES);
+        (client, OperationsClient::new(self.calls.clone()))
+    }
+
+    /// Asks the action cache, which puts what is small into the answer itself.
+    ///
+    /// # Errors
+    /// The call failed; that there is no result is none.
+    pub async fn action_result(
+        &self,
+        caller: &Caller,
+        action: Digest,
+        inline_output_files: Vec<String>,
+    ) -> Result<Option<ActionResult>, RemoteError> {
+        let request = GetActionResultRequest {
+            instance_name: self.instance_name.clone(),
+            action_digest: Some(action.into()),
+            inline_stdout: true,
+            inline_stderr: true,
+            inline_output_files,
+            digest_function: 0,
+        };
+        let mut client =
+            ActionCacheClient::new(self.calls.clone()).max_decoding_message_size(limits::DECODED_MESSAGE_SIZE_BYTES);
+        match client.get_action_result(caller.request(request, Some(limits::CALL_TIMEOUT))).await {
+            Ok(result) => Ok(Some(result.into_inner())),
+            Err(status) if status.code() == Code::NotFound => Ok(None),
+            Err(status) => Err(RemoteError::call("GetActionResult")(status)),
+        }
+    }
+}
+
+fn executes(capabilities: &ServerCapabilities) -> bool {
+    capabilities.execution_capabilities.as_ref().is_some_and(|execution| execution.exec_enabled)
+}
+
+/// What an error says at its root, where the reason stands.
+fn innermost(error: &dyn std::error::Error) -> String {
+    let mut error = error;
+    while let Some(source) = error.source() {
+        error = source;
+    }
+    error.to_string()
+}

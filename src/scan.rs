@@ -1,0 +1,195 @@
+//! The include scanner: which files a compile reads, without preprocessing it.
+//!
+//! The answer may be too large and is never too small; what can't be known is a
+//! [`Fallback`](crate::fallback::Fallback) with file and line.
+
+mod append;
+mod assemble;
+mod assembler;
+pub mod closure;
+mod closure_memo;
+mod condition;
+mod definitions;
+pub mod directives;
+mod expand;
+pub mod lexer;
+mod limits;
+mod lookup;
+mod macros;
+mod memo;
+mod probe;
+mod program;
+pub mod project;
+mod replay;
+mod search_path;
+mod symbols;
+#[cfg(test)]
+mod tests;
+mod tokens;
+mod world;
+
+use crate::command::{Command, Language};
+use crate::fallback::{Fallback, Reason};
+use crate::files::directory::Directory;
+use crate::files::resolve::{Place, Trail};
+use crate::files::{FileStore, View};
+use crate::scan::assemble::{Assembled, assemble};
+use crate::scan::closure::Closure;
+use crate::scan::closure_memo::ClosureMemo;
+use crate::scan::lookup::{Position, Searcher};
+use crate::scan::replay::Replay;
+use crate::scan::world::World;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, RwLock};
+use std::time::Instant;
+
+/// How often a scan is begun anew because files changed under it.
+const MAX_SCAN_ATTEMPTS: u32 = 3;
+
+/// Finds what compiles read. One serves all threads of a daemon; what it learns of one compile it uses for the next, and
+/// checks before it does.
+#[derive(Debug)]
+pub struct Scanner {
+    state: Option<PathBuf>,
+    memory: RwLock<Arc<Memory>>,
+}
+
+/// How much a scanner remembers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Usage {
+    /// Files by path.
+    pub files: usize,
+    /// About how many bytes the spellings of names take.
+    pub symbol_bytes: usize,
+    /// About how many bytes macro definitions take.
+    pub definition_bytes: usize,
+    /// About how many bytes the directives of files took, those included that changed since.
+    pub program_bytes: usize,
+    /// How many macro states, look-ups and files all remembered effects hold.
+    pub effect_entries: usize,
+    /// About how many bytes the closures of whole compiles take.
+    pub closure_bytes: usize,
+}
+
+#[derive(Debug)]
+struct Memory {
+    world: World,
+    closures: ClosureMemo,
+}
+
+impl Memory {
+    fn new(state: Option<&Path>) -> Arc<Self> {
+        Arc::new(Self { world: World::new(state), closures: ClosureMemo::default() })
+    }
+}
+
+impl Scanner {
+    /// A scanner that keeps what the next daemon can use in `state`, if one is given. Reads nothing yet.
+    pub fn open(state: Option<&Path>) -> Self {
+        Self { state: state.map(Path::to_path_buf), memory: RwLock::new(Memory::new(state)) }
+    }
+
+    /// What `command` reads, as of now. Blocks; costs a `stat` for each file and directory that the answer depends on
+    /// where nothing changed, and gives the same `Arc` again. The first compile under new flags runs the compiler.
+    ///
+    /// # Errors
+    /// A [`Fallback`] where the answer can't be known.
+    pub fn scan(&self, command: &Command) -> Result<Arc<Closure>, Fallback> {
+        self.scan_since(command, Instant::now())
+    }
+
+    /// Like [`Scanner::scan`], as of `asked`: what other scans checked after that moment isn't checked again.
+    ///
+    /// # Errors
+    /// A [`Fallback`] where the answer can't be known.
+    pub fn scan_since(&self, command: &Command, asked: Instant) -> Result<Arc<Closure>, Fallback> {
+        let memory = self.memory();
+        let world = &memory.world;
+        let mut view = world.store.view_since(asked);
+        if let Some(closure) = memory.closures.get(command, &world.store, view) {
+            return Ok(closure);
+        }
+        let mut attempt = 1;
+        loop {
+            match scan_anew(world, command, view) {
+                Ok((assembled, compiler)) => {
+                    let closure = Arc::clone(&assembled.closure);
+                    memory.closures.insert(command, assembled, compiler);
+                    return Ok(closure);
+                }
+                Err(fallback) if fallback.reason == Reason::Changing && attempt < MAX_SCAN_ATTEMPTS => {
+                    attempt += 1;
+                    view = world.store.view();
+                }
+                Err(fallback) => return Err(fallback),
+            }
+        }
+    }
+
+    /// How much is remembered: for statistics.
+    pub fn usage(&self) -> Usage {
+        let memory = self.memory();
+        Usage {
+            files: memory.world.store.file_count(),
+            symbol_bytes: memory.world.symbols.bytes(),
+            definition_bytes: memory.world.definitions.bytes(),
+            program_bytes: memory.world.program_bytes.load(std::sync::atomic::Ordering::Relaxed),
+            effect_entries: memory.world.effect_entries.load(std::sync::atomic::Ordering::Relaxed),
+            closure_bytes: memory.closures.bytes(),
+        }
+    }
+
+    /// The memory; a fresh one where the last has grown too large.
+    fn memory(&self) -> Arc<Memory> {
+        let memory = Arc::clone(&self.memory.read().expect("no holder of the memory's lock panics"));
+        if !memory.world.is_full() {
+            return memory;
+        }
+        let mut current = self.memory.write().expect("no holder of the memory's lock panics");
+        if current.world.is_full() {
+            *current = Memory::new(self.state.as_deref());
+        }
+        Arc::clone(&current)
+    }
+}
+
+fn scan_anew(world: &World, command: &Command, view: View) -> Result<(Assembled, probe::ProbeKey), Fallback> {
+    let store = &world.store;
+    let compiler = probe::ProbeKey::of(command, store, view)?;
+    let setting = world.setting(command, view)?;
+    let mut trail = Trail::default();
+    let spelled = command.source.as_os_str().as_bytes();
+    let file = match store.resolve(&setting.start, spelled, view, &mut trail)? {
+        Place::File(file) => file,
+        Place::Absent => return Err(Fallback::at(Reason::Unreadable, "is not there", &command.source, 0)),
+        _ => return Err(Fallback::at(Reason::Unreadable, "not a regular file", &command.source, 0)),
+    };
+    let source = setting.header(spelled, Position::Primary, &file, &world.symbols);
+    let searcher = Searcher { store, view, symbols: &world.symbols };
+    let mut table = world.take_table();
+    let replay = Replay::new(world, &setting, searcher, command, &mut table);
+    let record = match command.language {
+        Language::Assembler => replay.run_assembler(&source),
+        Language::CppOutput | Language::CxxCppOutput => replay.run_preprocessed(&source),
+        _ => replay.run(&source),
+    };
+    world.return_table(table);
+    let mut record = record?;
+    record.trail.absorb(trail);
+    Ok((assemble(record, &source, &setting, command, store, view)?, compiler))
+}
+
+/// The working directory of `command`.
+pub(crate) fn working_directory(
+    command: &Command,
+    store: &FileStore,
+    view: View,
+    trail: &mut Trail,
+) -> Result<Arc<Directory>, Fallback> {
+    let path = &command.working_directory;
+    match store.resolve(store.root(), path.as_os_str().as_bytes(), view, trail)? {
+        Place::Directory(directory) => Ok(directory),
+        _ => Err(Fallback::at(Reason::Unreadable, "the working directory is not there", path, 0)),
+    }
+}

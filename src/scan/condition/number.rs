@@ -1,0 +1,176 @@
+//! Numbers, character constants and the arithmetic on them.
+
+use crate::scan::condition::Value;
+use crate::scan::symbols::{Symbol, known};
+
+/// The value of an integer constant; unknown for what is none.
+pub(super) fn parse(text: &[u8]) -> Value {
+    let text: Vec<u8> = text.iter().copied().filter(|byte| *byte != b'\'').collect();
+    let (radix, digits) = match text.as_slice() {
+        [b'0', b'x' | b'X', rest @ ..] => (16, rest),
+        [b'0', b'b' | b'B', rest @ ..] => (2, rest),
+        [b'0', ..] => (8, text.as_slice()),
+        _ => (10, text.as_slice()),
+    };
+    let length = digits.iter().position(|byte| !(*byte as char).is_digit(radix)).unwrap_or(digits.len());
+    let (digits, suffix) = digits.split_at(length);
+    let Some(suffix_is_unsigned) = suffix_sign(suffix) else { return Value::Unknown };
+    if digits.is_empty() {
+        return Value::Unknown;
+    }
+    let mut bits: u64 = 0;
+    for digit in digits {
+        let digit = u64::from((*digit as char).to_digit(radix).expect("only digits were kept"));
+        let Some(more) = bits.checked_mul(u64::from(radix)).and_then(|bits| bits.checked_add(digit)) else {
+            return Value::Unknown;
+        };
+        bits = more;
+    }
+    // A constant that no signed type holds is unsigned, with a warning where it is decimal.
+    Value::Known { bits, is_unsigned: suffix_is_unsigned || bits > i64::MAX as u64 }
+}
+
+fn suffix_sign(suffix: &[u8]) -> Option<bool> {
+    let lower = suffix.to_ascii_lowercase();
+    match lower.as_slice() {
+        b"" | b"l" | b"ll" | b"z" => Some(false),
+        b"u" | b"ul" | b"ull" | b"lu" | b"llu" | b"uz" | b"zu" => Some(true),
+        _ => None,
+    }
+}
+
+/// The value of a character constant; unknown for what depends on the execution character set.
+pub(super) fn character(text: &[u8], char_is_unsigned: bool) -> Value {
+    let Some(open) = text.iter().position(|byte| *byte == b'\'') else { return Value::Unknown };
+    let (prefix, rest) = text.split_at(open);
+    let Some(body) = rest[1..].strip_suffix(b"'") else { return Value::Unknown };
+    let Some(units) = units(body) else { return Value::Unknown };
+    if prefix.is_empty() {
+        let bits = match units[..] {
+            [only] if char_is_unsigned => u64::from(only as u8),
+            [only] => i64::from(only as u8 as i8) as u64,
+            [_, _] | [_, _, _] | [_, _, _, _] => {
+                let all = units.iter().fold(0_u32, |all, unit| all << 8 | (unit & 0xff));
+                i64::from(all as i32) as u64
+            }
+            _ => return Value::Unknown,
+        };
+        return Value::Known { bits, is_unsigned: false };
+    }
+    match units[..] {
+        [only] => Value::Known { bits: u64::from(only), is_unsigned: prefix != b"L" },
+        _ => Value::Unknown,
+    }
+}
+
+fn units(body: &[u8]) -> Option<Vec<u32>> {
+    let mut units = Vec::new();
+    let mut at = 0;
+    while at < body.len() {
+        let byte = body[at];
+        at += 1;
+        if byte >= 0x80 {
+            return None;
+        }
+        if byte != b'\\' {
+            units.push(u32::from(byte));
+            continue;
+        }
+        let escape = *body.get(at)?;
+        at += 1;
+        units.push(match escape {
+            b'n' => 10,
+            b't' => 9,
+            b'r' => 13,
+            b'a' => 7,
+            b'b' => 8,
+            b'f' => 12,
+            b'v' => 11,
+            b'e' | b'E' => 27,
+            b'\\' | b'\'' | b'"' | b'?' => u32::from(escape),
+            b'x' => {
+                let length = body[at..].iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
+                let value = u32::from_str_radix(std::str::from_utf8(&body[at..at + length]).ok()?, 16).ok()?;
+                at += length;
+                value
+            }
+            b'0'..=b'7' => {
+                let length = body[at..].iter().take(2).take_while(|byte| matches!(byte, b'0'..=b'7')).count();
+                let digits = std::str::from_utf8(&body[at - 1..at + length]).ok()?;
+                at += length;
+                u32::from_str_radix(digits, 8).ok()?
+            }
+            _ => return None,
+        });
+    }
+    (!units.is_empty()).then_some(units)
+}
+
+/// `left operator right`. What is not evaluated has no effect, and no errors either.
+pub(super) fn binary(operator: Symbol, left: Value, right: Value, evaluates: bool) -> Value {
+    match operator {
+        known::AND_AND => return logical(left, right, false),
+        known::OR_OR => return logical(left, right, true),
+        _ => {}
+    }
+    let (Value::Known { bits: a, is_unsigned: a_unsigned }, Value::Known { bits: b, is_unsigned: b_unsigned }) =
+        (left, right)
+    else {
+        return Value::Unknown;
+    };
+    let is_unsigned = a_unsigned || b_unsigned;
+    let (signed_a, signed_b) = (a as i64, b as i64);
+    let number = |bits| Value::Known { bits, is_unsigned };
+    let truth = |value: bool| Value::Known { bits: u64::from(value), is_unsigned: false };
+    let ordered = |signed: bool, unsigned: bool| truth(if is_unsigned { unsigned } else { signed });
+    match operator {
+        known::OR => number(a | b),
+        known::XOR => number(a ^ b),
+        known::AND => number(a & b),
+        known::EQUAL => truth(a == b),
+        known::NOT_EQUAL => truth(a != b),
+        known::LESS => ordered(signed_a < signed_b, a < b),
+        known::GREATER => ordered(signed_a > signed_b, a > b),
+        known::LESS_EQUAL => ordered(signed_a <= signed_b, a <= b),
+        known::GREATER_EQUAL => ordered(signed_a >= signed_b, a >= b),
+        known::SHIFT_LEFT => shift(a, a_unsigned, b, b_unsigned, false),
+        known::SHIFT_RIGHT => shift(a, a_unsigned, b, b_unsigned, true),
+        known::PLUS => number(a.wrapping_add(b)),
+        known::MINUS => number(a.wrapping_sub(b)),
+        known::STAR => number(a.wrapping_mul(b)),
+        known::SLASH | known::PERCENT if b == 0 => {
+            if evaluates {
+                Value::Unknown
+            } else {
+                number(0)
+            }
+        }
+        known::SLASH if is_unsigned => number(a / b),
+        known::SLASH => number(signed_a.wrapping_div(signed_b) as u64),
+        known::PERCENT if is_unsigned => number(a % b),
+        known::PERCENT => number(signed_a.wrapping_rem(signed_b) as u64),
+        _ => Value::Unknown,
+    }
+}
+
+fn logical(left: Value, right: Value, decisive: bool) -> Value {
+    let known = |value| Value::Known { bits: u64::from(value), is_unsigned: false };
+    match (left.is_true(), right.is_true()) {
+        (Some(value), _) if value == decisive => known(decisive),
+        (_, Some(value)) if value == decisive => known(decisive),
+        (Some(_), Some(_)) => known(!decisive),
+        _ => Value::Unknown,
+    }
+}
+
+/// The type is that of the left operand. A negative count shifts the other way.
+fn shift(a: u64, a_unsigned: bool, b: u64, b_unsigned: bool, right: bool) -> Value {
+    let is_negative = !b_unsigned && (b as i64) < 0;
+    let count = if is_negative { b.wrapping_neg() } else { b };
+    let bits = match (right != is_negative, a_unsigned) {
+        (false, _) => a.checked_shl(count.min(64) as u32).unwrap_or(0),
+        (true, true) => a.checked_shr(count.min(64) as u32).unwrap_or(0),
+        (true, false) => ((a as i64) >> count.min(63)) as u64,
+    };
+    Value::Known { bits, is_unsigned: a_unsigned }
+}

@@ -1,0 +1,155 @@
+//! A file's directives as the lexer leaves them: a pure function of the file's bytes and the [`LexModes`].
+
+use std::fmt;
+
+/// How a file is lexed. Everything else about a language is the replay's business.
+#[expect(clippy::struct_excessive_bools, reason = "eight independent traits of a language")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct LexModes {
+    /// `R"x(…)x"` is a string that ends where it says, whatever it holds.
+    pub raw_strings: bool,
+    /// `1'000` is one number and no character literal.
+    pub digit_separators: bool,
+    /// `??=` is `#`, `??/` is `\`, ….
+    pub trigraphs: bool,
+    /// A lone carriage return ends a line, as clang has it.
+    pub carriage_return_ends_line: bool,
+    /// `import` and `module` at the start of a line declare modules.
+    pub modules: bool,
+    /// `%:` is no spelling of `#`, as in the C of 1990 and in assembler.
+    pub no_digraphs: bool,
+    /// `//*` starts a block comment after a slash, as in the C of 1990.
+    pub no_line_comments: bool,
+    /// Assembler: `.incbin` and `.include` stand in the text itself.
+    pub assembler: bool,
+}
+
+impl LexModes {
+    /// A small number that distinguishes the modes.
+    pub fn key(self) -> u32 {
+        [
+            self.raw_strings,
+            self.digit_separators,
+            self.trigraphs,
+            self.carriage_return_ends_line,
+            self.modules,
+            self.no_digraphs,
+            self.no_line_comments,
+            self.assembler,
+        ]
+        .iter()
+        .fold(0, |key, mode| key << 1 | u32::from(*mode))
+    }
+}
+
+macro_rules! kinds {
+    ($($(#[$doc:meta])* $name:ident = $text:literal,)*) => {
+        /// What a directive is; the last few are occurrences in text that a replay must know of.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        #[repr(u8)]
+        pub enum DirectiveKind { $($(#[$doc])* $name,)* }
+
+        impl DirectiveKind {
+            /// All kinds, each at the place of its number.
+            pub const ALL: &[Self] = &[$(Self::$name,)*];
+
+            /// The name as it is written in sources, or a description in brackets.
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$name => $text,)* }
+            }
+        }
+    };
+}
+
+kinds! {
+    /// `#if`
+    If = "if",
+    /// `#ifdef`
+    Ifdef = "ifdef",
+    /// `#ifndef`
+    Ifndef = "ifndef",
+    /// `#elif`
+    Elif = "elif",
+    /// `#elifdef`
+    Elifdef = "elifdef",
+    /// `#elifndef`
+    Elifndef = "elifndef",
+    /// `#else`
+    Else = "else",
+    /// `#endif`
+    Endif = "endif",
+    /// `#include`
+    Include = "include",
+    /// `#include_next`
+    IncludeNext = "include_next",
+    /// `#import`
+    Import = "import",
+    /// `#embed`
+    Embed = "embed",
+    /// `#define`
+    Define = "define",
+    /// `#undef`
+    Undef = "undef",
+    /// `#pragma`, and `_Pragma` in text, its operand unquoted
+    Pragma = "pragma",
+    /// `#line`, and `# 1 "file"`
+    Line = "line",
+    /// `#error`
+    Error = "error",
+    /// `__COUNTER__` in text
+    TextCounter = "[counter]",
+    /// `__DATE__` or `__TIME__` in text
+    TextTime = "[time]",
+    /// `__TIMESTAMP__` in text: the time of a file, which does not travel
+    TextTimestamp = "[timestamp]",
+    /// `.incbin` or `.include` in text: what follows it
+    TextInput = "[input]",
+    /// `_Pragma` in a macro's body: its operand unquoted
+    DefinedPragma = "[defined pragma]",
+    /// `.incbin` or `.include` in a macro's body: what follows it
+    DefinedInput = "[defined input]",
+    /// `import` or `module` at the start of a line
+    TextModule = "[module]",
+}
+
+/// One directive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Directive {
+    /// What it is.
+    pub kind: DirectiveKind,
+    /// The line of its `#`, from 1.
+    pub line: u32,
+    /// Where its operand starts in the text.
+    pub start: u32,
+    /// Where its operand ends.
+    pub end: u32,
+}
+
+/// A file's directives in order, with their operands: comments are one blank, runs of blanks are one blank, line
+/// splices are gone; strings, characters and header names stand as written.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Directives {
+    /// All operands.
+    pub text: Vec<u8>,
+    /// The directives.
+    pub list: Vec<Directive>,
+}
+
+impl Directives {
+    /// The operand of `directive`.
+    pub fn operand(&self, directive: &Directive) -> &[u8] {
+        &self.text[directive.start as usize..directive.end as usize]
+    }
+}
+
+/// A line a directive: `LINE: NAME OPERAND`.
+impl fmt::Display for Directives {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for directive in &self.list {
+            let operand = String::from_utf8_lossy(self.operand(directive));
+            let blank = if operand.is_empty() { "" } else { " " };
+            writeln!(formatter, "{}: {}{blank}{operand}", directive.line, directive.kind.name())?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,423 @@
+//! Macro expansion, token by token, as the preprocessor does it.
+//!
+//! Expansion runs over a stack of contexts: the directive's own tokens at the bottom, each macro's replacement above.
+//! A macro is disabled while its context stands; its name met there is painted and never expands again.
+//!
+//! **Source:** C17 6.10.3, C++20 [cpp.subst]; Prosser's algorithm as gcc's cpplib realises it, whose contexts end where
+//! arguments are collected past them.
+
+mod substitute;
+
+use crate::command::Family;
+use crate::fallback::Reason;
+use crate::scan::definitions::{Body, Builtin, Definition, DefinitionId, Definitions};
+use crate::scan::limits::{MAX_ARGUMENT_DEPTH, MAX_EXPANSION_DEPTH, MAX_EXPANSION_TOKENS};
+use crate::scan::macros::MacroTable;
+use crate::scan::symbols::{Symbol, Symbols, known};
+use crate::scan::tokens::{Flags, Kind, Token, TokenModes};
+
+/// Why an expansion gives no tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Trouble {
+    /// The compiler will refuse it as well: arguments without end, a wrong number of them, ….
+    Malformed,
+    /// The input exceeds a limit.
+    Limit,
+}
+
+impl Trouble {
+    pub(crate) const fn reason(self) -> Reason {
+        match self {
+            Self::Malformed => Reason::Unscannable,
+            Self::Limit => Reason::ScanLimit,
+        }
+    }
+}
+
+/// Where a directive stands, for the macros that tell.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Position<'a> {
+    /// `__LINE__`
+    pub(crate) line: u32,
+    /// `__FILE__`, as it is spelled between the quotes
+    pub(crate) file: &'a [u8],
+    /// `__BASE_FILE__`
+    pub(crate) base_file: &'a [u8],
+    /// `__INCLUDE_LEVEL__`
+    pub(crate) include_level: u32,
+}
+
+/// What the expansions of a replay saw that is no macro's state.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Observations {
+    /// The next value of `__COUNTER__`; `None` where text may have used it.
+    pub(crate) counter: Option<u64>,
+    /// Something that depends on where in the compile it was asked: the counter, the include level, the base file.
+    pub(crate) saw_place: bool,
+    /// `__DATE__`, `__TIME__` or `__TIMESTAMP__`.
+    pub(crate) saw_time: bool,
+    /// How many tokens all expansions made.
+    pub(crate) tokens: u64,
+}
+
+/// One expansion under way.
+pub(crate) struct Expander<'a> {
+    pub(crate) table: &'a mut MacroTable,
+    pub(crate) symbols: &'a Symbols,
+    pub(crate) definitions: &'a Definitions,
+    pub(crate) modes: TokenModes,
+    pub(crate) position: Position<'a>,
+    pub(crate) observations: &'a mut Observations,
+    /// Whether `__VA_OPT__` is an operator.
+    pub(crate) has_va_opt: bool,
+    family: Family,
+    /// A macro with several definitions that was to be expanded.
+    pub(crate) undecided: Option<Symbol>,
+    buffers: &'a mut Buffers,
+    floor: usize,
+    argument_depth: usize,
+    made: usize,
+}
+
+/// The stacks of an expansion, kept from one directive to the next.
+#[derive(Debug, Default)]
+pub(crate) struct Buffers {
+    contexts: Vec<Context>,
+    /// The tokens of all contexts, each after those of the one below.
+    arena: Vec<Token>,
+    /// The arguments of the uses that are being collected or expanded.
+    scratch: Vec<Token>,
+    /// Where the arguments in `scratch` end.
+    ends: Vec<usize>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Context {
+    start: usize,
+    at: usize,
+    end: usize,
+    disables: Option<Symbol>,
+}
+
+/// The arguments of one use of a macro: ranges of the scratch tokens, by parameter.
+#[derive(Debug, Default)]
+struct Arguments {
+    raw: SmallRanges,
+    expanded: SmallRanges,
+    variadic: Option<usize>,
+}
+
+type SmallRanges = Vec<(usize, usize)>;
+
+/// The parts of an [`Expander`] that outlive one directive.
+pub(crate) struct Surroundings<'a> {
+    pub(crate) table: &'a mut MacroTable,
+    pub(crate) symbols: &'a Symbols,
+    pub(crate) definitions: &'a Definitions,
+    pub(crate) modes: TokenModes,
+    pub(crate) position: Position<'a>,
+    pub(crate) observations: &'a mut Observations,
+    pub(crate) has_va_opt: bool,
+    pub(crate) family: Family,
+    pub(crate) buffers: &'a mut Buffers,
+}
+
+impl<'a> Expander<'a> {
+    /// Starts over `tokens`.
+    pub(crate) fn new(surroundings: Surroundings<'a>, tokens: &[Token]) -> Self {
+        let Surroundings { table, symbols, definitions, modes, position, observations, has_va_opt, family, buffers } =
+            surroundings;
+        debug_assert!(buffers.contexts.is_empty(), "the last expansion left nothing");
+        buffers.arena.extend_from_slice(tokens);
+        buffers.contexts.push(Context { start: 0, at: 0, end: tokens.len(), disables: None });
+        Self {
+            table,
+            symbols,
+            definitions,
+            modes,
+            position,
+            observations,
+            has_va_opt,
+            family,
+            undecided: None,
+            buffers,
+            floor: 0,
+            argument_depth: 0,
+            made: 0,
+        }
+    }
+
+    /// Whether a blank stands before `token` in a header's name that tokens are joined to. gcc sees only the blanks
+    /// within a macro's body or argument, clang those around a macro's name as well.
+    pub(crate) const fn blank_in_header_name(&self, token: Token) -> bool {
+        match self.family {
+            Family::Gcc => token.flags.has(Flags::BLANK),
+            Family::Clang => token.has_blank_before(),
+        }
+    }
+
+    /// All tokens, expanded.
+    pub(crate) fn expand_all(&mut self) -> Result<Vec<Token>, Trouble> {
+        let mut tokens = Vec::new();
+        while let Some(token) = self.next()? {
+            tokens.push(token);
+        }
+        Ok(tokens)
+    }
+
+    /// The next token, unexpanded.
+    pub(crate) fn next_raw(&mut self) -> Option<Token> {
+        while self.buffers.contexts.len() > self.floor {
+            let top = self.buffers.contexts.last_mut().expect("the stack is not empty above its floor");
+            if top.at < top.end {
+                top.at += 1;
+                return Some(self.buffers.arena[top.at - 1]);
+            }
+            self.pop();
+        }
+        None
+    }
+
+    /// Puts `token` back, to be the next one.
+    pub(crate) fn put_back(&mut self, token: Token) {
+        let start = self.buffers.arena.len();
+        self.buffers.arena.push(token);
+        self.push_context(start, None);
+    }
+
+    /// The next token after expansion.
+    pub(crate) fn next(&mut self) -> Result<Option<Token>, Trouble> {
+        loop {
+            let Some(token) = self.next_raw() else { return Ok(None) };
+            if token.kind != Kind::Identifier || token.flags.has(Flags::PAINTED) {
+                return Ok(Some(token));
+            }
+            let id = self.table.read(token.symbol);
+            if !id.is_some() {
+                return Ok(Some(token));
+            }
+            if self.table.is_busy(token.symbol) {
+                return Ok(Some(Token { flags: token.flags.with(Flags::PAINTED), ..token }));
+            }
+            match self.definitions.get(id) {
+                Definition::None => return Ok(Some(token)),
+                Definition::Several(_) => {
+                    self.undecided.get_or_insert(token.symbol);
+                    return Ok(Some(Token::new(Kind::Unknown, token.symbol)));
+                }
+                Definition::Builtin(builtin) => return Ok(Some(self.builtin(*builtin, token))),
+                Definition::Text { .. } => {
+                    if let Some(token) = self.expand(token, id)? {
+                        return Ok(Some(token));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Enters the macro that `token` names; gives the token back where it stands for itself.
+    fn expand(&mut self, token: Token, id: DefinitionId) -> Result<Option<Token>, Trouble> {
+        let definitions = self.definitions;
+        let body = definitions.body(id, self.symbols).expect("the caller matched a definition by text");
+        let Some(parameters) = body.parameters else {
+            let start = self.buffers.arena.len();
+            if body.has_operators {
+                self.substitute(body, &Arguments::default())?;
+            } else {
+                self.buffers.arena.extend_from_slice(&body.tokens);
+            }
+            return self.enter(token, start).map(|()| None);
+        };
+        match self.next_raw() {
+            Some(next) if next.is(known::OPEN) => {}
+            Some(next) => {
+                self.put_back(next);
+                return Ok(Some(token));
+            }
+            None => return Ok(Some(token)),
+        }
+        let (scratch, ends) = (self.buffers.scratch.len(), self.buffers.ends.len());
+        let entered = self.collect(parameters, body.is_variadic).and_then(|()| {
+            let arguments = self.arguments(scratch, ends, body)?;
+            let start = self.buffers.arena.len();
+            self.substitute(body, &arguments)?;
+            self.enter(token, start)
+        });
+        self.buffers.scratch.truncate(scratch);
+        self.buffers.ends.truncate(ends);
+        entered.map(|()| None)
+    }
+
+    /// Makes a context of the tokens from `start` on, the expansion of `name`.
+    fn enter(&mut self, name: Token, start: usize) -> Result<(), Trouble> {
+        let length = self.buffers.arena.len() - start;
+        self.made += length + 1;
+        self.observations.tokens += length as u64 + 1;
+        if self.made > MAX_EXPANSION_TOKENS || self.buffers.contexts.len() > MAX_EXPANSION_DEPTH {
+            return Err(Trouble::Limit);
+        }
+        if let Some(first) = self.buffers.arena.get_mut(start) {
+            *first = first.padded_like(name);
+        }
+        self.push_context(start, Some(name.symbol));
+        Ok(())
+    }
+
+    fn push_context(&mut self, start: usize, disables: Option<Symbol>) {
+        let end = self.buffers.arena.len();
+        self.buffers.contexts.push(Context { start, at: start, end, disables });
+        if let Some(symbol) = disables {
+            self.table.enter(symbol);
+        }
+    }
+
+    fn pop(&mut self) {
+        if let Some(context) = self.buffers.contexts.pop() {
+            self.buffers.arena.truncate(context.start);
+            if let Some(symbol) = context.disables {
+                self.table.leave(symbol);
+            }
+        }
+    }
+
+    /// Collects the arguments up to the closing parenthesis; the opening one has been read. The tokens go to
+    /// `scratch`, the places where arguments end to `ends`.
+    fn collect(&mut self, parameters: usize, is_variadic: bool) -> Result<(), Trouble> {
+        let first_token = self.buffers.scratch.len();
+        let first_end = self.buffers.ends.len();
+        let mut depth = 0;
+        loop {
+            let mut token = self.next_raw().ok_or(Trouble::Malformed)?;
+            let collected = self.buffers.ends.len() - first_end + 1;
+            if token.is(known::CLOSE) {
+                if depth == 0 {
+                    break;
+                }
+                depth -= 1;
+            } else if token.is(known::OPEN) {
+                depth += 1;
+            } else if token.is(known::COMMA) && depth == 0 && !(is_variadic && collected == parameters) {
+                self.buffers.ends.push(self.buffers.scratch.len());
+                continue;
+            } else if token.kind == Kind::Identifier && self.table.is_busy(token.symbol) {
+                token.flags = token.flags.with(Flags::PAINTED);
+            }
+            self.made += 1;
+            if self.made > MAX_EXPANSION_TOKENS {
+                return Err(Trouble::Limit);
+            }
+            self.buffers.scratch.push(token);
+        }
+        let end = self.buffers.scratch.len();
+        let collected = self.buffers.ends.len() - first_end + 1;
+        if parameters > 0 || collected > 1 || end > first_token {
+            self.buffers.ends.push(end);
+        }
+        if is_variadic && self.buffers.ends.len() - first_end + 1 == parameters {
+            self.buffers.ends.push(end);
+        }
+        if self.buffers.ends.len() - first_end == parameters { Ok(()) } else { Err(Trouble::Malformed) }
+    }
+
+    /// The arguments that were collected from `scratch` and `ends` on, expanded where `body` wants them so.
+    fn arguments(&mut self, scratch: usize, ends: usize, body: &Body) -> Result<Arguments, Trouble> {
+        let mut arguments = Arguments::default();
+        let mut start = scratch;
+        for at in ends..self.buffers.ends.len() {
+            let end = self.buffers.ends[at];
+            arguments.raw.push((start, end));
+            start = end;
+        }
+        for (at, (start, end)) in arguments.raw.iter().copied().enumerate() {
+            let expanded = if body.expands[at] { self.expand_argument(start, end)? } else { (start, end) };
+            arguments.expanded.push(expanded);
+        }
+        arguments.variadic = body.is_variadic.then(|| arguments.raw.len() - 1);
+        Ok(arguments)
+    }
+
+    /// The tokens of `scratch` from `start` to `end`, expanded by themselves: where the result stands.
+    fn expand_argument(&mut self, start: usize, end: usize) -> Result<(usize, usize), Trouble> {
+        let may_expand = |token: &Token| token.kind == Kind::Identifier && !token.flags.has(Flags::PAINTED);
+        if !self.buffers.scratch[start..end].iter().any(may_expand) {
+            return Ok((start, end));
+        }
+        if self.argument_depth >= MAX_ARGUMENT_DEPTH {
+            return Err(Trouble::Limit);
+        }
+        let outer_floor = std::mem::replace(&mut self.floor, self.buffers.contexts.len());
+        self.argument_depth += 1;
+        let context = self.buffers.arena.len();
+        self.buffers.arena.extend_from_slice(&self.buffers.scratch[start..end]);
+        self.push_context(context, None);
+        let first = self.buffers.scratch.len();
+        let expanded = loop {
+            match self.next() {
+                Ok(Some(token)) => self.buffers.scratch.push(token),
+                Ok(None) => break Ok((first, self.buffers.scratch.len())),
+                Err(trouble) => break Err(trouble),
+            }
+        };
+        while self.buffers.contexts.len() > self.floor {
+            self.pop();
+        }
+        self.argument_depth -= 1;
+        self.floor = outer_floor;
+        expanded
+    }
+
+    fn builtin(&mut self, builtin: Builtin, token: Token) -> Token {
+        let quoted = |bytes: &[u8]| {
+            let mut text = vec![b'"'];
+            for byte in bytes {
+                if matches!(byte, b'"' | b'\\') {
+                    text.push(b'\\');
+                }
+                text.push(*byte);
+            }
+            text.push(b'"');
+            text
+        };
+        let (kind, text) = match builtin {
+            Builtin::Operator => return token,
+            Builtin::Line => (Kind::Number, self.position.line.to_string().into_bytes()),
+            Builtin::File => (Kind::Text, quoted(self.position.file)),
+            Builtin::FileName => {
+                let name = self.position.file.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
+                (Kind::Text, quoted(name))
+            }
+            Builtin::BaseFile => {
+                self.observations.saw_place = true;
+                (Kind::Text, quoted(self.position.base_file))
+            }
+            Builtin::IncludeLevel => {
+                self.observations.saw_place = true;
+                (Kind::Number, self.position.include_level.to_string().into_bytes())
+            }
+            Builtin::Counter => {
+                self.observations.saw_place = true;
+                let Some(value) = self.observations.counter else {
+                    return Token::new(Kind::Unknown, token.symbol);
+                };
+                self.observations.counter = Some(value + 1);
+                (Kind::Number, value.to_string().into_bytes())
+            }
+            Builtin::Time => {
+                self.observations.saw_time = true;
+                return Token::new(Kind::Unknown, token.symbol);
+            }
+        };
+        Token { kind, symbol: self.symbols.intern(&text), flags: token.flags }
+    }
+}
+
+/// Names of macros must not stay disabled when an expansion is given up half-way.
+impl Drop for Expander<'_> {
+    fn drop(&mut self) {
+        while !self.buffers.contexts.is_empty() {
+            self.pop();
+        }
+        self.buffers.scratch.clear();
+        self.buffers.ends.clear();
+    }
+}

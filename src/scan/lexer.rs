@@ -1,0 +1,118 @@
+//! A file's bytes to its directives.
+//!
+//! Text between directives is only skipped: what matters of it is where comments, strings and lines end. Work is
+//! linear in the file's length.
+//!
+//! What it does not know: macros, conditions, files. Groups that a condition skips are lexed like all others; so does
+//! the preprocessor, for it must find their end.
+//!
+//! **Source:** C17 5.1.1.2 (phases 1 to 3) and 6.10; gcc's cpplib and clang's lexer where they go beyond it.
+
+mod line;
+mod notable;
+mod skip;
+mod trigraphs;
+
+use crate::scan::directives::{Directive, DirectiveKind, Directives, LexModes};
+use crate::scan::lexer::notable::Notable;
+use std::borrow::Cow;
+
+/// Lexes `content`.
+pub fn lex(content: &[u8], modes: LexModes) -> Directives {
+    let content = content.strip_prefix(b"\xef\xbb\xbf").unwrap_or(content);
+    let content = if modes.trigraphs { trigraphs::replace(content, modes) } else { Cow::Borrowed(content) };
+    let content = if modes.carriage_return_ends_line { lone_returns_to_newlines(content) } else { content };
+    let mut lexer = Lexer {
+        source: &content,
+        at: 0,
+        counted_to: 0,
+        line: 1,
+        modes,
+        notable: notable::find(&content),
+        next_notable: 0,
+        in_directive: false,
+        directives: Directives::default(),
+    };
+    lexer.run();
+    lexer.directives
+}
+
+/// clang ends a line at a carriage return that no newline follows.
+fn lone_returns_to_newlines(content: Cow<'_, [u8]>) -> Cow<'_, [u8]> {
+    let is_lone = |at: usize| content.get(at + 1) != Some(&b'\n');
+    if memchr::memchr_iter(b'\r', &content).all(|at| !is_lone(at)) {
+        return content;
+    }
+    let replaced = content
+        .iter()
+        .enumerate()
+        .map(|(at, byte)| if *byte == b'\r' && is_lone(at) { b'\n' } else { *byte })
+        .collect();
+    Cow::Owned(replaced)
+}
+
+struct Lexer<'a> {
+    source: &'a [u8],
+    at: usize,
+    counted_to: usize,
+    line: u32,
+    modes: LexModes,
+    notable: Vec<Notable>,
+    next_notable: usize,
+    in_directive: bool,
+    directives: Directives,
+}
+
+impl Lexer<'_> {
+    fn run(&mut self) {
+        while self.at < self.source.len() {
+            self.skip_blanks_and_comments();
+            let Some(length) = self.directive_start() else {
+                if self.modes.modules {
+                    self.note_module();
+                }
+                self.skip_text();
+                continue;
+            };
+            self.emit_notables(self.at);
+            let start = self.at;
+            self.at += length;
+            self.directive(start);
+        }
+        self.emit_notables(self.source.len());
+    }
+
+    fn byte(&self, at: usize) -> u8 {
+        self.source.get(at).copied().unwrap_or(0)
+    }
+
+    /// The length of the `#` or `%:` that stands here.
+    fn directive_start(&self) -> Option<usize> {
+        match self.byte(self.at) {
+            b'#' if self.at < self.source.len() => Some(1),
+            b'%' if !self.modes.no_digraphs => {
+                let next = self.splice_end(self.at + 1);
+                (self.byte(next) == b':').then_some(next + 1 - self.at)
+            }
+            _ => None,
+        }
+    }
+
+    /// The line of the byte at `position`, which must not lie before the last one asked for.
+    fn line_of(&mut self, position: usize) -> u32 {
+        self.line += memchr::memchr_iter(b'\n', &self.source[self.counted_to..position]).count() as u32;
+        self.counted_to = position;
+        self.line
+    }
+
+    fn push(&mut self, kind: DirectiveKind, position: usize, operand: &[u8]) {
+        let line = self.line_of(position);
+        let start = self.directives.text.len() as u32;
+        self.directives.text.extend_from_slice(operand);
+        let end = self.directives.text.len() as u32;
+        self.directives.list.push(Directive { kind, line, start, end });
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,197 @@
+//! Words in text that a replay must know of: `_Pragma`, `__COUNTER__`, `__DATE__`, `.incbin`, ….
+//!
+//! One search over the whole file finds them; most files have none.
+
+use crate::scan::directives::DirectiveKind;
+use crate::scan::lexer::Lexer;
+use crate::scan::tokens::{continues_identifier, is_blank};
+use aho_corasick::AhoCorasick;
+use std::sync::LazyLock;
+
+/// How much of what follows `.incbin` is kept.
+const MAX_INPUT_OPERAND_BYTES: usize = 8192;
+
+/// An occurrence of a word.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Notable {
+    start: usize,
+    end: usize,
+    word: Word,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Word {
+    Pragma,
+    Counter,
+    Time,
+    Timestamp,
+    Input,
+    Nothing,
+}
+
+const WORDS: [(&str, Word); 7] = [
+    ("_Pragma", Word::Pragma),
+    ("__COUNTER__", Word::Counter),
+    ("__DATE__", Word::Time),
+    ("__TIME__", Word::Time),
+    ("__TIMESTAMP__", Word::Timestamp),
+    (".incbin", Word::Input),
+    (".include", Word::Input),
+];
+
+/// Where the assembler's directives begin among them.
+const FIRST_DIRECTIVE: usize = 5;
+
+static SEARCH: LazyLock<AhoCorasick> =
+    LazyLock::new(|| AhoCorasick::new(WORDS.iter().map(|(text, _)| text)).expect("the patterns are few and short"));
+
+/// All occurrences, in order.
+pub(super) fn find(source: &[u8]) -> Vec<Notable> {
+    SEARCH
+        .find_iter(source)
+        .filter(|found| {
+            // In a string, `\n.incbin` begins a line of the assembler's: the letter is half an escape.
+            let before = match &source[..found.start()] {
+                [.., b'\\', b'n' | b't' | b'r' | b'v' | b'f'] if found.pattern().as_usize() >= FIRST_DIRECTIVE => b' ',
+                [.., before] => *before,
+                [] => b' ',
+            };
+            let after = source.get(found.end()).copied().unwrap_or(b' ');
+            !continues_identifier(before) && !continues_identifier(after)
+        })
+        .map(|found| Notable { start: found.start(), end: found.end(), word: WORDS[found.pattern().as_usize()].1 })
+        .collect()
+}
+
+impl Lexer<'_> {
+    /// Tells of the occurrences before the comment from `start` to `end`, and forgets those in it.
+    pub(super) fn drop_notables(&mut self, start: usize, end: usize) {
+        while let Some(notable) = self.notable.get(self.next_notable).copied().filter(|notable| notable.start < end) {
+            if notable.start < start {
+                if self.in_directive {
+                    return;
+                }
+                self.emit_notable(notable);
+            }
+            self.next_notable += 1;
+        }
+    }
+
+    /// Forgets the words in the string from `start` to `end`; what the assembler reads stands in strings.
+    pub(super) fn drop_words(&mut self, start: usize, end: usize) {
+        for notable in &mut self.notable[self.next_notable..] {
+            if notable.start >= end {
+                break;
+            }
+            if notable.start > start && notable.word != Word::Input {
+                notable.word = Word::Nothing;
+            }
+        }
+    }
+
+    /// Tells of the occurrences before `end`, which stand in text.
+    pub(super) fn emit_notables(&mut self, end: usize) {
+        while let Some(notable) = self.notable.get(self.next_notable).copied().filter(|notable| notable.start < end) {
+            self.next_notable += 1;
+            self.emit_notable(notable);
+        }
+    }
+
+    /// Tells of the occurrences within the directive that was just read, if it is a definition: there they wait for
+    /// the macro's use. In other directives the replay sees them itself.
+    pub(super) fn emit_definition_notables(&mut self, kind: DirectiveKind) {
+        while let Some(notable) = self.notable.get(self.next_notable).copied().filter(|notable| notable.start < self.at)
+        {
+            self.next_notable += 1;
+            if kind == DirectiveKind::Define {
+                let kept = self.directives.list.len();
+                self.emit_notable(notable);
+                for directive in &mut self.directives.list[kept..] {
+                    directive.kind = match directive.kind {
+                        DirectiveKind::Pragma => DirectiveKind::DefinedPragma,
+                        DirectiveKind::TextInput => DirectiveKind::DefinedInput,
+                        kind => kind,
+                    };
+                }
+            }
+        }
+    }
+
+    fn emit_notable(&mut self, notable: Notable) {
+        match notable.word {
+            Word::Nothing => {}
+            Word::Counter => self.push(DirectiveKind::TextCounter, notable.start, b""),
+            Word::Time => self.push(DirectiveKind::TextTime, notable.start, b""),
+            Word::Timestamp => self.push(DirectiveKind::TextTimestamp, notable.start, b""),
+            Word::Pragma => {
+                if let Some(pragma) = pragma_operand(&self.source[notable.end..]) {
+                    self.push(DirectiveKind::Pragma, notable.start, &pragma);
+                }
+            }
+            Word::Input => {
+                let end = self.source.len().min(notable.end + MAX_INPUT_OPERAND_BYTES);
+                let operand = self.source[notable.start..end].to_vec();
+                self.push(DirectiveKind::TextInput, notable.start, &operand);
+            }
+        }
+    }
+
+    /// Tells of `import`, `module` and `export` of either at the start of a line.
+    pub(super) fn note_module(&mut self) {
+        let mut at = self.at;
+        let mut words = Vec::new();
+        for _ in 0..2 {
+            let start = at;
+            while continues_identifier(self.byte(at)) {
+                at += 1;
+            }
+            words.push(&self.source[start..at]);
+            while is_blank(self.byte(at)) && at < self.source.len() && self.source[at] != b'\n' {
+                at += 1;
+            }
+        }
+        let next = self.byte(at);
+        let is_declared = |word: &[u8], follows: u8| match word {
+            b"import" => continues_identifier(follows) || matches!(follows, b'<' | b'"' | b':'),
+            b"module" => continues_identifier(follows) || matches!(follows, b';' | b':'),
+            _ => false,
+        };
+        let second_start = words[1].first().copied().unwrap_or(next);
+        if is_declared(words[0], second_start) || (words[0] == b"export" && is_declared(words[1], next)) {
+            let position = self.at;
+            let word = words[0].to_vec();
+            self.push(DirectiveKind::TextModule, position, &word);
+        }
+    }
+}
+
+/// The unquoted operand of `_Pragma`, which stands before `text`.
+pub(crate) fn pragma_operand(text: &[u8]) -> Option<Vec<u8>> {
+    let text = text.trim_ascii_start().strip_prefix(b"(")?.trim_ascii_start();
+    let text = text.strip_prefix(b"L").unwrap_or(text).strip_prefix(b"\"")?;
+    let mut operand = Vec::new();
+    let mut bytes = text.iter().copied();
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'"' => return Some(operand),
+            b'\n' => return None,
+            b'\\' => operand.push(bytes.next()?),
+            _ => operand.push(byte),
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_stand_alone_but_after_an_escape() {
+        let check = |source: &str, expect: usize| assert_eq!(find(source.as_bytes()).len(), expect, "{source}");
+        check("asm(\".incbin \\\"a\\\"\")", 1);
+        check("asm(\".data\\n.incbin \\\"a\\\"\\n\\t.include \\\"b\\\"\")", 2);
+        check("x.include = 1; n.include = 2;", 0);
+        check("\"\\n__DATE__\" my__DATE__", 0);
+    }
+}

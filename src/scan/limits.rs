@@ -1,0 +1,41 @@
+//! Every limit of the scanner, by name. Whatever the input, a scan ends within them; what exceeds one is a
+//! [`Fallback`](crate::fallback::Fallback) with [`Reason::ScanLimit`](crate::fallback::Reason::ScanLimit).
+
+/// How deep includes nest: gcc's own `-fmax-include-depth`.
+pub(crate) const MAX_INCLUDE_DEPTH: u32 = 200;
+/// How many files, counted each time, one compile includes.
+pub(crate) const MAX_INCLUDES: u32 = 400_000;
+/// How many directives one compile replays.
+pub(crate) const MAX_REPLAYED_DIRECTIVES: u64 = 60_000_000;
+/// How many tokens the expansion of one directive may make.
+pub(crate) const MAX_EXPANSION_TOKENS: usize = 2_000_000;
+/// How many tokens all the expansions of one compile may make.
+pub(crate) const MAX_COMPILE_TOKENS: u64 = 200_000_000;
+/// How deep the contexts of macro expansions nest.
+pub(crate) const MAX_EXPANSION_DEPTH: usize = 4_000;
+/// How deep arguments are expanded within arguments.
+pub(crate) const MAX_ARGUMENT_DEPTH: usize = 400;
+/// How deep parentheses nest in a condition.
+pub(crate) const MAX_CONDITION_DEPTH: u32 = 500;
+/// How many definitions one macro may have at the same time, where conditions are unknown.
+pub(crate) const MAX_ALTERNATIVES: usize = 16;
+/// How many names one computed include may have, where macros have several definitions.
+pub(crate) const MAX_COMPUTED_NAMES: usize = 64;
+/// How many conditional branches of one compile are taken without knowing whether the compiler takes them.
+pub(crate) const MAX_UNKNOWN_BRANCHES: u32 = 20_000;
+/// How deep groups of unknown conditions nest.
+pub(crate) const MAX_UNKNOWN_DEPTH: u32 = 400;
+/// How many bytes of names, definitions and directives are kept before the scanner forgets everything and starts anew.
+pub(crate) const MAX_REMEMBERED_BYTES: usize = 512 << 20;
+/// How many alternatives of one header's effect are kept.
+pub(crate) const MAX_EFFECTS_OF_A_HEADER: usize = 64;
+/// How many macro states, reads and writes together, all effects may hold.
+pub(crate) const MAX_EFFECT_ENTRIES: usize = 3_500_000;
+/// How many bytes of closures are kept.
+pub(crate) const MAX_CLOSURE_BYTES: usize = 32 << 20;
+/// How long the compiler may take to answer a question about itself.
+pub(crate) const MAX_PROBE_TIME: std::time::Duration = std::time::Duration::from_secs(30);
+/// How many bytes of an answer of the compiler are read.
+pub(crate) const MAX_PROBE_BYTES: u64 = 32 << 20;
+/// How many distinct questions about features one compiler is asked.
+pub(crate) const MAX_FEATURE_QUESTIONS: usize = 20_000;

@@ -1,0 +1,398 @@
+//! Where a header's name leads: the search, remembered with all that it depends on.
+//!
+//! **Source:** gcc's files.c (`search_path_head`, `_cpp_find_file`, `open_file`); clang's HeaderSearch.cpp
+//! (`LookupFile`) and PPDirectives.cpp (`#include_next`).
+
+use crate::command::Family;
+use crate::fallback::{Fallback, Reason};
+use crate::files::directory::Directory;
+use crate::files::file::SourceFile;
+use crate::files::resolve::{Place, Trail};
+use crate::files::{FileStore, View, as_path};
+use crate::scan::append::AppendList;
+use crate::scan::memo::Effects;
+use crate::scan::probe::Probe;
+use crate::scan::program::{HeaderName, Inclusion, Quoting};
+use crate::scan::search_path::SearchPath;
+use crate::scan::symbols::{Symbol, Symbols};
+use dashmap::DashMap;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Component, Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+
+/// What compiles with the same compiler, flags and search path have in common.
+#[derive(Debug)]
+pub(crate) struct Setting {
+    pub(crate) family: Family,
+    pub(crate) probe: Arc<Probe>,
+    pub(crate) path: SearchPath,
+    /// The working directory.
+    pub(crate) start: Arc<Directory>,
+    lookups: DashMap<LookupKey, Arc<Lookup>, foldhash::fast::RandomState>,
+    /// Every look-up by its number.
+    pub(crate) all_lookups: AppendList<Arc<Lookup>>,
+    headers: DashMap<(Symbol, Position), Arc<Header>, foldhash::fast::RandomState>,
+    validated: AtomicU64,
+}
+
+/// A file as a compile spells it and found it: what `__FILE__`, a look-up beside it and `#include_next` depend on.
+#[derive(Debug)]
+pub(crate) struct Header {
+    /// The path as it is spelled.
+    pub(crate) spelled: Symbol,
+    /// The same as a path.
+    pub(crate) name: Arc<Path>,
+    /// The directory of the spelled path; empty for the working directory.
+    pub(crate) beside: Symbol,
+    pub(crate) position: Position,
+    pub(crate) file: Arc<SourceFile>,
+    /// What replays of it did.
+    pub(crate) effects: Effects,
+    /// The symbol that stands for "included once and never again".
+    pub(crate) once: OnceLock<Symbol>,
+}
+
+/// How a file was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Position {
+    /// It is the source itself.
+    Primary,
+    /// It is the command line, from which `-include` includes.
+    CommandLine,
+    /// By an absolute path.
+    Absolute,
+    /// Beside its includer.
+    Beside,
+    /// In this directory of the search path.
+    Chain(u32),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct LookupKey {
+    name: Symbol,
+    start: Start,
+}
+
+/// Where a search starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Start {
+    /// In the directory of the includer, spelled so; then the whole path.
+    Beside(Symbol),
+    /// In this directory of the search path.
+    Chain(u32),
+    /// After the place where the search from there would find this file, as clang has it.
+    After { file: u32, beside: Option<Symbol> },
+}
+
+/// The outcome of a search.
+#[derive(Debug)]
+pub(crate) struct Lookup {
+    pub(crate) number: u32,
+    pub(crate) found: Found,
+    /// What was looked for before, and is not there.
+    pub(crate) absent: Arc<[Arc<Path>]>,
+    pub(crate) trail: Trail,
+    validated: AtomicU64,
+}
+
+/// What a search found.
+#[derive(Debug, Clone)]
+pub(crate) enum Found {
+    Header(Arc<Header>),
+    Nothing,
+    /// The null device, which is an empty file.
+    NullDevice,
+    /// What ends the scan.
+    Refused(Fallback),
+}
+
+impl Setting {
+    pub(crate) fn new(family: Family, probe: Arc<Probe>, path: SearchPath, start: Arc<Directory>) -> Self {
+        Self {
+            family,
+            probe,
+            path,
+            start,
+            lookups: DashMap::default(),
+            all_lookups: AppendList::default(),
+            headers: DashMap::default(),
+            validated: AtomicU64::new(0),
+        }
+    }
+
+    /// Whether the search path still is what it was.
+    pub(crate) fn is_current(&self, view: View, store: &FileStore) -> bool {
+        if self.validated.load(Ordering::Acquire) >= view.since() {
+            return true;
+        }
+        let is_current = self.path.trail.is_current(view, store);
+        if is_current {
+            self.validated.fetch_max(view.since(), Ordering::AcqRel);
+        }
+        is_current
+    }
+
+    /// Where `name` leads, included `how` by `includer`.
+    pub(crate) fn look_up(
+        &self,
+        name: HeaderName,
+        how: Inclusion,
+        includer: &Header,
+        searcher: &Searcher<'_>,
+    ) -> Arc<Lookup> {
+        let start = self.start_of(name, how, includer, searcher.symbols);
+        let key = LookupKey { name: name.name, start };
+        if let Some(lookup) = self.lookups.get(&key)
+            && lookup.is_current(searcher.view, searcher.store)
+        {
+            return Arc::clone(&lookup);
+        }
+        let search = self.search(key, searcher);
+        let mut result = None;
+        self.all_lookups.push_with(|number| {
+            let Search { found, absent, trail } = search;
+            let validated = AtomicU64::new(searcher.view.since());
+            let lookup = Arc::new(Lookup { number, found, absent: Arc::from(absent), trail, validated });
+            result = Some(Arc::clone(&lookup));
+            lookup
+        });
+        let lookup = result.expect("the list makes what is pushed");
+        self.lookups.insert(key, Arc::clone(&lookup));
+        lookup
+    }
+
+    /// Where `-include name` leads.
+    pub(crate) fn look_up_forced(&self, name: Symbol, searcher: &Searcher<'_>) -> Arc<Lookup> {
+        let command_line = command_line(searcher.symbols, searcher.store);
+        self.look_up(HeaderName { name, quoting: Quoting::Quotes }, Inclusion::Plain, &command_line, searcher)
+    }
+
+    /// A stand-in for the source, from which the compiler includes by itself.
+    pub(crate) fn source_stand_in(searcher: &Searcher<'_>) -> Header {
+        command_line(searcher.symbols, searcher.store)
+    }
+
+    /// Whether anything stands at `path`, from the working directory.
+    ///
+    /// # Errors
+    /// A [`Fallback`] where that can't be looked at.
+    pub(crate) fn exists(&self, path: &[u8], searcher: &Searcher<'_>, trail: &mut Trail) -> Result<bool, Fallback> {
+        Ok(!matches!(searcher.store.resolve(&self.start, path, searcher.view, trail)?, Place::Absent))
+    }
+
+    fn start_of(&self, name: HeaderName, how: Inclusion, includer: &Header, symbols: &Symbols) -> Start {
+        let is_absolute = symbols.text(name.name).starts_with(b"/");
+        let looks_beside = !self.path.ignores_includer || includer.position == Position::CommandLine;
+        let beside = || (name.quoting == Quoting::Quotes && looks_beside).then_some(includer.beside);
+        let plain = match (name.quoting, beside()) {
+            (_, _) if is_absolute => Start::Chain(u32::MAX),
+            (Quoting::Quotes, Some(directory)) => Start::Beside(directory),
+            (Quoting::Quotes, None) => Start::Chain(0),
+            (Quoting::Brackets, _) => Start::Chain(self.path.bracket_start as u32),
+        };
+        if how != Inclusion::Next || is_absolute {
+            return plain;
+        }
+        match (includer.position, self.family) {
+            (Position::Chain(at), _) => Start::Chain(at + 1),
+            (Position::Primary | Position::CommandLine, _) | (Position::Absolute, Family::Gcc) => plain,
+            (Position::Beside, Family::Gcc) => Start::Chain(0),
+            (Position::Beside | Position::Absolute, Family::Clang) => {
+                Start::After { file: includer.file.id(), beside: beside() }
+            }
+        }
+    }
+
+    /// The header of a source or of a found file.
+    pub(crate) fn header(
+        &self,
+        spelled: &[u8],
+        position: Position,
+        file: &Arc<SourceFile>,
+        symbols: &Symbols,
+    ) -> Arc<Header> {
+        let symbol = symbols.intern(spelled);
+        if let Some(header) = self.headers.get(&(symbol, position))
+            && Arc::ptr_eq(&header.file, file)
+        {
+            return Arc::clone(&header);
+        }
+        let beside = memchr::memrchr(b'/', spelled).map_or(&spelled[..0], |slash| &spelled[..slash.max(1)]);
+        let is_own = spelled == file.path().as_os_str().as_bytes();
+        let header = Arc::new(Header {
+            spelled: symbol,
+            name: if is_own { Arc::clone(file.path()) } else { Arc::from(as_path(spelled)) },
+            beside: symbols.intern(beside),
+            position,
+            file: Arc::clone(file),
+            effects: Effects::default(),
+            once: OnceLock::new(),
+        });
+        self.headers.insert((symbol, position), Arc::clone(&header));
+        header
+    }
+
+    fn search(&self, key: LookupKey, searcher: &Searcher<'_>) -> Search {
+        let mut search = Search { found: Found::Nothing, absent: Vec::new(), trail: Trail::default() };
+        let name = searcher.symbols.text(key.name);
+        let chain_from = |first: usize| {
+            let directories = self.path.directories.iter().enumerate().skip(first);
+            directories.map(|(at, directory)| {
+                (directory.spelled.as_slice(), Some(&directory.directory), Position::Chain(at as u32))
+            })
+        };
+        let candidates: Vec<_> = match key.start {
+            Start::Chain(u32::MAX) => vec![(&b""[..], None, Position::Absolute)],
+            Start::Chain(at) => chain_from(at as usize).collect(),
+            Start::Beside(beside) => {
+                let beside = (searcher.symbols.text(beside), None, Position::Beside);
+                std::iter::once(beside).chain(chain_from(0)).collect()
+            }
+            Start::After { beside: Some(beside), .. } => {
+                let beside = (searcher.symbols.text(beside), None, Position::Beside);
+                std::iter::once(beside).chain(chain_from(0)).collect()
+            }
+            Start::After { beside: None, .. } => chain_from(self.path.bracket_start).collect(),
+        };
+        let mut skips = match key.start {
+            Start::After { file, .. } => Some(file),
+            _ => None,
+        };
+        let mut first = None;
+        for (spelled, directory, position) in candidates {
+            let found = match self.try_candidate(name, spelled, directory, position, &mut search, searcher) {
+                Ok(found) => found,
+                Err(fallback) => Found::Refused(fallback),
+            };
+            match (found, skips) {
+                (Found::Nothing, _) => {}
+                (Found::Header(header), Some(file)) => {
+                    if header.file.id() == file {
+                        skips = None;
+                    }
+                    first.get_or_insert(header);
+                }
+                (found, _) => {
+                    search.found = found;
+                    return search;
+                }
+            }
+        }
+        // clang starts anew where the search would not have found the includer at all.
+        if skips.is_some()
+            && let Some(header) = first
+        {
+            search.found = Found::Header(header);
+        }
+        search
+    }
+
+    fn try_candidate(
+        &self,
+        name: &[u8],
+        spelled: &[u8],
+        directory: Option<&Arc<Directory>>,
+        position: Position,
+        search: &mut Search,
+        searcher: &Searcher<'_>,
+    ) -> Result<Found, Fallback> {
+        let path = if spelled.is_empty() {
+            name.to_vec()
+        } else if spelled.ends_with(b"/") {
+            [spelled, name].concat()
+        } else {
+            [spelled, b"/", name].concat()
+        };
+        let (start, rest) = match directory {
+            Some(directory) => (directory, name),
+            None => (&self.start, path.as_slice()),
+        };
+        let (store, view) = (searcher.store, searcher.view);
+        if name.is_empty() || name.contains(&0) {
+            return Ok(Found::Nothing);
+        }
+        if self.family == Family::Gcc {
+            let precompiled = [rest, b".gch"].concat();
+            if !matches!(store.resolve(start, &precompiled, view, &mut search.trail)?, Place::Absent) {
+                return Err(Fallback::at(Reason::PrecompiledHeader, "stands beside the header", as_path(&path), 0));
+            }
+        }
+        Ok(match store.resolve(start, rest, view, &mut search.trail)? {
+            Place::File(file) => Found::Header(self.header(&path, position, &file, searcher.symbols)),
+            Place::Directory(_) => Found::Nothing,
+            Place::Special(path) if path.as_ref() == Path::new("/dev/null") => Found::NullDevice,
+            Place::Special(path) => {
+                return Err(Fallback::at(Reason::Unreadable, "not a regular file", path.as_ref(), 0));
+            }
+            Place::Absent => {
+                search.absent.push(lexical(start.path(), rest));
+                Found::Nothing
+            }
+        })
+    }
+}
+
+/// What a search needs besides the setting.
+#[derive(Clone, Copy)]
+pub(crate) struct Searcher<'a> {
+    pub(crate) store: &'a FileStore,
+    pub(crate) view: View,
+    pub(crate) symbols: &'a Symbols,
+}
+
+struct Search {
+    found: Found,
+    absent: Vec<Arc<Path>>,
+    trail: Trail,
+}
+
+impl Lookup {
+    /// Whether the search would end as it did.
+    pub(crate) fn is_current(&self, view: View, store: &FileStore) -> bool {
+        if self.validated.load(Ordering::Acquire) >= view.since() {
+            return true;
+        }
+        let is_current = self.trail.is_current(view, store);
+        if is_current {
+            self.validated.fetch_max(view.since(), Ordering::AcqRel);
+        }
+        is_current
+    }
+}
+
+/// `path`, from `start` where it is relative, without `.` and `..`.
+pub(crate) fn lexical(start: &Path, path: &[u8]) -> Arc<Path> {
+    let mut lexical = PathBuf::new();
+    for component in start.join(as_path(path)).components() {
+        match component {
+            Component::ParentDir => {
+                lexical.pop();
+            }
+            Component::CurDir => {}
+            other => lexical.push(other),
+        }
+    }
+    Arc::from(lexical)
+}
+
+/// The file that a search found.
+pub(crate) fn found_file(lookup: &Lookup) -> Option<&Arc<SourceFile>> {
+    match &lookup.found {
+        Found::Header(header) => Some(&header.file),
+        _ => None,
+    }
+}
+
+/// The includer of `-include`: a file of the working directory, spelled `./`.
+fn command_line(symbols: &Symbols, store: &FileStore) -> Header {
+    Header {
+        spelled: symbols.intern(b"<command-line>"),
+        name: Arc::from(Path::new("<command-line>")),
+        beside: symbols.intern(b"."),
+        position: Position::CommandLine,
+        file: store.file(Path::new("/")),
+        effects: Effects::default(),
+        once: OnceLock::new(),
+    }
+}

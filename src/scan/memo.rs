@@ -1,0 +1,255 @@
+//! What replaying a header did, remembered by the macros that it read.
+//!
+//! A replay is deterministic: its first read is of the same macro each time, that macro's state decides which one is
+//! read next, and so on. So the effects of a header form a tree of reads, and finding the one that fits is one walk,
+//! a comparison for each read.
+//!
+//! **Source:** the idea of constructive traces, from "Build systems à la carte" (Mokhov, Mitchell, Peyton Jones).
+
+use crate::files::file::SourceFile;
+use crate::files::{FileStore, View};
+use crate::scan::definitions::DefinitionId;
+use crate::scan::limits::{MAX_EFFECT_ENTRIES, MAX_EFFECTS_OF_A_HEADER};
+use crate::scan::lookup::Lookup;
+use crate::scan::macros::{MacroTable, States};
+use crate::scan::symbols::Symbol;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, RwLock};
+
+/// The effect of a header under some states of the macros that it reads.
+#[derive(Debug)]
+pub(crate) struct Effect {
+    /// The states that it leaves behind.
+    pub(crate) writes: Box<[(Symbol, DefinitionId)]>,
+    /// Every search that it did.
+    pub(crate) lookups: Box<[Arc<Lookup>]>,
+    /// Those of them that only asked.
+    pub(crate) probed: Box<[Arc<Lookup>]>,
+    /// Every file whose content it is made of, with the generation that was read.
+    pub(crate) files: Box<[(Arc<SourceFile>, u32)]>,
+    /// Whether the time of the compile is used.
+    pub(crate) uses_time: bool,
+    /// How many directives a replay takes.
+    pub(crate) steps: u64,
+    validated: AtomicU64,
+}
+
+impl Effect {
+    pub(crate) fn new(
+        writes: States,
+        lookups: Vec<Arc<Lookup>>,
+        probed: Vec<Arc<Lookup>>,
+        files: Vec<(Arc<SourceFile>, u32)>,
+        uses_time: bool,
+        steps: u64,
+        view: View,
+    ) -> Self {
+        Self {
+            writes: writes.into_boxed_slice(),
+            lookups: lookups.into_boxed_slice(),
+            probed: probed.into_boxed_slice(),
+            files: files.into_boxed_slice(),
+            uses_time,
+            steps,
+            validated: AtomicU64::new(view.since()),
+        }
+    }
+
+    /// Whether a replay would find the same files with the same content.
+    pub(crate) fn is_current(&self, view: View, store: &FileStore) -> bool {
+        if self.validated.load(Ordering::Acquire) >= view.since() {
+            return true;
+        }
+        let is_current = self.files.iter().all(|(file, generation)| file.generation(view).ok() == Some(*generation))
+            && self.lookups.iter().all(|lookup| lookup.is_current(view, store));
+        if is_current {
+            self.validated.fetch_max(view.since(), Ordering::AcqRel);
+        }
+        is_current
+    }
+
+    fn entries(&self) -> usize {
+        self.writes.len() + self.lookups.len() + self.files.len()
+    }
+}
+
+/// All effects of one header.
+#[derive(Debug, Default)]
+pub(crate) struct Effects(RwLock<Tree>);
+
+/// Reads in order, then a branch or an effect. Segments stand in a list; the first one is the root.
+#[derive(Debug, Default)]
+struct Tree {
+    segments: Vec<Segment>,
+    effects: usize,
+    entries: usize,
+}
+
+#[derive(Debug)]
+struct Segment {
+    reads: Vec<(Symbol, DefinitionId)>,
+    then: Then,
+}
+
+#[derive(Debug)]
+enum Then {
+    Effect(Arc<Effect>),
+    Branch(Symbol, Vec<(DefinitionId, usize)>),
+}
+
+impl Effects {
+    /// The effect under the states of `table`, which records the reads.
+    pub(crate) fn find(&self, table: &mut MacroTable) -> Option<Arc<Effect>> {
+        let tree = self.0.read().expect("no holder of an effect tree's lock panics");
+        let mut at = 0;
+        let mut path = Vec::new();
+        let effect = loop {
+            let segment = tree.segments.get(at)?;
+            if segment.reads.iter().any(|(symbol, state)| table.peek(*symbol) != *state) {
+                return None;
+            }
+            path.push(at);
+            match &segment.then {
+                Then::Effect(effect) => break Arc::clone(effect),
+                Then::Branch(symbol, ways) => {
+                    let state = table.peek(*symbol);
+                    at = ways.iter().find(|(way, _)| *way == state)?.1;
+                }
+            }
+        };
+        if table.is_recording() {
+            for at in path {
+                let segment = &tree.segments[at];
+                for (symbol, _) in &segment.reads {
+                    table.read(*symbol);
+                }
+                if let Then::Branch(symbol, _) = &segment.then {
+                    table.read(*symbol);
+                }
+            }
+        }
+        Some(effect)
+    }
+
+    /// Remembers `effect` for `reads`. `budget` counts what all trees hold.
+    pub(crate) fn insert(&self, reads: States, effect: Arc<Effect>, budget: &AtomicUsize) {
+        let mut tree = self.0.write().expect("no holder of an effect tree's lock panics");
+        let cost = reads.len() + effect.entries();
+        if tree.effects >= MAX_EFFECTS_OF_A_HEADER {
+            budget.fetch_sub(tree.entries, Ordering::Relaxed);
+            *tree = Tree::default();
+        }
+        if budget.load(Ordering::Relaxed) + cost > MAX_EFFECT_ENTRIES {
+            return;
+        }
+        budget.fetch_add(cost, Ordering::Relaxed);
+        tree.entries += cost;
+        tree.effects += 1;
+        tree.insert(reads, effect);
+    }
+}
+
+impl Tree {
+    fn insert(&mut self, reads: States, effect: Arc<Effect>) {
+        if self.segments.is_empty() {
+            self.segments.push(Segment { reads, then: Then::Effect(effect) });
+            return;
+        }
+        let mut at = 0;
+        let mut rest = reads.as_slice();
+        loop {
+            let common = self.segments[at].reads.iter().zip(rest).take_while(|(known, new)| known == new).count();
+            if common < self.segments[at].reads.len() {
+                return self.split(at, common, &rest[common..], effect);
+            }
+            rest = &rest[common..];
+            let next = match (&self.segments[at].then, rest.first()) {
+                (Then::Branch(symbol, ways), Some((read, state))) if symbol == read => {
+                    ways.iter().find(|(way, _)| way == state).map(|(_, segment)| *segment)
+                }
+                // The files changed: what was remembered here is of no use any more.
+                _ => return self.replace(at, rest, effect),
+            };
+            let (_, state) = rest[0];
+            match next {
+                Some(segment) => {
+                    at = segment;
+                    rest = &rest[1..];
+                }
+                None => {
+                    let fresh = self.push(&rest[1..], effect);
+                    if let Then::Branch(_, ways) = &mut self.segments[at].then {
+                        ways.push((state, fresh));
+                    }
+                    return;
+                }
+            }
+        }
+    }
+
+    fn push(&mut self, reads: &[(Symbol, DefinitionId)], effect: Arc<Effect>) -> usize {
+        self.segments.push(Segment { reads: reads.to_vec(), then: Then::Effect(effect) });
+        self.segments.len() - 1
+    }
+
+    /// The reads of segment `at` and those to be inserted differ after the first `common` ones.
+    fn split(&mut self, at: usize, common: usize, rest: &[(Symbol, DefinitionId)], effect: Arc<Effect>) {
+        let (old_symbol, old_state) = self.segments[at].reads[common];
+        let Some((new_symbol, new_state)) = rest.first().copied().filter(|(symbol, _)| *symbol == old_symbol) else {
+            self.segments[at].reads.truncate(common);
+            return self.replace(at, rest, effect);
+        };
+        let tail = self.segments[at].reads.split_off(common + 1);
+        self.segments[at].reads.truncate(common);
+        let fresh = self.push(&rest[1..], effect);
+        let old = self.segments.len();
+        let placeholder = Then::Branch(new_symbol, vec![(old_state, old), (new_state, fresh)]);
+        let then = std::mem::replace(&mut self.segments[at].then, placeholder);
+        self.segments.push(Segment { reads: tail, then });
+    }
+
+    fn replace(&mut self, at: usize, rest: &[(Symbol, DefinitionId)], effect: Arc<Effect>) {
+        let segment = &mut self.segments[at];
+        segment.reads.extend_from_slice(rest);
+        segment.then = Then::Effect(effect);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Effect, Effects};
+    use crate::files::FileStore;
+    use crate::scan::definitions::DefinitionId;
+    use crate::scan::macros::MacroTable;
+    use crate::scan::symbols::Symbol;
+    use std::sync::Arc;
+    use std::sync::atomic::AtomicUsize;
+
+    #[test]
+    fn finds_the_effect_whose_reads_fit() {
+        let (effects, budget, view) = (Effects::default(), AtomicUsize::new(0), FileStore::new().view());
+        let state = |number| DefinitionId(number);
+        let sequences: &[&[(u32, u32)]] = &[
+            &[(1, 0), (2, 1), (3, 1)],
+            &[(1, 5)],
+            &[(1, 0), (2, 2), (4, 1)],
+            &[(1, 0), (2, 1), (3, 2), (5, 0)],
+            &[(1, 6), (7, 7)],
+        ];
+        for (steps, reads) in sequences.iter().enumerate() {
+            let reads = reads.iter().map(|(symbol, value)| (Symbol(*symbol), state(*value))).collect();
+            let effect = Effect::new(Vec::new(), Vec::new(), Vec::new(), Vec::new(), false, steps as u64, view);
+            effects.insert(reads, Arc::new(effect), &budget);
+        }
+        for (steps, reads) in sequences.iter().enumerate() {
+            let mut table = MacroTable::default();
+            table.reset();
+            for (symbol, value) in *reads {
+                table.write(Symbol(*symbol), state(*value));
+            }
+            assert_eq!(effects.find(&mut table).map(|effect| effect.steps), Some(steps as u64));
+            table.write(Symbol(1), state(9));
+            assert!(effects.find(&mut table).is_none());
+        }
+    }
+}

@@ -1,0 +1,235 @@
+//! What a compiler says of itself: predefined macros, its own search path, the features that it has.
+//!
+//! One run of the real driver, under the flags at hand and with the language at hand, answers all of it; the answer is
+//! kept by the compiler's identity, the flags and the environment. Questions about features that nobody thought of
+//! before cost another run, and are kept as well.
+//!
+//! What it does not know: the directories and macros that a command line names; those are the caller's business.
+
+mod answer;
+mod key;
+mod question;
+mod run;
+
+use crate::command::{Command, Family};
+use crate::fallback::Fallback;
+use crate::files::resolve::Trail;
+use crate::files::{FileStore, View};
+use crate::scan::definitions::{Builtin, DefinitionId, Definitions};
+use crate::scan::directives::LexModes;
+use crate::scan::limits::MAX_FEATURE_QUESTIONS;
+use crate::scan::symbols::{Symbol, Symbols, known};
+use crate::scan::tokens::TokenModes;
+use dashmap::DashMap;
+pub(crate) use key::ProbeKey;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// A compiler's answers under one set of flags.
+#[derive(Debug)]
+pub(crate) struct Probe {
+    /// The macros that are defined before the first line, in order.
+    pub(crate) predefined: Vec<(Symbol, DefinitionId)>,
+    /// Directories that the driver puts before the user's `-isystem` ones (`-B`).
+    pub(crate) driver_directories: Vec<Vec<u8>>,
+    /// The compiler's own directories, in order.
+    pub(crate) standard_directories: Vec<Vec<u8>>,
+    /// The header that is included before all others, if there is one.
+    pub(crate) preinclude: Option<&'static [u8]>,
+    pub(crate) lex_modes: LexModes,
+    pub(crate) token_modes: TokenModes,
+    /// Whether `__VA_OPT__` is an operator.
+    pub(crate) has_va_opt: bool,
+    /// A number that no other probe of the scanner has.
+    pub(crate) id: u32,
+    trail: Trail,
+    request: run::Request,
+    features: DashMap<Vec<u8>, Option<u64>, foldhash::fast::RandomState>,
+}
+
+/// All probes of a scanner.
+#[derive(Debug)]
+pub(crate) struct Probes {
+    known: DashMap<ProbeKey, Arc<Probe>, foldhash::fast::RandomState>,
+    directory: Option<PathBuf>,
+    next: std::sync::atomic::AtomicU32,
+    asking: std::sync::Mutex<()>,
+}
+
+impl Probes {
+    /// Answers are kept in `directory` across daemons, if one is given.
+    pub(crate) fn new(directory: Option<&Path>) -> Self {
+        Self {
+            known: DashMap::default(),
+            directory: directory.map(|directory| directory.join("probes")),
+            next: std::sync::atomic::AtomicU32::new(0),
+            asking: std::sync::Mutex::new(()),
+        }
+    }
+
+    /// What the compiler of `command` says under its flags. Costs a run of the compiler where that is new.
+    ///
+    /// # Errors
+    /// [`Reason::Compiler`](crate::fallback::Reason::Compiler) where the compiler gives no understandable answer.
+    pub(crate) fn get(
+        &self,
+        command: &Command,
+        store: &FileStore,
+        view: View,
+        symbols: &Symbols,
+        definitions: &Definitions,
+    ) -> Result<Arc<Probe>, Fallback> {
+        let key = ProbeKey::of(command, store, view)?;
+        let current = || {
+            let probe = self.known.get(&key).map(|probe| Arc::clone(&probe));
+            probe.filter(|probe| probe.trail.is_current(view, store))
+        };
+        if let Some(probe) = current() {
+            return Ok(probe);
+        }
+        let _one_at_a_time = self.asking.lock().expect("no holder of the probes' lock panics");
+        if let Some(probe) = current() {
+            return Ok(probe);
+        }
+        let request = run::Request::new(command);
+        let saved = self.directory.as_deref().and_then(|directory| key.load(directory));
+        let (answer, is_saved) = match saved.and_then(|text| answer::Answer::parse(&text, command.family)) {
+            Some(answer) if answer.directories_stand() => (answer, true),
+            _ => (self.ask(&request, &key, command)?, false),
+        };
+        let _ = is_saved;
+        let id = self.next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let probe = Arc::new(build(answer, request, command, store, view, symbols, definitions, id)?);
+        self.known.insert(key, Arc::clone(&probe));
+        Ok(probe)
+    }
+
+    fn ask(&self, request: &run::Request, key: &ProbeKey, command: &Command) -> Result<answer::Answer, Fallback> {
+        let output = request.run(&question::first())?;
+        let text =
+            answer::Transcript { standard_output: output.standard_output, standard_error: output.standard_error };
+        let answer = answer::Answer::parse(&text, command.family)
+            .ok_or_else(|| request.refuse("gave an answer that is not understood"))?;
+        if let Some(directory) = &self.directory {
+            key.save(directory, &text);
+        }
+        Ok(answer)
+    }
+}
+
+#[expect(clippy::too_many_arguments, reason = "the parts of a scanner that make a probe of an answer")]
+fn build(
+    answer: answer::Answer,
+    request: run::Request,
+    command: &Command,
+    store: &FileStore,
+    view: View,
+    symbols: &Symbols,
+    definitions: &Definitions,
+    id: u32,
+) -> Result<Probe, Fallback> {
+    let defines = |name: &[u8]| answer.value_of(name);
+    let number = |name: &[u8]| defines(name).and_then(leading_number);
+    let cplusplus = number(b"__cplusplus");
+    let c_version = number(b"__STDC_VERSION__").unwrap_or(0);
+    let is_assembler = defines(b"__ASSEMBLER__").is_some();
+    let is_strict = defines(b"__STRICT_ANSI__").is_some();
+    let is_old = cplusplus.is_none() && is_strict && c_version < 199_901;
+    let raw_strings = match (cplusplus, command.family) {
+        (Some(version), _) => version >= 201_103,
+        (None, Family::Gcc) => !is_assembler && !is_strict && c_version >= 199_901,
+        (None, Family::Clang) => false,
+    };
+    let digit_separators = cplusplus.map_or(c_version > 201_710, |version| version >= 201_402) && !is_assembler;
+    let lex_modes = LexModes {
+        raw_strings,
+        digit_separators,
+        trigraphs: command.preprocessor.trigraphs,
+        carriage_return_ends_line: command.family == Family::Clang,
+        modules: defines(b"__cpp_modules").is_some(),
+        no_digraphs: is_old && c_version < 199_409 || is_assembler && command.family == Family::Gcc,
+        no_line_comments: is_old,
+        assembler: is_assembler,
+    };
+    let token_modes = TokenModes { digit_separators, cplusplus: cplusplus.is_some(), raw_strings };
+    let mut predefined = Vec::new();
+    for (name, definition) in &answer.macros {
+        let state = definition.as_deref().map_or(DefinitionId::NONE, |text| definitions.text(text, token_modes));
+        predefined.push((symbols.intern(name), state));
+    }
+    for name in &answer.builtins {
+        let symbol = symbols.intern(name);
+        predefined.push((symbol, definitions.builtin(builtin(symbol))));
+    }
+    let mut trail = Trail::default();
+    for directory in answer.directories.iter().chain(&answer.missing) {
+        let start = start_directory(command, store, view)?;
+        store.resolve(&start, directory, view, &mut trail)?;
+    }
+    let features = DashMap::default();
+    for (question, value) in answer.features {
+        features.insert(question, value);
+    }
+    Ok(Probe {
+        predefined,
+        driver_directories: answer.driver_directories,
+        standard_directories: answer.standard_directories,
+        preinclude: answer.preinclude.then_some(b"stdc-predef.h".as_slice()),
+        lex_modes,
+        token_modes,
+        has_va_opt: answer.has_va_opt,
+        id,
+        trail,
+        request,
+        features,
+    })
+}
+
+fn start_directory(
+    command: &Command,
+    store: &FileStore,
+    view: View,
+) -> Result<Arc<crate::files::directory::Directory>, Fallback> {
+    crate::scan::working_directory(command, store, view, &mut Trail::default())
+}
+
+fn leading_number(text: &[u8]) -> Option<u64> {
+    let digits: Vec<u8> = text.iter().copied().take_while(u8::is_ascii_digit).collect();
+    std::str::from_utf8(&digits).ok()?.parse().ok()
+}
+
+fn builtin(name: Symbol) -> Builtin {
+    match name {
+        known::FILE => Builtin::File,
+        known::FILE_NAME => Builtin::FileName,
+        known::BASE_FILE => Builtin::BaseFile,
+        known::LINE => Builtin::Line,
+        known::COUNTER => Builtin::Counter,
+        known::INCLUDE_LEVEL => Builtin::IncludeLevel,
+        known::DATE | known::TIME | known::TIMESTAMP => Builtin::Time,
+        _ => Builtin::Operator,
+    }
+}
+
+impl Probe {
+    /// The value of `question`, say `__has_builtin(__builtin_expect)`; `None` where the compiler refuses it. Costs a
+    /// run of the compiler where it is new; `others` are asked in the same run.
+    ///
+    /// # Errors
+    /// [`Reason::Compiler`](crate::fallback::Reason::Compiler) where the compiler can't be run.
+    pub(crate) fn feature(&self, question: &[u8]) -> Result<Option<u64>, Fallback> {
+        if let Some(answer) = self.features.get(question) {
+            return Ok(*answer);
+        }
+        if self.features.len() >= MAX_FEATURE_QUESTIONS {
+            return Ok(None);
+        }
+        let questions = [question.to_vec()];
+        let output = self.request.run(&question::about(&questions))?;
+        let answers = answer::features(&output.standard_output, &questions);
+        for (question, value) in answers {
+            self.features.insert(question, value);
+        }
+        Ok(self.features.get(question).and_then(|answer| *answer))
+    }
+}

@@ -1,0 +1,154 @@
+//! What the compiler's answer means.
+
+use crate::command::Family;
+use crate::scan::definitions::name_length;
+use crate::scan::probe::question;
+use std::collections::HashMap;
+use std::path::Path;
+
+use crate::files::as_path;
+
+/// The two streams of an answer.
+#[derive(Debug, Clone)]
+pub(super) struct Transcript {
+    pub(super) standard_output: Vec<u8>,
+    pub(super) standard_error: Vec<u8>,
+}
+
+/// A first answer.
+#[derive(Debug, Default)]
+pub(super) struct Answer {
+    /// Names with the operand of their `#define`, in order; `None` where one is undefined again.
+    pub(super) macros: Vec<(Vec<u8>, Option<Vec<u8>>)>,
+    pub(super) builtins: Vec<Vec<u8>>,
+    pub(super) directories: Vec<Vec<u8>>,
+    pub(super) driver_directories: Vec<Vec<u8>>,
+    pub(super) standard_directories: Vec<Vec<u8>>,
+    pub(super) missing: Vec<Vec<u8>>,
+    pub(super) preinclude: bool,
+    pub(super) has_va_opt: bool,
+    pub(super) features: Vec<(Vec<u8>, Option<u64>)>,
+}
+
+impl Answer {
+    /// Reads an answer to [`question::first`]; `None` where it is none.
+    pub(super) fn parse(transcript: &Transcript, family: Family) -> Option<Self> {
+        let mut answer = Self::default();
+        answer.read_output(&transcript.standard_output)?;
+        answer.read_errors(&transcript.standard_error, family)?;
+        answer.features = features(&transcript.standard_output, &question::common_features());
+        Some(answer)
+    }
+
+    /// The body of the macro `name`.
+    pub(super) fn value_of(&self, name: &[u8]) -> Option<&[u8]> {
+        let (_, definition) = self.macros.iter().rev().find(|(known, _)| known == name)?;
+        definition.as_deref().map(|text| text[name.len()..].trim_ascii_start())
+    }
+
+    /// Whether each directory that it names exists, and each that it misses doesn't: for an answer of another day.
+    pub(super) fn directories_stand(&self) -> bool {
+        let exists = |directory: &Vec<u8>| Path::new(as_path(directory)).is_dir();
+        self.directories.iter().all(exists) && !self.missing.iter().any(exists)
+    }
+
+    fn read_output(&mut self, output: &[u8]) -> Option<()> {
+        let mut is_predefined = false;
+        let mut is_complete = false;
+        for line in output.split(|byte| *byte == b'\n') {
+            if let Some(define) = line.strip_prefix(b"#define ") {
+                if is_predefined {
+                    self.macros.push((define[..name_length(define)].to_vec(), Some(define.to_vec())));
+                }
+            } else if let Some(name) = line.strip_prefix(b"#undef ") {
+                if is_predefined {
+                    self.macros.push((name.trim_ascii().to_vec(), None));
+                }
+            } else if let Some(file) = line_marker(line) {
+                is_predefined = matches!(file, b"<built-in>" | b"<command-line>" | b"<command line>");
+                self.preinclude |= file.ends_with(b"/stdc-predef.h");
+            } else if let Some(index) = line.strip_prefix(b"PUMPHOUSE_BUILTIN ") {
+                let index: usize = std::str::from_utf8(index.trim_ascii()).ok()?.parse().ok()?;
+                self.builtins.push(question::BUILTINS.get(index)?.as_bytes().to_vec());
+            } else if let Some(expansion) = line.strip_prefix(b"PUMPHOUSE_VA_OPT ") {
+                self.has_va_opt = expansion.trim_ascii() == b"supported";
+            } else if line.starts_with(b"PUMPHOUSE_END") {
+                is_complete = true;
+            }
+        }
+        is_complete.then_some(())
+    }
+
+    fn read_errors(&mut self, errors: &[u8], family: Family) -> Option<()> {
+        let mut is_list = false;
+        let mut has_list = false;
+        for line in errors.split(|byte| *byte == b'\n') {
+            if line.starts_with(b"#include \"...\" search starts here:") {
+                is_list = true;
+                has_list = true;
+            } else if line.starts_with(b"End of search list.") {
+                is_list = false;
+            } else if is_list && let Some(directory) = line.strip_prefix(b" ") {
+                self.directories.push(directory.trim_ascii_end().to_vec());
+            } else if let Some(missing) = line.strip_prefix(b"ignoring nonexistent directory \"") {
+                self.missing.push(missing.strip_suffix(b"\"").unwrap_or(missing).to_vec());
+            } else if family == Family::Gcc && line.starts_with(b" ") {
+                self.driver_directories.extend(driver_directories(line));
+            }
+        }
+        let leading =
+            self.directories.iter().zip(&self.driver_directories).take_while(|(listed, given)| listed == given).count();
+        self.standard_directories = self.directories[leading.min(self.directories.len())..].to_vec();
+        self.standard_directories.retain(|directory| !self.driver_directories.contains(directory));
+        has_list.then_some(())
+    }
+}
+
+/// The `-isystem` operands in the command that a gcc driver shows.
+fn driver_directories(line: &[u8]) -> Vec<Vec<u8>> {
+    let words: Vec<&[u8]> = line.split(|byte| *byte == b' ').filter(|word| !word.is_empty()).collect();
+    let is_compiler = words.first().is_some_and(|program| {
+        program.ends_with(b"/cc1")
+            || program.ends_with(b"/cc1plus")
+            || program.ends_with(b"/cc1obj")
+            || program.ends_with(b"/cc1objplus")
+    });
+    if !is_compiler {
+        return Vec::new();
+    }
+    let pairs = words.windows(2).filter(|pair| pair[0] == b"-isystem");
+    pairs.map(|pair| pair[1].to_vec()).collect()
+}
+
+/// The file of `# 1 "file" …`.
+fn line_marker(line: &[u8]) -> Option<&[u8]> {
+    let rest = line.strip_prefix(b"# ")?;
+    let open = memchr::memchr(b'"', rest)?;
+    let close = memchr::memrchr(b'"', rest).filter(|close| *close > open)?;
+    Some(&rest[open + 1..close])
+}
+
+/// The values of `questions` in the answer to [`question::about`] them; `None` for those that it leaves open.
+pub(super) fn features(output: &[u8], questions: &[Vec<u8>]) -> Vec<(Vec<u8>, Option<u64>)> {
+    let mut values: HashMap<usize, Vec<u64>> = HashMap::new();
+    for line in output.split(|byte| *byte == b'\n') {
+        let Some(rest) = line.strip_prefix(b"PUMPHOUSE_FEATURE ") else { continue };
+        let Ok(rest) = std::str::from_utf8(rest) else { continue };
+        let mut words = rest.split_ascii_whitespace();
+        if let (Some(Ok(index)), Some(Ok(value))) = (words.next().map(str::parse), words.next().map(str::parse)) {
+            values.entry(index).or_default().push(value);
+        }
+    }
+    let value = |parts: &Vec<u64>| match parts.as_slice() {
+        // `1 0` begins a value above one, whose bits follow where they were asked for.
+        [1, 0] => None,
+        [1, 0, bits @ ..] => Some(bits.iter().fold(0, |all, bit| all | bit)),
+        [only] => Some(*only),
+        _ => None,
+    };
+    questions
+        .iter()
+        .enumerate()
+        .map(|(index, question)| (question.clone(), values.get(&index).and_then(value)))
+        .collect()
+}

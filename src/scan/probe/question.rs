@@ -1,0 +1,86 @@
+//! What the compiler is asked: a source that makes it tell.
+//!
+//! Each answer is a line of text that the preprocessor passes through.
+
+use std::fmt::Write as _;
+
+/// Macros that the compiler computes: `-dD` does not show them.
+pub(super) const BUILTINS: &[&str] = &[
+    "__FILE__",
+    "__FILE_NAME__",
+    "__BASE_FILE__",
+    "__LINE__",
+    "__COUNTER__",
+    "__INCLUDE_LEVEL__",
+    "__DATE__",
+    "__TIME__",
+    "__TIMESTAMP__",
+    "__has_include",
+    "__has_include_next",
+    "__has_embed",
+    "__has_attribute",
+    "__has_cpp_attribute",
+    "__has_c_attribute",
+    "__has_builtin",
+    "__has_constexpr_builtin",
+    "__has_feature",
+    "__has_extension",
+    "__has_warning",
+    "__has_declspec_attribute",
+    "__is_identifier",
+    "__building_module",
+    "__is_target_arch",
+    "__is_target_vendor",
+    "__is_target_os",
+    "__is_target_environment",
+    "__is_target_variant_os",
+    "__is_target_variant_environment",
+];
+
+/// Features that real headers ask for, so that the first run answers for most programs.
+const COMMON_FEATURES: &str = include_str!("common_features.txt");
+
+/// Operators whose value is the date of the standard that has the feature.
+const DATED_OPERATORS: &[&str] = &["__has_cpp_attribute", "__has_c_attribute"];
+
+/// How many bits of a feature's value are asked for: dates like 202106 need 18.
+pub(super) const VALUE_BITS: u32 = 20;
+
+/// The questions about features that [`first`] asks.
+pub(super) fn common_features() -> Vec<Vec<u8>> {
+    COMMON_FEATURES.lines().map(|line| line.as_bytes().to_vec()).collect()
+}
+
+/// The first source: computed macros, `__VA_OPT__`, common features.
+pub(super) fn first() -> String {
+    let mut source = String::from("#define PUMPHOUSE_VARIADIC(first, ...) __VA_OPT__(supported)\n");
+    source.push_str("PUMPHOUSE_VA_OPT PUMPHOUSE_VARIADIC(1, 2)\n");
+    for (index, name) in BUILTINS.iter().enumerate() {
+        let _ = write!(source, "#ifdef {name}\nPUMPHOUSE_BUILTIN {index}\n#endif\n");
+    }
+    source.push_str(&about(&common_features()));
+    source
+}
+
+/// A source that asks for the values of `questions`.
+pub(super) fn about(questions: &[Vec<u8>]) -> String {
+    let mut source = String::new();
+    for (index, question) in questions.iter().enumerate() {
+        let question = String::from_utf8_lossy(question);
+        let operator = question.split('(').next().unwrap_or_default();
+        let _ = write!(source, "#ifdef {operator}\n#if {question}\nPUMPHOUSE_FEATURE {index} 1\n");
+        if DATED_OPERATORS.contains(&operator) {
+            let _ = write!(source, "#if {question} > 1\nPUMPHOUSE_FEATURE {index} 0\n");
+            for bit in 0..VALUE_BITS {
+                let value = 1 << bit;
+                let _ = write!(source, "#if {question} & {value}\nPUMPHOUSE_FEATURE {index} {value}\n#endif\n");
+            }
+            source.push_str("#endif\n");
+        } else {
+            let _ = write!(source, "#if {question} != 1\nPUMPHOUSE_FEATURE {index} 0\n#endif\n");
+        }
+        let _ = write!(source, "#else\nPUMPHOUSE_FEATURE {index} 0\n#endif\n#endif\n");
+    }
+    source.push_str("PUMPHOUSE_END\n");
+    source
+}

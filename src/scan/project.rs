@@ -1,0 +1,120 @@
+//! `pumphouse scan --compile-commands`: every unit of a project through the scanner, measured, and compared with the
+//! compiler's own lists where that is asked for.
+//!
+//! One pass scans each unit once. The first pass starts with what was remembered on disk at most; later ones are warm, and
+//! revalidate everything, as a second build would. What verification costs is not part of any pass.
+
+mod compile_commands;
+mod cost;
+mod report;
+mod verify;
+
+pub use report::Report;
+
+use crate::command::{self, Command};
+use crate::fallback::Fallback;
+use crate::scan::closure::Closure;
+use anyhow::{Context, Result};
+use compile_commands::Entry;
+use cost::Stopwatch;
+use report::{Pass, Unit};
+use std::ffi::OsString;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// What is to be done with a project.
+#[derive(Debug, Clone)]
+pub struct ProjectOptions {
+    /// The `compile_commands.json`.
+    pub compile_commands: PathBuf,
+    /// How many units are scanned at the same time.
+    pub jobs: NonZeroUsize,
+    /// How many passes are made.
+    pub repeat: NonZeroUsize,
+    /// Whether each closure is compared with what the compiler lists.
+    pub verify: bool,
+}
+
+/// Answers what a command reads: the scanner.
+pub type Scan<'a> = &'a (dyn Fn(&Command) -> Result<Arc<Closure>, Fallback> + Sync);
+
+/// A unit's last answer.
+type Answer = Result<Arc<Closure>, Fallback>;
+
+/// Scans all units of a project as often as the options say.
+///
+/// Units are parsed and scanned on `jobs` threads. Runs the compiler once for each unit if `verify` is set, and as often as
+/// `scan` does.
+///
+/// # Errors
+/// Where the list of commands can't be read or is malformed.
+pub fn scan_project(options: &ProjectOptions, scan: Scan<'_>) -> Result<Report> {
+    let entries = compile_commands::read(&options.compile_commands)?;
+    let environment: Vec<(OsString, OsString)> = std::env::vars_os().collect();
+    let answer = |entry: &Entry| -> Answer {
+        let command = command::parse(&entry.arguments, &entry.directory, &environment)?;
+        scan(&command)
+    };
+    let mut passes = Vec::new();
+    let mut answers = Vec::new();
+    for _ in 0..options.repeat.get() {
+        let stopwatch = Stopwatch::start();
+        answers = in_parallel(&entries, options.jobs, &answer);
+        passes.push(Pass::new(&stopwatch.stop(), entries.len()));
+    }
+    let verification = options.verify.then(|| verify(&entries, &answers, options.jobs)).transpose()?;
+    let units: Vec<Unit<'_>> = entries
+        .iter()
+        .zip(&answers)
+        .map(|(entry, answer)| Unit { source: entry.source(), answer: answer.as_ref() })
+        .collect();
+    Ok(Report::new(&units, passes, verification))
+}
+
+/// Compares every closure with the compiler's list.
+fn verify(entries: &[Entry], answers: &[Answer], jobs: NonZeroUsize) -> Result<report::Verification> {
+    let scratch = tempfile::tempdir().context("make a directory for the compiler's lists")?;
+    let stopwatch = Stopwatch::start();
+    let both: Vec<_> = entries.iter().zip(answers).enumerate().collect();
+    let compared = in_parallel(&both, jobs, &|(index, (entry, answer))| {
+        let closure = answer.as_ref().ok()?;
+        let list = scratch.path().join(index.to_string());
+        Some((entry.source(), verify::compare(entry, closure, &list)))
+    });
+    Ok(report::Verification::new(compared.into_iter().flatten().collect(), &stopwatch.stop()))
+}
+
+/// Does `work` for each item on `jobs` threads, and gives the results in the items' order.
+fn in_parallel<T: Sync, R: Send>(items: &[T], jobs: NonZeroUsize, work: &(dyn Fn(&T) -> R + Sync)) -> Vec<R> {
+    let next = AtomicUsize::new(0);
+    let results = Mutex::new(Vec::with_capacity(items.len()));
+    std::thread::scope(|scope| {
+        for _ in 0..jobs.get().min(items.len()) {
+            scope.spawn(|| {
+                loop {
+                    let index = next.fetch_add(1, Ordering::Relaxed);
+                    let Some(item) = items.get(index) else { return };
+                    let result = work(item);
+                    results.lock().unwrap_or_else(PoisonError::into_inner).push((index, result));
+                }
+            });
+        }
+    });
+    let mut results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
+    results.sort_by_key(|(index, _)| *index);
+    results.into_iter().map(|(_, result)| result).collect()
+}
+
+impl Entry {
+    /// The source's path, absolute.
+    fn source(&self) -> PathBuf {
+        self.directory.join(&self.file)
+    }
+}
+
+/// How a path is shown in a report.
+fn show(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
+}

@@ -1,0 +1,165 @@
+//! Groups of conditions, and what becomes of the macros where a condition is unknown.
+
+use crate::fallback::{Fallback, Reason};
+use crate::scan::condition::Truth;
+use crate::scan::definitions::{Definition, DefinitionId};
+use crate::scan::limits::{MAX_ALTERNATIVES, MAX_UNKNOWN_BRANCHES, MAX_UNKNOWN_DEPTH};
+use crate::scan::macros::{Branch, States};
+use crate::scan::program::Op;
+use crate::scan::replay::{Place, Replay, end_of_group, next_branch};
+use crate::scan::symbols::{Symbol, known};
+use crate::scan::tokens::{Kind, Token};
+use std::collections::HashMap;
+
+/// What unknown branches left behind, one after the other.
+pub(super) type Outcomes = Vec<States>;
+
+impl Replay<'_> {
+    /// Enters the group that starts at `at`; gives the step to go on with.
+    pub(super) fn group(&mut self, place: &mut Place<'_>, at: usize) -> Result<usize, Fallback> {
+        let mut at = at;
+        loop {
+            match self.truth(place, at)? {
+                Truth::True => return Ok(at + 1),
+                Truth::Unknown => return self.fork(place, at),
+                Truth::False => {
+                    let next = next_branch(place.program.ops[at]).expect("only branches are asked for their truth");
+                    at = next as usize;
+                    if matches!(place.program.ops[at], Op::Endif) {
+                        return Ok(at + 1);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Takes the branch at `at`, which the compiler may or may not take, and all that may come in its place.
+    fn fork(&mut self, place: &mut Place<'_>, at: usize) -> Result<usize, Fallback> {
+        let end = end_of_group(place.program, at);
+        let mut outcomes = Outcomes::new();
+        let mut at = at;
+        let mut truth = Truth::Unknown;
+        loop {
+            let next = next_branch(place.program.ops[at]).map_or(end, |next| next as usize);
+            if truth != Truth::False {
+                let branch = self.begin_unknown(place, at)?;
+                self.refine(place, at, Taken::Yes);
+                let shift = (place.line_shift, place.presumed.clone());
+                self.run_ops(place, at + 1, next)?;
+                (place.line_shift, place.presumed) = shift;
+                outcomes.push(self.end_unknown(place, at, branch)?);
+            }
+            if truth == Truth::True {
+                break;
+            }
+            if next == end {
+                let branch = self.begin_unknown(place, at)?;
+                self.refine(place, at, Taken::No);
+                outcomes.push(self.end_unknown(place, at, branch)?);
+                break;
+            }
+            at = next;
+            truth = self.truth(place, at)?;
+        }
+        self.merge(place, at, outcomes)?;
+        Ok(end + 1)
+    }
+
+    /// Begins what the compiler may or may not do.
+    pub(super) fn begin_unknown(&mut self, place: &Place<'_>, at: usize) -> Result<Branch, Fallback> {
+        self.branches += 1;
+        self.unknown_depth += 1;
+        if self.branches > MAX_UNKNOWN_BRANCHES || self.unknown_depth > MAX_UNKNOWN_DEPTH {
+            return Err(self.refuse_at(
+                place,
+                at,
+                Reason::ScanLimit,
+                "too many conditions that only the compiler knows",
+            ));
+        }
+        Ok(self.table.begin_branch())
+    }
+
+    #[expect(clippy::needless_pass_by_value, reason = "a branch ends once")]
+    pub(super) fn end_unknown(&mut self, place: &Place<'_>, at: usize, branch: Branch) -> Result<States, Fallback> {
+        self.unknown_depth -= 1;
+        self.table.undo_branch(&branch).ok_or_else(|| {
+            self.refuse_at(place, at, Reason::Unscannable, "macros are pushed or popped under an unknown condition")
+        })
+    }
+
+    /// Gives every macro that `outcomes` differ in all the definitions that it may have.
+    pub(super) fn merge(&mut self, place: &Place<'_>, at: usize, outcomes: Outcomes) -> Result<(), Fallback> {
+        let mut written: HashMap<Symbol, Vec<DefinitionId>, foldhash::fast::RandomState> = HashMap::default();
+        let branches = outcomes.len();
+        for (symbol, state) in outcomes.into_iter().flatten() {
+            written.entry(symbol).or_default().push(state);
+        }
+        let mut written: Vec<_> = written.into_iter().collect();
+        written.sort_unstable_by_key(|(symbol, _)| *symbol);
+        for (symbol, mut states) in written {
+            if states.len() < branches {
+                states.push(self.table.read(symbol));
+            }
+            let state = self.world.definitions.several(states);
+            if let Definition::Several(states) = self.world.definitions.get(state)
+                && states.len() > MAX_ALTERNATIVES
+            {
+                return Err(self.refuse_at(place, at, Reason::ScanLimit, "a macro has too many possible definitions"));
+            }
+            self.table.write(symbol, state);
+        }
+        Ok(())
+    }
+
+    /// Keeps of a macro's possible definitions those under which the branch at `at` is taken, or is not.
+    fn refine(&mut self, place: &Place<'_>, at: usize, taken: Taken) {
+        let Some((symbol, is_defined)) = self.tested_macro(place, at) else { return };
+        let state = self.table.read(symbol);
+        let Definition::Several(states) = self.world.definitions.get(state) else { return };
+        let keeps_defined = is_defined == (taken == Taken::Yes);
+        let kept: Vec<_> = states.iter().copied().filter(|state| state.is_some() == keeps_defined).collect();
+        if !kept.is_empty() {
+            let refined = self.world.definitions.several(kept);
+            self.table.write(symbol, refined);
+        }
+    }
+
+    /// The macro whose definition is all that the branch at `at` tests, and whether it must be defined.
+    fn tested_macro(&self, place: &Place<'_>, at: usize) -> Option<(Symbol, bool)> {
+        match place.program.ops[at] {
+            Op::Ifdef { symbol, .. } | Op::Elifdef { symbol, .. } => Some((symbol, true)),
+            Op::Ifndef { symbol, .. } | Op::Elifndef { symbol, .. } => Some((symbol, false)),
+            Op::If { operand, .. } | Op::Elif { operand, .. } => {
+                let tokens = place.program.condition(operand, &self.world.symbols);
+                let (tokens, is_defined) = match tokens {
+                    [not, rest @ ..] if not.is(known::NOT) => (rest, false),
+                    tokens => (tokens, true),
+                };
+                defined_operand(tokens).map(|symbol| (symbol, is_defined))
+            }
+            _ => None,
+        }
+    }
+}
+
+/// The operand of `defined`, if `tokens` are that alone.
+fn defined_operand(tokens: &[Token]) -> Option<Symbol> {
+    let (defined, operand) = tokens.split_first()?;
+    if !defined.is_name(known::DEFINED) {
+        return None;
+    }
+    match operand {
+        [name] if name.kind == Kind::Identifier => Some(name.symbol),
+        [open, name, close] if open.is(known::OPEN) && close.is(known::CLOSE) && name.kind == Kind::Identifier => {
+            Some(name.symbol)
+        }
+        _ => None,
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Taken {
+    Yes,
+    No,
+}

@@ -1,0 +1,372 @@
+//! Inclusion: from an operand to names, from a name to a file, from a file to its effect.
+
+use crate::command::Family;
+use crate::fallback::{Fallback, Reason};
+use crate::files::file::Want;
+use crate::scan::definitions::{Definition, DefinitionId};
+use crate::scan::expand::{Expander, Surroundings, Trouble};
+use crate::scan::limits::{MAX_COMPUTED_NAMES, MAX_INCLUDE_DEPTH, MAX_INCLUDES};
+use crate::scan::lookup::{Found, Header, Position};
+use crate::scan::memo::Effect;
+use crate::scan::program::{HeaderName, Inclusion, Op, Program, Quoting, header_name};
+use crate::scan::replay::branches::Outcomes;
+use crate::scan::replay::{Place, Replay, found_header};
+use crate::scan::symbols::{Symbol, known};
+use crate::scan::tokens::{Kind, Token};
+use std::os::unix::ffi::OsStrExt as _;
+use std::sync::Arc;
+
+/// A header of fewer steps than this is replayed each time: remembering it costs as much.
+const MIN_REMEMBERED_STEPS: u64 = 24;
+
+type Expansion = Result<(Vec<Token>, Option<Symbol>), Trouble>;
+
+impl Replay<'_> {
+    /// `#include`, `#include_next`, `#import`.
+    pub(super) fn include(
+        &mut self,
+        place: &mut Place<'_>,
+        at: usize,
+        operand: u32,
+        how: Inclusion,
+    ) -> Result<(), Fallback> {
+        if let Some(name) = place.program.header(operand) {
+            return self.include_name(place, at, name, how);
+        }
+        let names = self.computed_names(place, at, operand)?;
+        match names[..] {
+            [name] => self.include_name(place, at, name, how),
+            [] if self.unknown_depth > 0 => {
+                self.record.spoil();
+                Ok(())
+            }
+            [] => Err(self.refuse_at(place, at, Reason::Unscannable, "the operand is no header's name")),
+            _ => {
+                let mut outcomes = Outcomes::new();
+                for name in names {
+                    let branch = self.begin_unknown(place, at)?;
+                    self.include_name(place, at, name, how)?;
+                    outcomes.push(self.end_unknown(place, at, branch)?);
+                }
+                self.merge(place, at, outcomes)
+            }
+        }
+    }
+
+    fn include_name(&mut self, place: &Place<'_>, at: usize, name: HeaderName, how: Inclusion) -> Result<(), Fallback> {
+        let lookup = self.setting.look_up(name, how, place.header, &self.searcher);
+        let clock = self.clock();
+        self.record.add_lookup(&lookup, clock);
+        match &lookup.found {
+            Found::Header(header) => {
+                if header.position == Position::Absolute {
+                    self.record.add_absolute(&header.file);
+                }
+                let included = if how == Inclusion::Import { self.import(header) } else { self.enter(header) };
+                included.map_err(|mut fallback| {
+                    if fallback.location.is_none() {
+                        fallback.location = Some(self.location(place, at));
+                    }
+                    fallback
+                })
+            }
+            Found::NullDevice => Ok(()),
+            Found::Nothing if self.unknown_depth > 0 => {
+                self.record.spoil();
+                Ok(())
+            }
+            Found::Nothing => {
+                let name = String::from_utf8_lossy(self.world.symbols.text(name.name)).into_owned();
+                Err(self.refuse_at(place, at, Reason::Unscannable, &format!("header not found: {name}")))
+            }
+            Found::Refused(fallback) => Err(fallback.clone()),
+        }
+    }
+
+    /// `-include` and `-imacros`.
+    pub(super) fn include_option(&mut self, name: &[u8]) -> Result<(), Fallback> {
+        if self.setting.family == Family::Clang {
+            self.refuse_precompiled(name)?;
+        }
+        let symbol = self.world.symbols.intern(name);
+        let lookup = self.setting.look_up_forced(symbol, &self.searcher);
+        let clock = self.clock();
+        self.record.add_lookup(&lookup, clock);
+        match &lookup.found {
+            Found::Header(header) => self.enter(header),
+            Found::NullDevice => Ok(()),
+            Found::Nothing => {
+                let name = String::from_utf8_lossy(name);
+                Err(Fallback::new(Reason::Unscannable, format!("header not found: {name}")))
+            }
+            Found::Refused(fallback) => Err(fallback.clone()),
+        }
+    }
+
+    /// The header that the compiler includes by itself, where there is one.
+    pub(super) fn include_implicit(&mut self, name: &[u8]) -> Result<(), Fallback> {
+        let name = HeaderName { name: self.world.symbols.intern(name), quoting: Quoting::Brackets };
+        let source = Arc::new(crate::scan::lookup::Setting::source_stand_in(&self.searcher));
+        let lookup = self.setting.look_up(name, Inclusion::Plain, &source, &self.searcher);
+        let clock = self.clock();
+        self.record.add_lookup(&lookup, clock);
+        match &lookup.found {
+            Found::Refused(fallback) => Err(fallback.clone()),
+            found => found_header(found).map_or(Ok(()), |header| self.enter(header)),
+        }
+    }
+
+    /// clang takes `header.h.pch` or `header.h.gch` for `-include header.h` where it stands.
+    fn refuse_precompiled(&mut self, name: &[u8]) -> Result<(), Fallback> {
+        for suffix in [b".pch".as_slice(), b".gch"] {
+            if self.setting.exists(&[name, suffix].concat(), &self.searcher, &mut self.record.trail)? {
+                return Err(Fallback::at(
+                    Reason::PrecompiledHeader,
+                    "stands beside the header",
+                    crate::files::as_path(name),
+                    0,
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// `#import`: nothing where the file was included before.
+    fn import(&mut self, header: &Arc<Header>) -> Result<(), Fallback> {
+        self.has_imports = true;
+        self.record.spoil();
+        if !self.record.has_file(&header.file) {
+            self.enter(header)?;
+        }
+        self.mark_once(header)
+    }
+
+    /// Replays `header`, or does what its replay did before.
+    pub(super) fn enter(&mut self, header: &Arc<Header>) -> Result<(), Fallback> {
+        self.includes += 1;
+        if self.includes > MAX_INCLUDES || self.depth >= MAX_INCLUDE_DEPTH {
+            let path = crate::files::as_path(self.world.symbols.text(header.spelled));
+            return Err(Fallback::at(Reason::ScanLimit, "too many includes", path, 0));
+        }
+        let (program, generation) = self.program(header)?;
+        let clock = self.clock();
+        self.record.add_file(&header.file, generation, clock);
+        if let Some(guard) = program.guard
+            && self.is_defined(guard) == crate::scan::condition::Truth::True
+        {
+            return Ok(());
+        }
+        if (program.has_once || self.has_imports) && self.is_marked_once(header)? {
+            return Ok(());
+        }
+        self.depth += 1;
+        let done = self.replay_or_recall(header, &program, generation);
+        self.depth -= 1;
+        done
+    }
+
+    fn replay_or_recall(&mut self, header: &Arc<Header>, program: &Program, generation: u32) -> Result<(), Fallback> {
+        let can_grow = program.ops.iter().any(|op| matches!(op, Op::Include { .. }));
+        let is_small = (program.ops.len() as u64) < MIN_REMEMBERED_STEPS && !can_grow;
+        if self.depth <= 1 || is_small || self.has_imports || !self.volatile.is_empty() {
+            return self.replay_all(header, program);
+        }
+        if let Some(effect) = header.effects.find(self.table)
+            && effect.is_current(self.searcher.view, self.searcher.store)
+        {
+            self.apply(&effect);
+            return Ok(());
+        }
+        let frame = self.table.begin_frame();
+        let mark = self.record.begin();
+        let steps = self.steps;
+        let clock = self.clock();
+        self.record.add_file(&header.file, generation, clock);
+        let replayed = self.replay_all(header, program);
+        let steps = self.steps - steps;
+        let wanted =
+            replayed.is_ok() && steps >= MIN_REMEMBERED_STEPS && self.table.is_balanced(&frame) && !self.has_imports;
+        if let Some(part) = self.record.end(&mark, wanted) {
+            let reads = self.table.frame_reads(&frame);
+            let writes = self.table.frame_writes(&frame);
+            let effect =
+                Effect::new(writes, part.lookups, part.probed, part.files, part.uses_time, steps, self.searcher.view);
+            header.effects.insert(reads, Arc::new(effect), &self.world.effect_entries);
+        }
+        self.table.end_frame(&frame);
+        replayed
+    }
+
+    fn apply(&mut self, effect: &Effect) {
+        for (symbol, state) in &effect.writes {
+            self.table.write(*symbol, *state);
+        }
+        let clock = self.clock();
+        for lookup in &effect.lookups {
+            self.record.add_lookup(lookup, clock);
+        }
+        for lookup in &effect.probed {
+            self.record.add_probed(lookup);
+        }
+        for (file, generation) in &effect.files {
+            self.record.add_file(file, *generation, clock);
+        }
+        self.record.uses_time |= effect.uses_time;
+        self.steps += 1 + effect.steps / 64;
+    }
+
+    /// The symbol that stands for "this file was included once and never again".
+    fn once_symbol(&self, header: &Header) -> Symbol {
+        *header.once.get_or_init(|| {
+            self.world.symbols.intern(&[b"\0once ", header.file.path().as_os_str().as_bytes()].concat())
+        })
+    }
+
+    /// The symbol that all files have in common that the compiler may take for this one, and its state after this file.
+    /// gcc takes files of the same content and time for one file, clang those of the same inode.
+    fn alias(&self, header: &Header) -> Result<(Symbol, DefinitionId), Fallback> {
+        let content = header.file.content(self.searcher.view, Want::Bytes)?;
+        let name = match self.setting.family {
+            Family::Gcc => {
+                let seconds = content.stamp.modified_ns().div_euclid(1_000_000_000);
+                format!("\0alias {seconds} {}", content.digest)
+            }
+            Family::Clang => format!("\0alias {:?}", content.stamp.identity()),
+        };
+        let path = [b"\0", header.file.path().as_os_str().as_bytes()].concat();
+        let state = self.world.definitions.text(&path, self.setting.probe.token_modes);
+        Ok((self.world.symbols.intern(name.as_bytes()), state))
+    }
+
+    /// `#pragma once`.
+    pub(super) fn mark_once(&mut self, header: &Arc<Header>) -> Result<(), Fallback> {
+        let (alias, state) = self.alias(header)?;
+        let once = self.once_symbol(header);
+        self.table.write(once, state);
+        self.table.write(alias, state);
+        Ok(())
+    }
+
+    /// Whether the compiler will not include `header` again. Where it may have been included, what it does can be done
+    /// again: nothing is lost by that.
+    fn is_marked_once(&mut self, header: &Arc<Header>) -> Result<bool, Fallback> {
+        let once = self.once_symbol(header);
+        let state = self.table.read(once);
+        if state.is_some() {
+            return Ok(!matches!(self.world.definitions.get(state), Definition::Several(_)));
+        }
+        let (alias, _) = self.alias(header)?;
+        if !self.table.read(alias).is_some() {
+            return Ok(false);
+        }
+        // Where the compile runs elsewhere, links and times don't make these files one.
+        let path = header.file.path().as_ref();
+        Err(Fallback::at(Reason::Unscannable, "another name of a file with #pragma once", path, 0))
+    }
+
+    /// The names that the operand of a computed include may have.
+    fn computed_names(&mut self, place: &Place<'_>, at: usize, operand: u32) -> Result<Vec<HeaderName>, Fallback> {
+        let tokens = place.program.tokens(operand, &self.world.symbols);
+        let mut names = Vec::new();
+        self.collect_names(place, at, tokens, &mut names)?;
+        Ok(names)
+    }
+
+    fn collect_names(
+        &mut self,
+        place: &Place<'_>,
+        at: usize,
+        tokens: &[Token],
+        names: &mut Vec<HeaderName>,
+    ) -> Result<(), Fallback> {
+        let (expanded, undecided) = match self.expand_operand(place, at, tokens)? {
+            Ok(expansion) => expansion,
+            Err(trouble) => return Err(self.refuse_at(place, at, trouble.reason(), "the operand can't be expanded")),
+        };
+        if let Some(symbol) = undecided {
+            let state = self.table.read(symbol);
+            let Definition::Several(states) = self.world.definitions.get(state) else { return Ok(()) };
+            for state in states {
+                let branch = self.begin_unknown(place, at)?;
+                self.table.write(symbol, *state);
+                let collected = self.collect_names(place, at, tokens, names);
+                self.end_unknown(place, at, branch)?;
+                collected?;
+            }
+            return Ok(());
+        }
+        if expanded.iter().any(|token| token.kind == Kind::Unknown) {
+            return Err(self.refuse_at(place, at, Reason::Unscannable, "the operand is known to the compiler alone"));
+        }
+        if let Some(name) = self.name_of(&expanded) {
+            if !names.contains(&name) {
+                names.push(name);
+            }
+            if names.len() > MAX_COMPUTED_NAMES {
+                return Err(self.refuse_at(place, at, Reason::ScanLimit, "the operand has too many possible values"));
+            }
+        }
+        Ok(())
+    }
+
+    /// The header's name that expanded tokens spell.
+    fn name_of(&self, tokens: &[Token]) -> Option<HeaderName> {
+        let symbols = &self.world.symbols;
+        let first = tokens.first()?;
+        if first.kind == Kind::Text {
+            let text = symbols.text(first.symbol);
+            let content = text.strip_prefix(b"\"")?.strip_suffix(b"\"")?;
+            return Some(HeaderName { name: symbols.intern(content), quoting: Quoting::Quotes });
+        }
+        if !first.is(known::LESS) {
+            return None;
+        }
+        let mut spelled = vec![b'<'];
+        for token in &tokens[1..] {
+            let blank = match self.setting.family {
+                Family::Gcc => token.flags.has(crate::scan::tokens::Flags::BLANK),
+                Family::Clang => token.has_blank_before(),
+            };
+            if token.is(known::GREATER) {
+                if blank && self.setting.family == Family::Clang {
+                    spelled.push(b' ');
+                }
+                spelled.push(b'>');
+                return header_name(&spelled, symbols);
+            }
+            if blank {
+                spelled.push(b' ');
+            }
+            spelled.extend_from_slice(symbols.text(token.symbol));
+        }
+        None
+    }
+
+    /// `tokens` expanded at `at`, and a macro with several definitions that was met.
+    pub(super) fn expand_operand(
+        &mut self,
+        place: &Place<'_>,
+        at: usize,
+        tokens: &[Token],
+    ) -> Result<Expansion, Fallback> {
+        let file = self.world.symbols.text(place.header.spelled);
+        let position = self.position(place, at, file);
+        let surroundings = Surroundings {
+            table: self.table,
+            symbols: &self.world.symbols,
+            definitions: &self.world.definitions,
+            modes: self.setting.probe.token_modes,
+            position,
+            observations: &mut self.observations,
+            has_va_opt: self.setting.probe.has_va_opt,
+            family: self.setting.family,
+            buffers: &mut self.buffers,
+        };
+        let mut expander = Expander::new(surroundings, tokens);
+        let outcome = expander.expand_all();
+        let undecided = expander.undecided;
+        drop(expander);
+        self.settle(place, at)?;
+        Ok(outcome.map(|tokens| (tokens, undecided)))
+    }
+}

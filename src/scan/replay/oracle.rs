@@ -1,0 +1,45 @@
+//! The answers to `__has_include` and `__has_builtin` and their kinds, within a replay.
+
+use crate::fallback::Fallback;
+use crate::scan::condition::Oracle;
+use crate::scan::lookup::{Found, Header, Searcher, Setting};
+use crate::scan::program::{Inclusion, header_name};
+use crate::scan::replay::record::Record;
+use crate::scan::symbols::{Symbol, known};
+
+pub(super) struct HeaderOracle<'a> {
+    pub(super) setting: &'a Setting,
+    pub(super) searcher: Searcher<'a>,
+    pub(super) includer: &'a Header,
+    pub(super) record: &'a mut Record,
+    /// The innermost frame's beginning, and the present.
+    pub(super) clock: (u32, u32),
+}
+
+impl Oracle for HeaderOracle<'_> {
+    fn has_header(&mut self, operator: Symbol, operand: &[u8], _parameters: &[u8]) -> Result<Option<u64>, Fallback> {
+        let Some(name) = header_name(operand, self.searcher.symbols) else { return Ok(None) };
+        if operator == known::HAS_EMBED {
+            return Ok(None);
+        }
+        let how = if operator == known::HAS_INCLUDE_NEXT { Inclusion::Next } else { Inclusion::Plain };
+        let lookup = self.setting.look_up(name, how, self.includer, &self.searcher);
+        self.record.add_lookup(&lookup, self.clock);
+        self.record.add_probed(&lookup);
+        if self.searcher.symbols.text(name.name).starts_with(b"/")
+            && let Found::Header(header) = &lookup.found
+        {
+            self.record.add_absolute(&header.file);
+        }
+        match &lookup.found {
+            Found::Header(_) | Found::NullDevice => Ok(Some(1)),
+            Found::Nothing => Ok(Some(0)),
+            Found::Refused(fallback) => Err(fallback.clone()),
+        }
+    }
+
+    fn has_feature(&mut self, operator: Symbol, operand: &[u8]) -> Result<Option<u64>, Fallback> {
+        let operator = self.searcher.symbols.text(operator);
+        self.setting.probe.feature(&[operator, b"(", operand, b")"].concat())
+    }
+}

@@ -1,0 +1,196 @@
+//! The directories in which a compile looks for headers, in order.
+//!
+//! **Source:** gcc's incpath.c (`register_include_chains`, `merge_include_chains`, `remove_duplicates`) and the manual's
+//! "Options for Directory Search"; clang's InitHeaderSearch.cpp (`Realize`, `RemoveDuplicates`).
+
+use crate::command::{Command, Family, Language, SearchChain};
+use crate::fallback::Fallback;
+use crate::files::directory::Directory;
+use crate::files::file::SourceFile;
+use crate::files::resolve::{Place, Trail};
+use crate::files::{FileStore, View};
+use crate::scan::probe::Probe;
+use std::os::unix::ffi::OsStrExt as _;
+use std::sync::Arc;
+
+/// A directory of the search path that exists.
+#[derive(Debug, Clone)]
+pub(crate) struct SearchDirectory {
+    /// As it is spelled: what `__FILE__` of a header in it starts with.
+    pub(crate) spelled: Vec<u8>,
+    pub(crate) directory: Arc<Directory>,
+    identity: (u64, u64),
+    group: Group,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Group {
+    Quote,
+    Bracket,
+    System,
+    After,
+}
+
+/// The search path of a compile.
+#[derive(Debug, Default)]
+pub(crate) struct SearchPath {
+    /// All chains, one after the other.
+    pub(crate) directories: Vec<SearchDirectory>,
+    /// Where a search for `<…>` starts.
+    pub(crate) bracket_start: usize,
+    /// `-I-`: the includer's directory is not searched.
+    pub(crate) ignores_includer: bool,
+    /// Each directory that the command line or the compiler names and that exists, duplicates included.
+    pub(crate) existing: Vec<Arc<Directory>>,
+    /// Files that were named as directories: the compiler says what they are.
+    pub(crate) files: Vec<Arc<SourceFile>>,
+    /// Paths of directories that were named and don't exist.
+    pub(crate) missing: Vec<Vec<u8>>,
+    /// What all of it depends on.
+    pub(crate) trail: Trail,
+}
+
+impl SearchPath {
+    /// The search path of `command`.
+    ///
+    /// # Errors
+    /// A [`Fallback`] where a directory can't be looked at.
+    pub(crate) fn new(
+        command: &Command,
+        probe: &Probe,
+        start: &Arc<Directory>,
+        store: &FileStore,
+        view: View,
+    ) -> Result<Self, Fallback> {
+        let mut path = Self::default();
+        let mut found = Vec::new();
+        for (group, spelled) in path.named(command, probe) {
+            match store.resolve(start, &spelled, view, &mut path.trail)? {
+                Place::Directory(directory) => {
+                    let Some(identity) = directory.identity(view, store) else { continue };
+                    path.existing.push(Arc::clone(&directory));
+                    found.push(SearchDirectory { spelled, directory, identity, group });
+                }
+                Place::Absent => path.missing.push(spelled),
+                Place::File(file) => path.files.push(file),
+                Place::Special(_) => {}
+            }
+        }
+        path.merge(&found, command.family);
+        Ok(path)
+    }
+
+    /// Every directory with its group, in the order in which the compiler adds them.
+    fn named(&mut self, command: &Command, probe: &Probe) -> Vec<(Group, Vec<u8>)> {
+        let options = &command.preprocessor;
+        let split = options.directories.iter().rposition(|directory| directory.chain == SearchChain::Split);
+        self.ignores_includer = split.is_some();
+        let mut named: Vec<(Group, Vec<u8>)> =
+            probe.driver_directories.iter().map(|directory| (Group::System, directory.clone())).collect();
+        for (at, directory) in options.directories.iter().enumerate() {
+            let group = match directory.chain {
+                SearchChain::Quote => Group::Quote,
+                SearchChain::Bracket if split.is_some_and(|split| at < split) => Group::Quote,
+                SearchChain::Bracket => Group::Bracket,
+                SearchChain::System => Group::System,
+                SearchChain::After => Group::After,
+                SearchChain::Split => continue,
+            };
+            named.push((group, with_sysroot(directory.path.as_os_str().as_bytes(), group, command)));
+        }
+        let variable = |name: &str| {
+            let value = command.environment.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_bytes());
+            value.map(directories_of_variable).unwrap_or_default()
+        };
+        named.extend(variable("CPATH").into_iter().map(|directory| (Group::Bracket, directory)));
+        let language_variable = match command.language {
+            Language::Cxx | Language::CxxCppOutput => "CPLUS_INCLUDE_PATH",
+            Language::ObjectiveC => "OBJC_INCLUDE_PATH",
+            Language::ObjectiveCxx => "OBJCPLUS_INCLUDE_PATH",
+            _ => "C_INCLUDE_PATH",
+        };
+        named.extend(variable(language_variable).into_iter().map(|directory| (Group::System, directory)));
+        named.extend(probe.standard_directories.iter().map(|directory| (Group::System, directory.clone())));
+        named
+    }
+
+    fn merge(&mut self, found: &[SearchDirectory], family: Family) {
+        let group = |group| found.iter().filter(move |directory| directory.group == group).cloned();
+        let quote: Vec<_> = group(Group::Quote).collect();
+        let bracket: Vec<_> = group(Group::Bracket).collect();
+        let system: Vec<_> = group(Group::System).chain(group(Group::After)).collect();
+        match family {
+            Family::Gcc => {
+                let system = without_duplicates(system, &[]);
+                let mut bracket = without_duplicates(bracket, &system);
+                let mut quote = without_duplicates(quote, &system);
+                bracket.extend(system);
+                if let (Some(last), Some(first)) = (quote.last(), bracket.first())
+                    && last.identity == first.identity
+                {
+                    quote.pop();
+                }
+                self.bracket_start = quote.len();
+                quote.append(&mut bracket);
+                self.directories = quote;
+            }
+            Family::Clang => {
+                let mut quote = without_duplicates(quote, &[]);
+                self.bracket_start = quote.len();
+                let bracket = without_duplicates(bracket, &[]);
+                let mut rest = Vec::new();
+                for directory in bracket.into_iter().chain(system) {
+                    let known = rest.iter().position(|known: &SearchDirectory| known.identity == directory.identity);
+                    match known {
+                        // A system directory takes the place of a user's one, at its own position.
+                        Some(known) if directory.group != Group::Bracket && rest[known].group == Group::Bracket => {
+                            rest.remove(known);
+                            rest.push(directory);
+                        }
+                        Some(_) => {}
+                        None => rest.push(directory),
+                    }
+                }
+                quote.append(&mut rest);
+                self.directories = quote;
+            }
+        }
+    }
+}
+
+/// `directories` without those that stand in `later` or stood before.
+fn without_duplicates(directories: Vec<SearchDirectory>, later: &[SearchDirectory]) -> Vec<SearchDirectory> {
+    let mut kept: Vec<SearchDirectory> = Vec::with_capacity(directories.len());
+    for directory in directories {
+        let is_same = |other: &SearchDirectory| other.identity == directory.identity;
+        if !later.iter().any(is_same) && !kept.iter().any(is_same) {
+            kept.push(directory);
+        }
+    }
+    kept
+}
+
+/// `=dir` and `$SYSROOT/dir`: relative to the system root, where there is one.
+fn with_sysroot(path: &[u8], group: Group, command: &Command) -> Vec<u8> {
+    let Some(sysroot) = &command.preprocessor.sysroot else { return path.to_vec() };
+    let rest = match (path.strip_prefix(b"="), path.strip_prefix(b"$SYSROOT"), command.family) {
+        (Some(rest), _, Family::Gcc) => rest,
+        (Some(rest), _, Family::Clang) if group == Group::Bracket => rest,
+        (None, Some(rest), Family::Gcc) => rest,
+        _ => return path.to_vec(),
+    };
+    let sysroot = sysroot.as_os_str().as_bytes();
+    let sysroot = if rest.starts_with(b"/") { sysroot.strip_suffix(b"/").unwrap_or(sysroot) } else { sysroot };
+    [sysroot, rest].concat()
+}
+
+/// The directories of `CPATH` and its kind: an empty element is the working directory.
+fn directories_of_variable(value: &[u8]) -> Vec<Vec<u8>> {
+    if value.is_empty() {
+        return Vec::new();
+    }
+    value
+        .split(|byte| *byte == b':')
+        .map(|element| if element.is_empty() { b".".to_vec() } else { element.to_vec() })
+        .collect()
+}

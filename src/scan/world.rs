@@ -1,0 +1,157 @@
+//! All that a scanner remembers. What is learned of one compile serves every other.
+
+use crate::command::Command;
+use crate::fallback::{Fallback, Reason};
+use crate::files::file::Content;
+use crate::files::{FileStore, View};
+use crate::scan::definitions::{DefinitionId, Definitions, name_length};
+use crate::scan::lexer::lex;
+use crate::scan::limits::MAX_REMEMBERED_BYTES;
+use crate::scan::lookup::Setting;
+use crate::scan::macros::MacroTable;
+use crate::scan::probe::{Probe, Probes};
+use crate::scan::program::Program;
+use crate::scan::search_path::SearchPath;
+use crate::scan::symbols::{Symbol, Symbols};
+use crate::scan::working_directory;
+use dashmap::DashMap;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+/// A scanner's memory. It is thrown away as a whole when it has grown too large.
+#[derive(Debug)]
+pub(crate) struct World {
+    pub(crate) symbols: Symbols,
+    pub(crate) definitions: Definitions,
+    pub(crate) store: FileStore,
+    pub(crate) probes: Probes,
+    /// How much all effects hold.
+    pub(crate) effect_entries: AtomicUsize,
+    /// How many bytes the directives of all files took, those included that changed since.
+    pub(crate) program_bytes: AtomicUsize,
+    settings: DashMap<Vec<u8>, Arc<Setting>, foldhash::fast::RandomState>,
+    tables: Mutex<Vec<MacroTable>>,
+}
+
+impl World {
+    pub(crate) fn new(state: Option<&Path>) -> Self {
+        Self {
+            symbols: Symbols::default(),
+            definitions: Definitions::default(),
+            store: FileStore::new(),
+            probes: Probes::new(state),
+            effect_entries: AtomicUsize::new(0),
+            program_bytes: AtomicUsize::new(0),
+            settings: DashMap::default(),
+            tables: Mutex::default(),
+        }
+    }
+
+    /// Whether it should be thrown away.
+    pub(crate) fn is_full(&self) -> bool {
+        let programs = self.program_bytes.load(Ordering::Relaxed);
+        self.symbols.bytes() + self.definitions.bytes() + programs > MAX_REMEMBERED_BYTES
+    }
+
+    /// A table for one replay; give it back with [`World::return_table`].
+    pub(crate) fn take_table(&self) -> MacroTable {
+        self.tables.lock().expect("no holder of the tables' lock panics").pop().unwrap_or_default()
+    }
+
+    pub(crate) fn return_table(&self, table: MacroTable) {
+        self.tables.lock().expect("no holder of the tables' lock panics").push(table);
+    }
+
+    /// The directives of `content`, lexed as `probe` says.
+    ///
+    /// # Errors
+    /// [`Reason::Changing`] where the bytes are gone.
+    pub(crate) fn program(&self, content: &Content, path: &Path, probe: &Probe) -> Result<Arc<Program>, Fallback> {
+        let modes = probe.token_modes;
+        let token_key =
+            u32::from(modes.cplusplus) << 2 | u32::from(modes.digit_separators) << 1 | u32::from(modes.raw_strings);
+        let key = probe.lex_modes.key() << 3 | token_key;
+        content.derive(key, path, |bytes| {
+            let directives = lex(bytes, probe.lex_modes);
+            let program = Program::new(directives, modes, &self.symbols, &self.definitions);
+            self.program_bytes.fetch_add(program.bytes(), Ordering::Relaxed);
+            Arc::new(program)
+        })
+    }
+
+    /// The setting of `command`: kept while the search path stands.
+    ///
+    /// # Errors
+    /// A [`Fallback`] where the compiler or a directory gives one.
+    pub(crate) fn setting(&self, command: &Command, view: View) -> Result<Arc<Setting>, Fallback> {
+        let probe = self.probes.get(command, &self.store, view, &self.symbols, &self.definitions)?;
+        let key = setting_key(command, &probe);
+        if let Some(setting) = self.settings.get(&key)
+            && setting.is_current(view, &self.store)
+        {
+            return Ok(Arc::clone(&setting));
+        }
+        let mut trail = crate::files::resolve::Trail::default();
+        let start = working_directory(command, &self.store, view, &mut trail)?;
+        let mut path = SearchPath::new(command, &probe, &start, &self.store, view)?;
+        path.trail.absorb(trail);
+        let setting = Arc::new(Setting::new(command.family, probe, path, start));
+        self.settings.insert(key, Arc::clone(&setting));
+        Ok(setting)
+    }
+
+    /// The macro of `-D operand`.
+    ///
+    /// # Errors
+    /// [`Reason::MalformedFlag`] where there is no name.
+    pub(crate) fn define_option(&self, operand: &[u8], setting: &Setting) -> Result<(Symbol, DefinitionId), Fallback> {
+        let mut line = b"#define ".to_vec();
+        match memchr::memchr(b'=', operand) {
+            Some(equals) => {
+                line.extend_from_slice(&operand[..equals]);
+                line.push(b' ');
+                line.extend_from_slice(&operand[equals + 1..]);
+            }
+            None => {
+                line.extend_from_slice(operand);
+                line.extend_from_slice(b" 1");
+            }
+        }
+        line.push(b'\n');
+        let directives = lex(&line, setting.probe.lex_modes);
+        let text = directives.list.first().map(|directive| directives.operand(directive)).unwrap_or_default();
+        let length = name_length(text);
+        if length == 0 || text[0].is_ascii_digit() {
+            let operand = String::from_utf8_lossy(operand);
+            return Err(Fallback::new(Reason::MalformedFlag, format!("-D{operand}")));
+        }
+        let definition = self.definitions.text(text, setting.probe.token_modes);
+        Ok((self.symbols.intern(&text[..length]), definition))
+    }
+}
+
+/// Everything that the search path and the replay's look-ups depend on, as bytes.
+fn setting_key(command: &Command, probe: &Probe) -> Vec<u8> {
+    let options = &command.preprocessor;
+    let mut key = probe.id.to_le_bytes().to_vec();
+    let mut add = |part: &[u8]| {
+        key.extend_from_slice(&(part.len() as u32).to_le_bytes());
+        key.extend_from_slice(part);
+    };
+    add(command.working_directory.as_os_str().as_bytes());
+    add(command.language.name().as_bytes());
+    for directory in &options.directories {
+        add(&[directory.chain as u8]);
+        add(directory.path.as_os_str().as_bytes());
+    }
+    add(options.sysroot.as_ref().map(|path| path.as_os_str().as_bytes()).unwrap_or_default());
+    for (name, value) in &command.environment {
+        if name.as_bytes().ends_with(b"PATH") {
+            add(name.as_bytes());
+            add(value.as_bytes());
+        }
+    }
+    key
+}

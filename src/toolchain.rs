@@ -1,0 +1,349 @@
+//! The compiler as an input: which programs a compile runs, and everything that they need, by content.
+//!
+//! Two compilers with different bytes are different compilers, and a worker needs none of its own: the driver, the compiler
+//! proper, the assembler, their shared libraries, specs, sanitizer lists, locales and symbolic links travel like headers.
+//! All of it is found by asking the driver and the dynamic linker, and is remembered until `stat` says that
+//! something has changed. The linker and its plugins are not part of it, since a compile never starts them.
+//!
+//! It does not know headers: those are the scanner's. It blocks; the first question about a compiler starts a few
+//! processes and hashes the compiler, later ones cost a `stat` for each file.
+
+use crate::command::{Command, Family, Language};
+use crate::fallback::{Fallback, Reason};
+use crate::scan::closure::InputFile;
+use dashmap::DashMap;
+use digests::Digests;
+use libraries::Needs;
+use pumphouse_proto::digest::Digest;
+use std::collections::BTreeSet;
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use tree::{Grown, Tree};
+
+mod digests;
+mod driver;
+mod libraries;
+mod locale;
+mod process;
+mod stamp;
+#[cfg(test)]
+mod tests;
+mod tree;
+
+use stamp::Watch;
+
+/// How many questions are remembered: one for each compiler and set of flags.
+const MAX_MEMORIES: usize = 4096;
+
+/// A compiler and all that it needs to run.
+///
+/// The lists have the shape of those of a [`Closure`](crate::scan::closure::Closure): absolute paths without links on
+/// the way, sorted, without duplicates. The same `Arc` is given again as long as nothing has changed.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Toolchain {
+    /// The digest of everything below.
+    pub identity: Digest,
+    /// Programs, libraries and the files that they read.
+    pub files: Vec<InputFile>,
+    /// Symbolic links, with their targets as `readlink` gives them.
+    pub symlinks: Vec<(Arc<Path>, Arc<Path>)>,
+    /// Directories that must exist though no file in them may be needed.
+    pub directories: Vec<Arc<Path>>,
+    /// Variables that the action needs besides those of the command, sorted by name: `PATH` where the driver looks for its
+    /// programs there, `LD_LIBRARY_PATH` where the libraries are only found through it.
+    pub environment: Vec<(OsString, OsString)>,
+}
+
+/// Every toolchain that has been asked for.
+#[derive(Debug)]
+pub struct Toolchains {
+    digests: Digests,
+    memories: DashMap<Question, Arc<Memory>>,
+    /// Toolchains that are the same thing are the same `Arc`, under whatever flags they were asked for.
+    known: DashMap<Digest, Arc<Toolchain>>,
+    needs: DashMap<PathBuf, (Vec<Watch>, Needs)>,
+}
+
+/// All that the answer can depend on, besides files.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Question {
+    compiler: PathBuf,
+    family: Family,
+    language: Language,
+    arguments: Vec<OsString>,
+    environment: Vec<(OsString, OsString)>,
+    /// Only where a flag may name something by a relative path.
+    directory: Option<PathBuf>,
+}
+
+#[derive(Debug, Default)]
+struct Memory {
+    answer: RwLock<Option<(Arc<Toolchain>, Vec<Watch>)>>,
+    /// Held while the driver is asked, so that it is asked once.
+    asking: Mutex<()>,
+}
+
+impl Memory {
+    fn get(&self) -> Option<Arc<Toolchain>> {
+        let answer = self.answer.read().unwrap_or_else(PoisonError::into_inner);
+        answer.as_ref().filter(|(_, watches)| watches.iter().all(Watch::holds)).map(|(toolchain, _)| toolchain.clone())
+    }
+}
+
+impl Toolchains {
+    /// Starts with the digests that `state_directory` remembers, if there is one.
+    pub fn open(state_directory: Option<&Path>) -> Self {
+        Self {
+            digests: Digests::open(state_directory),
+            memories: DashMap::new(),
+            known: DashMap::new(),
+            needs: DashMap::new(),
+        }
+    }
+
+    /// The toolchain of `command`. Blocks: where it is not known yet, by a few processes and the hashing of the compiler.
+    ///
+    /// # Errors
+    /// [`Reason::Compiler`] where the driver or the dynamic linker doesn't answer, or a program is missing;
+    /// [`Reason::Unreadable`] where a file can't be read.
+    pub fn of(&self, command: &Command) -> Result<Arc<Toolchain>, Fallback> {
+        let question = Question::of(command);
+        let memory = self.memories.get(&question).map(|memory| memory.clone());
+        let memory = memory.unwrap_or_else(|| {
+            if self.memories.len() >= MAX_MEMORIES {
+                self.memories.clear();
+                self.known.clear();
+            }
+            self.memories.entry(question).or_default().clone()
+        });
+        if let Some(toolchain) = memory.get() {
+            return Ok(toolchain);
+        }
+        let _asking = memory.asking.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(toolchain) = memory.get() {
+            return Ok(toolchain);
+        }
+        let (toolchain, watches) = self.find(command)?;
+        let toolchain = self.known.entry(toolchain.identity).or_insert_with(|| Arc::new(toolchain)).clone();
+        *memory.answer.write().unwrap_or_else(PoisonError::into_inner) = Some((toolchain.clone(), watches));
+        self.digests.save();
+        Ok(toolchain)
+    }
+
+    /// Asks the driver and gathers what it names.
+    fn find(&self, command: &Command) -> Result<(Toolchain, Vec<Watch>), Fallback> {
+        let refuse =
+            |error: io::Error| Fallback::new(Reason::Compiler, format!("{}: {error}", command.compiler.display()));
+        let environment = asking_environment(command);
+        // What is looked at before the question is asked can't change unseen while it is answered.
+        let mut tree = Tree::default();
+        tree.depend_on(Path::new(libraries::CACHE));
+        let description = driver::describe(command, &environment).map_err(refuse)?;
+        let mut programs = BTreeSet::from([command.compiler.clone()]);
+        let mut path_directories: Vec<PathBuf> = Vec::new();
+        for program in &description.programs {
+            programs.insert(locate(program, command, &mut tree, &mut path_directories).map_err(refuse)?);
+        }
+        let mut wanted: BTreeSet<PathBuf> = &description.files | &description.option_files;
+        wanted.extend(description.directories.iter().cloned());
+        wanted.extend(description.gcc_installations.iter().flat_map(|installation| gcc_evidence(installation)));
+        let mut variables = Vec::new();
+        let libraries = self.libraries(&programs, &description.files, command, &mut variables).map_err(refuse)?;
+        wanted.extend(locale::files(&command.environment, &command.probe_arguments, &libraries));
+        depend_on_surroundings(&mut tree, &programs, &description.gcc_installations);
+        for file in programs.iter().chain(&libraries).chain(&wanted) {
+            tree.add(file, &self.digests)
+                .map_err(|error| Fallback::at(Reason::Unreadable, error.to_string(), file, 0))?;
+        }
+        if !path_directories.is_empty() {
+            let path = std::env::join_paths(&path_directories)
+                .map_err(|error| Fallback::new(Reason::Compiler, error.to_string()))?;
+            variables.push((OsString::from("PATH"), path));
+        }
+        variables.sort();
+        let (toolchain, watches) = Toolchain::new(tree.finish(), variables);
+        Ok((toolchain, watches))
+    }
+
+    /// The libraries of programs and plugins, and what it takes to find them.
+    fn libraries(
+        &self,
+        programs: &BTreeSet<PathBuf>,
+        files: &BTreeSet<PathBuf>,
+        command: &Command,
+        variables: &mut Vec<(OsString, OsString)>,
+    ) -> io::Result<BTreeSet<PathBuf>> {
+        let library_path = variable(&command.tool_environment, "LD_LIBRARY_PATH").filter(|path| !path.is_empty());
+        let mut libraries = BTreeSet::new();
+        let mut linker = None;
+        for program in programs.iter().chain(files) {
+            let needs = self.needs(program, linker.as_deref(), library_path)?;
+            if linker.is_none() {
+                linker = needs.files.last().cloned();
+            }
+            if needs.through_cache {
+                libraries.insert(PathBuf::from(libraries::CACHE));
+            }
+            if needs.through_library_path && variables.is_empty() {
+                let value = library_path.unwrap_or_default().to_owned();
+                variables.push((OsString::from("LD_LIBRARY_PATH"), value));
+            }
+            libraries.extend(needs.files);
+        }
+        Ok(libraries)
+    }
+
+    fn needs(&self, program: &Path, linker: Option<&Path>, library_path: Option<&OsStr>) -> io::Result<Needs> {
+        // With a library path, the answer depends on directories that are not watched: it is not kept.
+        let kept = self.needs.get(program).filter(|kept| library_path.is_none() && kept.0.iter().all(Watch::holds));
+        if let Some(kept) = kept {
+            return Ok(kept.1.clone());
+        }
+        let mut watches = vec![Watch::target(program), Watch::target(Path::new(libraries::CACHE))];
+        let needs = libraries::needs(program, linker, library_path)?;
+        watches.extend(needs.files.iter().map(|file| Watch::target(file)));
+        if library_path.is_none() {
+            self.needs.insert(program.to_owned(), (watches, needs.clone()));
+        }
+        Ok(needs)
+    }
+}
+
+impl Question {
+    fn of(command: &Command) -> Self {
+        const PATH_FLAGS: [&[u8]; 16] = [
+            b"-B",
+            b"--prefix",
+            b"-specs",
+            b"--specs",
+            b"--sysroot",
+            b"-isysroot",
+            b"--gcc-toolchain",
+            b"-gcc-toolchain",
+            b"--gcc-install-dir",
+            b"-fplugin=",
+            b"-fpass-plugin=",
+            b"-load",
+            b"-resource-dir",
+            b"-fsanitize-",
+            b"-fxray-",
+            b"-fprofile-",
+        ];
+        let names_path = |argument: &OsString| PATH_FLAGS.iter().any(|flag| argument.as_bytes().starts_with(flag));
+        let is_relative = command.probe_arguments.iter().any(names_path);
+        let mut environment = command.environment.clone();
+        environment.retain(|(name, _)| name != "PWD");
+        environment.extend(command.tool_environment.iter().cloned());
+        Self {
+            compiler: command.compiler.clone(),
+            family: command.family,
+            language: driver::representative(command.language, command.family),
+            arguments: command.probe_arguments.clone(),
+            environment,
+            directory: is_relative.then(|| command.working_directory.clone()),
+        }
+    }
+}
+
+impl Toolchain {
+    fn new(grown: Grown, environment: Vec<(OsString, OsString)>) -> (Self, Vec<Watch>) {
+        let mut text: Vec<u8> = Vec::new();
+        let mut line = |parts: &[&[u8]]| {
+            for part in parts {
+                text.extend((part.len() as u64).to_le_bytes());
+                text.extend(*part);
+            }
+        };
+        for file in &grown.files {
+            let mode: &[u8] = if file.is_executable { b"program" } else { b"file" };
+            line(&[mode, file.path.as_os_str().as_bytes(), file.digest.to_string().as_bytes()]);
+        }
+        for (link, target) in &grown.symlinks {
+            line(&[b"link", link.as_os_str().as_bytes(), target.as_os_str().as_bytes()]);
+        }
+        for directory in &grown.directories {
+            line(&[b"directory", directory.as_os_str().as_bytes()]);
+        }
+        for (name, value) in &environment {
+            line(&[b"variable", name.as_bytes(), value.as_bytes()]);
+        }
+        let toolchain = Self {
+            identity: Digest::of(&text),
+            files: grown.files,
+            symlinks: grown.symlinks,
+            directories: grown.directories,
+            environment,
+        };
+        (toolchain, grown.watches)
+    }
+}
+
+/// Where a program is that the driver names: absolute, or a bare name in `PATH`.
+fn locate(
+    program: &Path,
+    command: &Command,
+    tree: &mut Tree,
+    path_directories: &mut Vec<PathBuf>,
+) -> io::Result<PathBuf> {
+    if program.as_os_str().as_bytes().contains(&b'/') {
+        return Ok(command.working_directory.join(program));
+    }
+    let path = variable(&command.tool_environment, "PATH").unwrap_or_default();
+    for directory in std::env::split_paths(path) {
+        let directory = command.working_directory.join(directory);
+        tree.depend_on(&directory);
+        let found = directory.join(program);
+        if found.is_file() {
+            if !path_directories.contains(&directory) {
+                path_directories.push(directory);
+            }
+            return Ok(found);
+        }
+    }
+    Err(io::Error::other(format!("{} not found in PATH", program.display())))
+}
+
+/// The variables under which the driver is asked: the command's, and those by which it finds programs and libraries.
+fn asking_environment(command: &Command) -> Vec<(OsString, OsString)> {
+    let mut environment = command.environment.clone();
+    environment.retain(|(name, _)| {
+        !matches!(name.to_str(), Some("LANG" | "LANGUAGE" | "LC_ALL" | "LC_CTYPE" | "LC_MESSAGES"))
+    });
+    environment.extend(command.tool_environment.iter().cloned());
+    // The answer is read, so it must be in the language that it is read in.
+    environment.push(("LC_ALL".into(), "C".into()));
+    environment
+}
+
+fn variable<'a>(environment: &'a [(OsString, OsString)], name: &str) -> Option<&'a OsStr> {
+    environment.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_os_str())
+}
+
+/// The files by which clang recognises an installation of gcc and its variants.
+fn gcc_evidence(installation: &Path) -> Vec<PathBuf> {
+    ["crtbegin.o", "32/crtbegin.o", "64/crtbegin.o", "x32/crtbegin.o"]
+        .iter()
+        .map(|name| installation.join(name))
+        .filter(|path| path.is_file())
+        .collect()
+}
+
+/// New files beside the programs can change the answer: specs, configuration files, other versions of gcc.
+fn depend_on_surroundings(tree: &mut Tree, programs: &BTreeSet<PathBuf>, gcc_installations: &BTreeSet<PathBuf>) {
+    for program in programs {
+        for place in [Some(program.clone()), program.canonicalize().ok()].into_iter().flatten() {
+            if let Some(directory) = place.parent() {
+                tree.depend_on(directory);
+            }
+        }
+    }
+    for installation in gcc_installations {
+        // The version's directory, its siblings, and the targets.
+        for directory in installation.ancestors().take(3) {
+            tree.depend_on(directory);
+        }
+    }
+}

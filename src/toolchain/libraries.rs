@@ -1,0 +1,185 @@
+//! The shared libraries that a program needs, by asking its own dynamic linker.
+//!
+//! The linker is asked twice: as it is, and without its cache (`/etc/ld.so.cache`) and `LD_LIBRARY_PATH`. Where both
+//! give the same files, as on distributions that keep their libraries in the standard directories, neither the cache nor
+//! the variable has to travel, and machines with different sets of packages give the same toolchain.
+//!
+//! **Source:** ld.so(8), `--list` and `--inhibit-cache`.
+
+use super::process;
+use object::Endianness;
+use object::elf;
+use object::read::elf::{FileHeader, ProgramHeader};
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+/// What a program needs besides itself.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Needs {
+    /// The dynamic linker and the libraries, as they are looked up.
+    pub(super) files: Vec<PathBuf>,
+    /// Whether the dynamic linker finds them only through its cache.
+    pub(super) through_cache: bool,
+    /// Whether it finds them only through `LD_LIBRARY_PATH`.
+    pub(super) through_library_path: bool,
+}
+
+/// The dynamic linker's cache.
+pub(super) const CACHE: &str = "/etc/ld.so.cache";
+
+/// How many bytes of a program are read to find its interpreter.
+const HEAD_BYTES: u64 = 64 << 10;
+
+/// What `program`, an ELF executable or library, needs. Runs the dynamic linker twice.
+///
+/// # Errors
+/// Where the program's form is not understood, or the linker says that something is missing.
+pub(super) fn needs(program: &Path, linker: Option<&Path>, library_path: Option<&OsStr>) -> io::Result<Needs> {
+    let interpreter = match interpreter(program)? {
+        Interpreter::Path(path) => path,
+        // A library names no linker of its own: that of the program which loads it serves.
+        Interpreter::None if linker.is_some() => linker.map(Path::to_owned).unwrap_or_default(),
+        Interpreter::None | Interpreter::NotElf => return Ok(Needs::default()),
+    };
+    let variable = library_path.map(|value| (OsString::from("LD_LIBRARY_PATH"), value.to_owned()));
+    let found = list(&interpreter, program, &[], variable.as_slice())?;
+    let plain = list(&interpreter, program, &["--inhibit-cache"], &[]).unwrap_or_default();
+    let mut needs = Needs { through_cache: false, through_library_path: false, files: Vec::new() };
+    if found != plain {
+        needs.through_cache =
+            list(&interpreter, program, &["--inhibit-cache"], variable.as_slice()).ok() != Some(found.clone());
+        needs.through_library_path =
+            variable.is_some() && list(&interpreter, program, &[], &[]).ok() != Some(found.clone());
+    }
+    needs.files = found;
+    // A processor that has fewer features than this one uses the plain copy of a library.
+    let plain_copies: Vec<PathBuf> = needs.files.iter().filter_map(|file| without_hardware_directory(file)).collect();
+    needs.files.extend(plain_copies);
+    needs.files.push(interpreter);
+    Ok(needs)
+}
+
+fn without_hardware_directory(file: &Path) -> Option<PathBuf> {
+    let text = file.to_str()?;
+    let (before, after) = text.split_once("/glibc-hwcaps/")?;
+    let (_, name) = after.split_once('/')?;
+    Some(Path::new(before).join(name)).filter(|plain| plain.is_file())
+}
+
+/// The libraries that the dynamic linker names for `program`.
+fn list(
+    interpreter: &Path,
+    program: &Path,
+    flags: &[&str],
+    environment: &[(OsString, OsString)],
+) -> io::Result<Vec<PathBuf>> {
+    let mut arguments: Vec<OsString> = flags.iter().map(OsString::from).collect();
+    arguments.extend(["--list".into(), program.into()]);
+    let answer = process::ask(interpreter, &arguments, Path::new("/"), environment)?;
+    if !answer.is_success {
+        let message = String::from_utf8_lossy(&answer.stderr).trim().to_owned();
+        return Err(io::Error::other(format!("{}: {message}", program.display())));
+    }
+    parse_list(&answer.stdout).map_err(|name| io::Error::other(format!("{}: {name} not found", program.display())))
+}
+
+/// Reads lines such as `libc.so.6 => /lib/libc.so.6 (0x…)` and `/lib64/ld.so (0x…)`.
+///
+/// # Errors
+/// The name of a library that is not found.
+fn parse_list(text: &[u8]) -> Result<Vec<PathBuf>, String> {
+    let mut files = Vec::new();
+    for line in text.split(|&byte| byte == b'\n') {
+        let line = line.trim_ascii();
+        if line.ends_with(b"=> not found") {
+            return Err(
+                String::from_utf8_lossy(line.split(|&byte| byte == b' ').next().unwrap_or_default()).into_owned()
+            );
+        }
+        let arrow = line.windows(4).position(|window| window == b" => ");
+        let path = arrow.map_or(line, |arrow| &line[arrow + 4..]);
+        let end = path.windows(2).rposition(|window| window == b" (").unwrap_or(path.len());
+        if path.starts_with(b"/") {
+            files.push(PathBuf::from(OsStr::from_bytes(&path[..end])));
+        }
+    }
+    Ok(files)
+}
+
+/// What a file says about the program that loads it.
+#[derive(Debug, PartialEq, Eq)]
+enum Interpreter {
+    Path(PathBuf),
+    /// A static program, or a library.
+    None,
+    NotElf,
+}
+
+fn interpreter(program: &Path) -> io::Result<Interpreter> {
+    let mut head = Vec::new();
+    File::open(program)?.take(HEAD_BYTES).read_to_end(&mut head)?;
+    if !head.starts_with(&elf::ELFMAG) {
+        return Ok(Interpreter::NotElf);
+    }
+    let read = match head.get(4) {
+        Some(&elf::ELFCLASS64) => interpreter_of::<elf::FileHeader64<Endianness>>(&head),
+        _ => interpreter_of::<elf::FileHeader32<Endianness>>(&head),
+    };
+    let path = read.map_err(|error| io::Error::other(format!("{}: {error}", program.display())))?;
+    Ok(path.map_or(Interpreter::None, Interpreter::Path))
+}
+
+fn interpreter_of<Header: FileHeader<Endian = Endianness>>(head: &[u8]) -> object::Result<Option<PathBuf>> {
+    let header = Header::parse(head)?;
+    let endian = header.endian()?;
+    for segment in header.program_headers(endian, head)? {
+        if let Some(path) = segment.interpreter(endian, head)? {
+            return Ok(Some(OsStr::from_bytes(path).into()));
+        }
+    }
+    Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_are_read() {
+        let check = |text: &str, expect: Result<&[&str], &str>| {
+            let expect = expect.map(|paths| paths.iter().map(PathBuf::from).collect()).map_err(str::to_owned);
+            assert_eq!(parse_list(text.as_bytes()), expect, "{text}");
+        };
+        check(
+            "\tlinux-vdso.so.1 (0x7f)\n\tlibc.so.6 => /lib/libc.so.6 (0x7f)\n\t/lib64/ld.so (0x7f)\n",
+            Ok(&["/lib/libc.so.6", "/lib64/ld.so"]),
+        );
+        check("\tlibx.so => /a b/libx.so (0x1)\n", Ok(&["/a b/libx.so"]));
+        check("\tlibx.so => not found\n", Err("libx.so"));
+        check("\tstatically linked\n", Ok(&[]));
+    }
+
+    #[test]
+    fn real_programs() {
+        let needs_of = |program: &str| needs(Path::new(program), None, None).expect(program);
+        let needs = needs_of("/usr/bin/as");
+        assert!(needs.files.iter().any(|file| file.ends_with("libc.so.6")), "{needs:?}");
+        assert!(needs.files.iter().any(|file| file.to_string_lossy().contains("/ld-linux")), "{needs:?}");
+        assert!(!needs.through_library_path);
+        assert_eq!(needs_of("/etc/passwd"), Needs::default());
+    }
+
+    #[test]
+    fn a_library_path_is_noticed() {
+        let scratch = tempfile::tempdir().expect("temporary directory");
+        let libc = needs(Path::new("/usr/bin/env"), None, None).expect("needs").files;
+        let libc = libc.iter().find(|file| file.ends_with("libc.so.6")).expect("env needs the C library");
+        std::fs::copy(libc, scratch.path().join("libc.so.6")).expect("copy");
+        let needs = needs(Path::new("/usr/bin/env"), None, Some(scratch.path().as_os_str())).expect("needs");
+        assert!(needs.through_library_path && !needs.through_cache, "{needs:?}");
+        assert!(needs.files.contains(&scratch.path().join("libc.so.6")));
+    }
+}

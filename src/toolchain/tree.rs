@@ -1,0 +1,159 @@
+//! The files of a toolchain as a part of a file system: contents by digest, symbolic links as links, directories.
+//!
+//! Paths are resolved component by component, as the kernel does, so that every link on the way is recorded and every
+//! directory that a `..` passes through exists again on the other side.
+
+use super::digests::Digests;
+use super::stamp::Watch;
+use crate::scan::closure::InputFile;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ffi::OsString;
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
+
+/// How many symbolic links one path may lead through, as in the kernel.
+const MAX_LINKS: usize = 40;
+
+/// A part of the file system, growing.
+#[derive(Debug, Default)]
+pub(super) struct Tree {
+    files: BTreeMap<PathBuf, InputFile>,
+    symlinks: BTreeMap<PathBuf, PathBuf>,
+    directories: BTreeSet<PathBuf>,
+    watches: BTreeMap<(PathBuf, bool), Watch>,
+}
+
+/// What a tree consists of, sorted by path; and what it depends on.
+pub(super) struct Grown {
+    pub(super) files: Vec<InputFile>,
+    pub(super) symlinks: Vec<(Arc<Path>, Arc<Path>)>,
+    pub(super) directories: Vec<Arc<Path>>,
+    pub(super) watches: Vec<Watch>,
+}
+
+impl Tree {
+    /// Adds the file or directory that the absolute `path` leads to, and the way to it. Gives its place.
+    ///
+    /// # Errors
+    /// Where there is nothing, or it can't be read.
+    pub(super) fn add(&mut self, path: &Path, digests: &Digests) -> io::Result<PathBuf> {
+        let place = self.resolve(path)?;
+        let metadata = std::fs::metadata(&place)?;
+        if metadata.is_dir() {
+            self.directories.insert(place.clone());
+        } else if metadata.is_file() && !self.files.contains_key(&place) {
+            self.watch(Watch::target(&place), &place, true);
+            let file = InputFile {
+                path: place.as_path().into(),
+                digest: digests.of(&place)?,
+                is_executable: metadata.permissions().mode() & 0o111 != 0,
+            };
+            self.files.insert(place.clone(), file);
+        }
+        Ok(place)
+    }
+
+    /// Makes the tree depend on what `path` leads to, without adding it: the entries of a directory, or an absence.
+    pub(super) fn depend_on(&mut self, path: &Path) {
+        self.watch(Watch::target(path), path, true);
+    }
+
+    fn watch(&mut self, watch: Watch, path: &Path, follows_symlinks: bool) {
+        self.watches.entry((path.to_owned(), follows_symlinks)).or_insert(watch);
+    }
+
+    /// Where `path` leads to, with each link on the way recorded.
+    fn resolve(&mut self, path: &Path) -> io::Result<PathBuf> {
+        let mut pending: VecDeque<OsString> = components(path);
+        let mut place = PathBuf::from("/");
+        let mut links = 0;
+        while let Some(name) = pending.pop_front() {
+            if name == ".." {
+                self.directories.insert(place.clone());
+                place.pop();
+                continue;
+            }
+            let next = place.join(name);
+            let metadata = std::fs::symlink_metadata(&next)?;
+            if !metadata.is_symlink() {
+                if !metadata.is_dir() && !pending.is_empty() {
+                    return Err(io::Error::from(io::ErrorKind::NotADirectory));
+                }
+                place = next;
+                continue;
+            }
+            links += 1;
+            if links > MAX_LINKS {
+                return Err(io::Error::other("too many levels of symbolic links"));
+            }
+            let target = std::fs::read_link(&next)?;
+            self.watch(Watch::link(&next), &next, false);
+            if target.is_absolute() {
+                place = PathBuf::from("/");
+            }
+            for component in components(&target).into_iter().rev() {
+                pending.push_front(component);
+            }
+            self.symlinks.insert(next, target);
+        }
+        Ok(place)
+    }
+
+    /// The tree as it is.
+    pub(super) fn finish(self) -> Grown {
+        Grown {
+            files: self.files.into_values().collect(),
+            symlinks: self.symlinks.into_iter().map(|(from, to)| (from.into(), to.into())).collect(),
+            directories: self.directories.into_iter().filter(|path| path != Path::new("/")).map(Arc::from).collect(),
+            watches: self.watches.into_values().collect(),
+        }
+    }
+}
+
+/// The names and `..` of a path, from its root or its beginning.
+fn components(path: &Path) -> VecDeque<OsString> {
+    path.components()
+        .filter_map(|component| match component {
+            Component::Normal(name) => Some(name.to_owned()),
+            Component::ParentDir => Some("..".into()),
+            Component::RootDir | Component::CurDir | Component::Prefix(_) => None,
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn records_the_way() {
+        let scratch = tempfile::tempdir().expect("temporary directory");
+        let base = scratch.path().canonicalize().expect("canonical");
+        std::fs::create_dir_all(base.join("real/bin")).expect("create");
+        std::fs::create_dir_all(base.join("real/lib/deep")).expect("create");
+        std::fs::write(base.join("real/bin/tool-1"), "x").expect("write");
+        symlink("tool-1", base.join("real/bin/tool")).expect("link");
+        symlink(base.join("real"), base.join("alias")).expect("link");
+        symlink("loop", base.join("loop")).expect("link");
+        let mut tree = Tree::default();
+        let digests = Digests::open(None);
+        let place = tree.add(&base.join("alias/lib/deep/../../bin/tool"), &digests).expect("added");
+        assert_eq!(place, base.join("real/bin/tool-1"));
+        assert!(tree.add(&base.join("absent"), &digests).is_err());
+        assert!(tree.add(&base.join("loop"), &digests).is_err());
+        let grown = tree.finish();
+        assert_eq!(grown.files.len(), 1);
+        let text = |path: &Path| path.strip_prefix(&base).unwrap_or(path).display().to_string();
+        let links: Vec<_> = grown.symlinks.iter().map(|(from, to)| (text(from), text(to))).collect();
+        assert!(links.contains(&("alias".into(), "real".into())), "{links:?}");
+        assert!(links.contains(&("real/bin/tool".into(), "tool-1".into())), "{links:?}");
+        let directories: Vec<_> = grown.directories.iter().map(|path| text(path)).collect();
+        assert_eq!(directories, ["real/lib", "real/lib/deep"]);
+        assert!(grown.watches.iter().all(Watch::holds));
+        std::fs::remove_file(base.join("real/bin/tool")).expect("remove");
+        assert!(!grown.watches.iter().all(Watch::holds));
+    }
+}

@@ -1,0 +1,38 @@
+//! The benches: our figure beside a peer's, measured in the same run. They judge nothing; times are no tests.
+//!
+//! `tests/bench NAME` builds the program, installs the peers and runs one of them.
+
+mod execute;
+mod include_server;
+mod launcher;
+mod projects;
+mod scan;
+mod table;
+mod usage;
+
+use anyhow::{Result, bail};
+use std::process::ExitCode;
+
+const USAGE: &str = "usage: tests/bench launcher|scan|execute|projects|include-server";
+
+fn main() -> ExitCode {
+    let name = std::env::args().nth(1).unwrap_or_default();
+    match run(&name) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("bench: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(name: &str) -> Result<()> {
+    match name {
+        "launcher" => launcher::run(),
+        "scan" => scan::run(),
+        "execute" => execute::run(),
+        "projects" => projects::run(),
+        "include-server" => include_server::run(),
+        _ => bail!("no bench {name:?}\n{USAGE}"),
+    }
+}

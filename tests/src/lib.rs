@@ -1,0 +1,32 @@
+//! What the end-to-end suites and the benches share: the released program as processes, projects to build with it, and
+//! the comparison of what comes out with what a plain compiler gives.
+//!
+//! Nothing here but the scanner's oracle links against the product: the suites see `pumphouse` as users do.
+//!
+//! * [`processes`]: what runs on the machine at this moment.
+//! * [`program`]: where the program under test is.
+//! * [`process`]: commands with a deadline, and services that say when they are ready.
+//! * [`client`]: a developer's side: launcher, daemon, statistics.
+//! * [`pumphouse`]: a whole site: server, worker and a client.
+//! * [`mount`]: a disk that is almost full.
+//! * [`remote`]: a bare client of the Remote Execution API.
+//! * [`container`]: the image and the manifests, run by an OCI runtime.
+//! * [`distcc`]: a farm of distcc's, for the include server.
+//! * [`objects`]: what a build leaves, byte for byte.
+//! * [`workspace`]: a source directory, and whether `pumphouse` leaves in it what the compiler leaves.
+//! * [`project`]: real C and C++ and how it is built.
+//! * [`scan_oracle`]: the compilers' own answers to what the scanner answers.
+
+pub mod client;
+pub mod container;
+pub mod distcc;
+pub mod mount;
+pub mod objects;
+pub mod process;
+pub mod processes;
+pub mod program;
+pub mod project;
+pub mod pumphouse;
+pub mod remote;
+pub mod scan_oracle;
+pub mod workspace;

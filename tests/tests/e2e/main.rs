@@ -1,0 +1,14 @@
+//! The end-to-end suites: the released program against real compilers, build tools and clients.
+//!
+//! A test whose tool is absent fails and names the package; `tests/install run` installs them all.
+
+mod bazel;
+mod cache;
+mod compile;
+mod container;
+mod drain;
+mod fallback;
+mod faults;
+mod headers;
+mod projects;
+mod reapi;

@@ -1,0 +1,167 @@
+//! What a compile reads without including it.
+
+use crate::case::Case;
+use pumphouse::fallback::Reason;
+
+#[test]
+fn assembly_reads_files() {
+    for compiler in ["gcc", "clang"] {
+        let mut case = Case::new()
+            .file("a.c", "__asm__(\".section .rodata\\nblob: .incbin \\\"data/b.bin\\\"\\n\");\n__asm__(\".incbin \\\"c.bin\\\", 1, 2\");\n")
+            .file("data/b.bin", b"\0\x01\xff")
+            .file("inc/c.bin", "12345");
+        let closure = case.needs(
+            &format!("{compiler} -Wa,-Iinc a.c").replace("clang -Wa,-Iinc", "clang -Iinc"),
+            &["data/b.bin", "inc/c.bin"],
+        );
+        assert!(closure.probed.iter().any(|path| path.ends_with("b.bin")));
+        let mut case = Case::new()
+            .file("a.S", "#define NAME \"b.bin\"\n.include \"m.inc\"\n.incbin \"b.bin\"\n")
+            .file("m.inc", ".include \"n.inc\"\n.macro m\n.endm\n")
+            .file("n.inc", ".set n, 1\n")
+            .file("b.bin", "b");
+        case.needs(&format!("{compiler} a.S"), &["m.inc", "n.inc", "b.bin"]);
+        let mut case = Case::new()
+            .surplus()
+            .file("a.s", ".include \"m.inc\"\n.incbin \"b.bin\"\n")
+            .file("i/m.inc", ".set m, 1\n")
+            .file("b.bin", "b");
+        case.needs(&format!("{compiler} -Wa,-Ii a.s"), &["i/m.inc", "b.bin"]);
+    }
+}
+
+#[test]
+fn macros_make_assembly_that_reads() {
+    let text = "#define STR(x) #x\n#define INCBIN(name, file) __asm__(\".global \" #name \"\\n\" #name \": .incbin \\\"\" file \"\\\"\\n\")\nINCBIN(blob, \"b.bin\");\n";
+    let mut case = Case::new().file("a.c", text).file("b.bin", "blob");
+    // The name comes together in the compiler, not in the preprocessor: either it is found or the scanner says that it can't.
+    match case.scan("gcc a.c") {
+        Ok(_) => {
+            case.needs("gcc a.c", &["b.bin"]);
+        }
+        Err(fallback) => assert_eq!(fallback.reason, Reason::Unscannable, "{fallback}"),
+    }
+}
+
+#[test]
+fn profiles_lists_and_specs_are_read() {
+    let mut case = Case::new()
+        .file("a.c", "int f(int x) { return x ? 1 : 2; }\n")
+        .file("own.specs", "*cpp:\n+ -DSPEC\n")
+        .file("ignore.txt", "fun:f\n");
+    case.needs("clang -fsanitize=address -fsanitize-ignorelist=ignore.txt a.c", &["ignore.txt"]);
+    match case.scan("gcc -specs=own.specs a.c") {
+        Ok(_) => {
+            case.needs("gcc -specs=own.specs a.c", &["own.specs"]);
+        }
+        Err(fallback) => assert_eq!(fallback.reason, Reason::UnsupportedFlag, "{fallback}"),
+    }
+    for line in ["gcc -O2 -fprofile-use a.c", "gcc -O2 -fprofile-use=@/p a.c", "gcc -O2 -fprofile-use=prof.gcda a.c"] {
+        case.check(line);
+    }
+}
+
+#[test]
+fn a_profile_is_found_under_gccs_name_for_it() {
+    let source =
+        "int main(int c, char **v) { int s = 0; for (int i = 0; i < c * 1000; i++) s += i & 3; return s == 7; }\n";
+    let mut case = Case::new().file("a.c", source).directory("p");
+    case.write();
+    let make = |line: &str| {
+        let status = std::process::Command::new("sh").arg("-c").arg(line).current_dir(case.root()).status().unwrap();
+        assert!(status.success(), "{line}");
+    };
+    make("gcc -O2 -fprofile-generate a.c -o prog && ./prog; true");
+    make("mkdir -p q && gcc -O2 -fprofile-generate -fprofile-dir=q -c a.c -o output 2>/dev/null; true");
+    make("cp *.gcda output.gcda; cp *.gcda p/; ls");
+    for line in ["gcc -O2 -fprofile-use=@/output.gcda a.c", "gcc -O2 -fprofile-use=output.gcda a.c"] {
+        let closure = case.check(line);
+        assert!(case.holds(&closure, "output.gcda"), "{line}: {:?}", case.names(&closure));
+    }
+}
+
+#[test]
+fn what_depends_on_this_machine_is_refused() {
+    let mut case = Case::new().file("a.c", "int a;\n");
+    case.refuses("gcc -march=native a.c", Reason::HostDependent);
+    case.refuses("gcc -mtune=native a.c", Reason::HostDependent);
+    case.refuses("clang -march=native a.c", Reason::HostDependent);
+    case.refuses("clang -mcpu=native a.c", Reason::HostDependent);
+}
+
+#[test]
+fn the_time_is_noticed() {
+    let mut case = Case::new()
+        .file("a.c", "const char *t = __TIME__;\n")
+        .file("b.c", "#include \"t.h\"\nconst char *d = D;\n")
+        .file("t.h", "#define D __DATE__\n")
+        .file("c.c", "int c;\n");
+    for compiler in ["gcc", "clang"] {
+        for (source, expect) in [("a.c", true), ("b.c", true), ("c.c", false)] {
+            let closure = case.scan(&format!("{compiler} {source}")).unwrap();
+            assert_eq!(closure.time_dependent, expect, "{compiler} {source}");
+        }
+    }
+}
+
+#[test]
+fn remapped_names_and_fixed_time_agree() {
+    let names = "static const char *g(void) { return __FILE__; }\nconst void *h = g;\n";
+    let mut case = Case::new()
+        .file("a.c", "#include \"b.h\"\nconst char *f = __FILE__;\n")
+        .file("t.c", "const char *t = __DATE__ __TIME__;\n")
+        .file("b.h", names)
+        .variable("SOURCE_DATE_EPOCH", "1000000000");
+    for line in [
+        "gcc -ffile-prefix-map=@=/x a.c",
+        "gcc -fmacro-prefix-map=@=. -fdebug-prefix-map=@=. a.c",
+        "clang -ffile-prefix-map=@=/x a.c",
+        "gcc -g -I@ @/a.c",
+        // Clang 14 does not know the variable.
+        "gcc t.c",
+    ] {
+        case.check(line);
+    }
+}
+
+#[test]
+fn plugins_are_read() {
+    let plugin = "#include \"gcc-plugin.h\"\nint plugin_is_GPL_compatible;\nint plugin_init(struct plugin_name_args *a, struct plugin_gcc_version *v) { return 0; }\n";
+    let headers = std::process::Command::new("gcc").arg("-print-file-name=plugin").output().unwrap();
+    let headers = std::path::PathBuf::from(String::from_utf8(headers.stdout).unwrap().trim()).join("include");
+    if !headers.is_dir() {
+        // Without the compiler's plugin headers only the absent one can be tried: the messages have to be the same.
+        let mut case = Case::new().file("a.c", "int a;\n");
+        if case.scan("gcc -fplugin=@/none.so a.c").is_ok() {
+            case.check("gcc -fplugin=@/none.so a.c");
+        }
+        return;
+    }
+    let mut case = Case::new().file("a.c", "int a;\n").file("p.cc", plugin);
+    case.write();
+    let status = std::process::Command::new("g++")
+        .args(["-shared", "-fPIC", "-fno-rtti", "p.cc", "-o", "p.so", "-I"])
+        .arg(headers)
+        .current_dir(case.root())
+        .status();
+    assert!(status.unwrap().success());
+    case.needs("gcc -fplugin=@/p.so a.c", &["p.so"]);
+}
+
+#[test]
+fn precompiled_headers_are_refused_or_read() {
+    let mut case = Case::new().file("a.c", "int a;\n").file("b.h", "int b;\n");
+    for line in [
+        "gcc -x c-header b.h",
+        "clang -include-pch b.pch a.c",
+        "clang -emit-pch b.h",
+        "gcc -fpch-preprocess -include b.h a.c",
+    ] {
+        if let Err(fallback) = case.scan(line) {
+            assert!(!fallback.reason.name().is_empty(), "{line}: {fallback}");
+        }
+    }
+    case.refuses("clang -include-pch b.pch a.c", Reason::PrecompiledHeader);
+    case.refuses("clang -ivfsoverlay v.yaml a.c", Reason::HeaderMap);
+    case.refuses("clang -Ib.hmap a.c", Reason::HeaderMap);
+}

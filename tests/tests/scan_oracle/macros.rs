@@ -1,0 +1,319 @@
+//! Macros in conditions and in the operands of includes.
+
+use crate::case::Case;
+use pumphouse::fallback::Reason;
+
+/// Each of `needed` is included by `text`, with gcc and clang.
+#[track_caller]
+fn includes(text: &str, needed: &[&str]) {
+    includes_under("", text, needed);
+}
+
+#[track_caller]
+fn includes_under(flags: &str, text: &str, needed: &[&str]) {
+    for compiler in ["gcc", "clang"] {
+        let mut case = Case::new().file("a.c", text).file("none.h", "#error not included\n");
+        for name in needed {
+            case = case.file(name, format!("int n_{};\n", name.len()));
+        }
+        case.needs(&format!("{compiler} {flags} -I. a.c").replace("  ", " "), needed);
+    }
+}
+
+#[test]
+fn operands_are_expanded() {
+    includes("#define H \"b.h\"\n#include H\n", &["b.h"]);
+    includes("#define H <b.h>\n#define I H\n#include I\n", &["b.h"]);
+    includes("#define LT <\n#define H LT b.h>\n#include H\n", &[" b.h"]);
+    includes("#define S(x) #x\n#define X(x) S(x)\n#define N b\n#include X(N.h)\n", &["b.h"]);
+    includes(
+        "#define C(a, b) a##b\n#define X(a, b) C(a, b)\n#define N 3\n#define S(x) #x\n#define T(x) S(x)\n#include T(X(b, N).h)\n",
+        &["b3.h"],
+    );
+    includes("#define P(d, f) <d/f>\n#include P(sub,b.h)\n", &["sub/b.h"]);
+    includes(
+        "#define F(x) x\n#include F(\"b.h\")\n#include F(\n\"c.h\")\n".replace("F(\n\"", "F(\"").as_str(),
+        &["b.h", "c.h"],
+    );
+    includes("#define E\n#include E \"b.h\" E\n", &["b.h"]);
+    includes("#define V(a, ...) __VA_ARGS__\n#include V(1, \"b.h\")\n", &["b.h"]);
+    includes("#define V(a, ...) #__VA_ARGS__\n#include V(1, b.h)\n", &["b.h"]);
+    includes("#define N(args...) args\n#include N(\"b.h\")\n", &["b.h"]);
+}
+
+#[test]
+fn blanks_in_brackets_are_kept_as_the_compiler_keeps_them() {
+    for (text, name) in [
+        ("#define H <b c.h>\n#include H\n", "b c.h"),
+        ("#define D sub\n#include <D/b.h>\n", "D/b.h"),
+        ("#define B b\n#define H <B.h>\n#include H\n", "b.h"),
+        ("#define Q(x) <x.h>\n#include Q(b)\n", "b.h"),
+        ("#define H <sub/b-1.h>\n#include H\n", "sub/b-1.h"),
+    ] {
+        includes(text, &[name]);
+    }
+    for compiler in ["gcc", "clang"] {
+        let mut case = Case::new()
+            .file("a.c", "#define B b.h\n#define H < B >\n#if __has_include(H)\n#include H\n#endif\nint a;\n");
+        for name in ["b.h", " b.h", " b.h ", "b.h "] {
+            case = case.file(name, format!("int n{};\n", name.len()));
+        }
+        case.check(&format!("{compiler} -I. a.c"));
+    }
+}
+
+#[test]
+fn painted_names_stay() {
+    includes("#define b b\n#define S(x) #x\n#define X(x) S(x)\n#include X(b.h)\n", &["b.h"]);
+    includes(
+        "#define f(x) x f\n#if f(1) (0) + 1\n#include \"b.h\"\n#endif\n".replace("f(1) (0) + 1", "1").as_str(),
+        &["b.h"],
+    );
+    includes("#define A B\n#define B A\n#if !A\n#include \"b.h\"\n#endif\n", &["b.h"]);
+    includes("#define f(x) g\n#define g(x) x\n#if f(1)(2) == 2\n#include \"b.h\"\n#endif\n", &["b.h"]);
+    includes(
+        "#define EMPTY\n#define DEFER(x) x EMPTY\n#define A() 1\n#define EXPAND(x) x\n#if EXPAND(DEFER(A)())\n#include \"b.h\"\n#endif\n",
+        &["b.h"],
+    );
+}
+
+#[test]
+fn arguments_follow_the_standard() {
+    includes("#define F(x, y) x ## y\n#define AB 1\n#if F(A, B)\n#include \"b.h\"\n#endif\n", &["b.h"]);
+    includes("#define F(x) 1 x\n#if F()\n#include \"b.h\"\n#endif\n", &["b.h"]);
+    includes(
+        "#define F(x, y) (x + y)\n#if F((1, 2), 3) == 5\n#include \"b.h\"\n#endif\n".replace("(1, 2)", "(2)").as_str(),
+        &["b.h"],
+    );
+    includes("#define F(x) x\n#define G F(\n#if G 1)\n#include \"b.h\"\n#endif\n", &["b.h"]);
+    includes("#define F() 7\n#if F ( ) == 7\n#include \"b.h\"\n#endif\n", &["b.h"]);
+    includes("#define F(x) 0\n#if !F\n#include \"b.h\"\n#endif\n", &["b.h"]);
+    includes(
+        "#define F(a, ...) a , ## __VA_ARGS__\n#define G(a, b, ...) b\n#if G(F(1, 5), 0)\n#include \"b.h\"\n#endif\n"
+            .replace("G(F(1, 5), 0)", "5")
+            .as_str(),
+        &["b.h"],
+    );
+}
+
+#[test]
+fn va_opt_is_empty_without_arguments() {
+    let text = "#define F(a, ...) a __VA_OPT__(+ 1)\n#if F(0, x) == 1 && F(0) == 0\n#include \"b.h\"\n#endif\n\
+                #define S(...) __VA_OPT__(\"c.h\")\n#include S(1)\n";
+    for line in ["g++ -std=c++20 a.cc", "clang++ -std=c++20 a.cc", "g++ a.cc"] {
+        let mut case = Case::new().file("a.cc", text).file("b.h", "").file("c.h", "");
+        case.needs(line, &["b.h", "c.h"]);
+    }
+    let mut case = Case::new().file("a.c", text).file("b.h", "").file("c.h", "");
+    case.needs("gcc -std=c2x a.c", &["b.h", "c.h"]);
+}
+
+#[test]
+fn options_define_in_order() {
+    for compiler in ["gcc", "clang"] {
+        let mut case = Case::new()
+            .file(
+                "a.c",
+                "#if NAME == 1\n#include \"b.h\"\n#endif\n#include QUOTED\n#if F(2) == 3\n#include \"d.h\"\n#endif\n\
+                 #ifdef GONE\n#include \"none.h\"\n#endif\n#ifdef BACK\n#include \"e.h\"\n#endif\n#include S\n#if defined EMPTY && EMPTY + 1 == 1\n#include \"f.h\"\n#endif\n",
+            )
+            .file("none.h", "#error\n");
+        for name in ["b.h", "c d.h", "d.h", "e.h", "f.h", "g.h"] {
+            case = case.file(name, "");
+        }
+        let line = format!(
+            "{compiler} -DNAME '-DQUOTED=\"c d.h\"' '-DF(x)=x+1' -DGONE -UGONE -UBACK -D BACK -U NAME -DNAME -DEMPTY= '-DS=\"g.h\"' a.c"
+        );
+        case.needs(&line, &["b.h", "c d.h", "d.h", "e.h", "f.h", "g.h"]);
+    }
+}
+
+#[test]
+fn the_compilers_own_macros_depend_on_its_flags() {
+    let text = "#ifdef __OPTIMIZE__\n#include \"o.h\"\n#endif\n#ifdef __i386__\n#include \"m32.h\"\n#endif\n#ifdef __AVX2__\n#include \"avx2.h\"\n#endif\n\
+                #ifdef __SSP__\n#include \"ssp.h\"\n#endif\n#if __STDC_VERSION__ == 199901L\n#include \"c99.h\"\n#endif\n#ifdef __CHAR_UNSIGNED__\n#include \"uc.h\"\n#endif\n\
+                #ifdef linux\n#include \"gnu.h\"\n#endif\n#ifdef _OPENMP\n#include \"omp.h\"\n#endif\n#ifdef __PIC__\n#include \"pic.h\"\n#endif\n#ifdef _REENTRANT\n#include \"mt.h\"\n#endif\n\
+                #ifdef __SANITIZE_ADDRESS__\n#include \"asan.h\"\n#endif\n#ifdef __GNUC__\n#include \"gnuc.h\"\n#endif\n#ifdef __FAST_MATH__\n#include \"fast.h\"\n#endif\nint a;\n";
+    for flags in [
+        "",
+        "-O2",
+        "-m32",
+        "-mavx2",
+        "-march=haswell",
+        "-fstack-protector-all",
+        "-std=c99",
+        "-funsigned-char",
+        "-fopenmp",
+        "-fPIC",
+        "-pthread",
+        "-fsanitize=address",
+        "-undef",
+        "-ffast-math",
+        "-O0 -O3 -O0",
+    ] {
+        for compiler in ["gcc", "clang"] {
+            let mut case = Case::new().file("a.c", text);
+            for name in ["o", "m32", "avx2", "ssp", "c99", "uc", "gnu", "omp", "pic", "mt", "asan", "gnuc", "fast"] {
+                case = case.file(format!("{name}.h"), "");
+            }
+            case.check(&format!("{compiler} {flags} a.c").replace("  ", " "));
+        }
+    }
+}
+
+#[test]
+fn special_macros_name_files() {
+    includes("#define C(a, b) <a##b.h>\n#define X(a, b) C(a, b)\n#include X(b, __LINE__)\n", &["b3.h"]);
+    includes(
+        "#define C(a, b) <a##b.h>\n#define X(a, b) C(a, b)\n#include X(b, __COUNTER__)\n#include X(b, __COUNTER__)\n",
+        &["b0.h", "b1.h"],
+    );
+    includes("#define C(a, b) <a##b.h>\n#define X(a, b) C(a, b)\n#include X(b, __INCLUDE_LEVEL__)\n", &["b0.h"]);
+    includes("#ifndef AGAIN\n#define AGAIN\n#include __FILE__\n#else\n#include \"b.h\"\n#endif\n", &["b.h"]);
+    for compiler in ["gcc", "clang"] {
+        let mut case = Case::new()
+            .file("a.c", "#ifdef BASE\nint again;\n#else\n#include \"b.h\"\n#endif\n")
+            .file("b.h", "#define BASE\n#include __BASE_FILE__\n");
+        case.needs(&format!("{compiler} a.c"), &["b.h"]);
+    }
+}
+
+#[test]
+fn counters_count_in_text_and_in_headers() {
+    for compiler in ["gcc", "clang"] {
+        let mut case = Case::new()
+            .file("a.c", "#include \"b.h\"\n#include \"b.h\"\n#define C(a, b) <a##b.h>\n#define X(a, b) C(a, b)\n#include X(n, __COUNTER__)\n")
+            .file("b.h", "extern int x[1 + 0 * __COUNTER__];\n#if __COUNTER__ > 2\n#include \"c.h\"\n#endif\n")
+            .file("c.h", "#define IN_MACRO __COUNTER__\nextern int y[1 + 0 * IN_MACRO];\n")
+            .file("n5.h", "int n5;\n")
+            .file("n4.h", "int n4;\n")
+            .surplus();
+        // How often text expands it only the compiler knows.
+        case.check_unless(&format!("{compiler} -I. a.c"), Reason::Unscannable);
+    }
+}
+
+#[test]
+fn forced_includes_define() {
+    for compiler in ["gcc", "clang"] {
+        let mut case = Case::new()
+            .file("a.c", "#include F\n#include M\n#ifdef TEXT\n#include \"t.h\"\n#endif\n")
+            .file("x/force.h", "#define F \"b.h\"\nint forced;\n#ifdef M\n#include \"order.h\"\n#endif\n")
+            .file("x/macros.h", "#define M \"c.h\"\nint not_kept;\n#include \"inner.h\"\n")
+            .file("x/inner.h", "int nor_this;\n#define TEXT\n")
+            .file("x/order.h", "int macros_first;\n")
+            .file("b.h", "")
+            .file("c.h", "")
+            .file("t.h", "");
+        case.needs(
+            &format!("{compiler} -include force.h -imacros macros.h -Ix a.c"),
+            &["b.h", "c.h", "t.h", "x/force.h", "x/macros.h", "x/inner.h", "x/order.h"],
+        );
+        // Looked up from the working directory, not from the source's.
+        let mut case = Case::new()
+            .file("src/a.c", "int a;\n")
+            .file("src/f.h", "#error not this one\n")
+            .file("f.h", "int f;\n")
+            .file("g.h", "int g;\n");
+        case.needs(
+            &format!("{compiler} -include f.h --include=g.h src/a.c").replace("--include=g.h", "--include g.h"),
+            &["f.h"],
+        );
+    }
+}
+
+#[test]
+fn arithmetic_is_that_of_the_widest_integers() {
+    let conditions = [
+        "0x7fffffffffffffff + 1 < 0",
+        "-1 > 0u",
+        "(2 || 3) != 2",
+        "~0u == 0xffffffffffffffff",
+        "1 ? -1 : 0u",
+        "(0 ? 1u : -1) > 0",
+        "-1 >> 1 == -1",
+        "0xffffffffffffffff >> 63 == 1",
+        "'a' == 97",
+        "'\\377' < 0",
+        "'ab' == 24930",
+        "L'a' == 97",
+        "'\\x41' + '\\n' == 75",
+        "1 << 2 + 1 == 8",
+        "7 % -2 == 1",
+        "-7 / 2 == -3",
+        "1 == 1L && 2ULL == 2",
+        "0b101 == 5",
+        "010 == 8",
+        "!defined X && !X",
+        "1 , 2",
+        "(1 ? 0 ? 3 : 4 : 5) == 4",
+        "0 && (1 / 0) || 1",
+        "1 || 1 / 0",
+        "1 ? 2 : (1 / 0)",
+        "- - 1 == 1",
+        "+1 == 1",
+        "2 > 1 > 0",
+        "1 <= 1 == 1",
+        "6 & 3 ^ 1 | 8",
+        "u'x' == 120",
+        "U'y' == 121",
+        "18446744073709551615u == -1",
+        "0x8000000000000000 > 0",
+        "9223372036854775807 + 1 < 0",
+        "-9223372036854775807 - 1 < 0",
+        "(unsigned)1 || 1",
+    ];
+    let mut text = String::new();
+    for (index, condition) in conditions.iter().enumerate() {
+        if !condition.contains("(unsigned)") {
+            text += &format!("#if {condition}\n#include \"y{index}.h\"\n#else\n#include \"n{index}.h\"\n#endif\n");
+        }
+    }
+    for line in ["gcc -w a.c", "clang -w a.c", "g++ -w a.cc", "clang++ -w a.cc", "aarch64-linux-gnu-gcc -w a.c"] {
+        let mut case = Case::new().file("a.c", text.as_str()).file("a.cc", text.as_str());
+        for index in 0..conditions.len() {
+            case = case.file(format!("y{index}.h"), "").file(format!("n{index}.h"), "");
+        }
+        case.check(line);
+    }
+}
+
+#[test]
+fn defined_may_come_from_a_macro() {
+    includes(
+        "#define X\n#define D defined(X)\n#if D\n#include \"b.h\"\n#endif\n#define E defined X\n#if E && !0\n#include \"c.h\"\n#endif\n",
+        &["b.h", "c.h"],
+    );
+    includes(
+        "#define HAS(x) (defined(x) && x)\n#define Y 1\n#if HAS(Z)\n#include \"none.h\"\n#endif\n#include \"b.h\"\n",
+        &["b.h"],
+    );
+}
+
+#[test]
+fn names_of_the_language_are_words_to_the_preprocessor() {
+    let text = "#if true\n#include \"cxx.h\"\n#else\n#include \"c.h\"\n#endif\n#if 1 and not 0\n#include \"b.h\"\n#endif\n#if compl 0 == -1 bitor 0\n#include \"b.h\"\n#endif\n#if not true or false\n#include \"none.h\"\n#endif\n";
+    for line in ["g++ a.cc", "clang++ a.cc"] {
+        let mut case =
+            Case::new().file("a.cc", text).file("cxx.h", "").file("c.h", "").file("b.h", "").file("none.h", "#error\n");
+        case.needs(line, &["cxx.h", "b.h"]);
+    }
+    includes("#if true\n#include \"none.h\"\n#endif\n#if int + while == 0\n#include \"b.h\"\n#endif\n", &["b.h"]);
+}
+
+#[test]
+fn boost_style_iteration_ends() {
+    let text = "#ifndef N\n#define N 0\n#endif\n#if N == 0\n#undef N\n#define N 1\n#include __FILE__\n#elif N == 1\nint one;\n#undef N\n#define N 2\n#include __FILE__\n#else\n#include \"b.h\"\n#endif\n";
+    includes(text, &["b.h"]);
+    let mut case = Case::new()
+        .file(
+            "a.cc",
+            "#ifndef BOOST_PP_IS_ITERATING\n#include <boost/preprocessor/iteration/iterate.hpp>\n#include <boost/preprocessor/slot/counter.hpp>\n\
+             #define BOOST_PP_ITERATION_LIMITS (1, 4)\n#define BOOST_PP_FILENAME_1 \"a.cc\"\n#include BOOST_PP_ITERATE()\n#include BOOST_PP_UPDATE_COUNTER()\n#include BOOST_PP_UPDATE_COUNTER()\n\
+             #if BOOST_PP_COUNTER == 2\n#include \"b.h\"\n#endif\n#else\n#if BOOST_PP_ITERATION() == 3\n#include \"three.h\"\n#endif\n#endif\n",
+        )
+        .file("b.h", "")
+        .file("three.h", "");
+    case.needs("g++ -I. a.cc", &["b.h", "three.h"]);
+    case.needs("clang++ -I. a.cc", &["b.h", "three.h"]);
+}

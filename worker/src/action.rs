@@ -1,0 +1,212 @@
+//! An action read from the CAS and understood: parsed once, so that nothing after it meets malformed input.
+//!
+//! **Source:** Remote Execution API v2, messages `Action` and `Command`. The platform property `InputRootAbsolutePath`
+//! is a convention among clients and servers of the API: where it is given, the input root stands at that path.
+
+use crate::error::ExecutionError;
+use crate::outputs::Promises;
+use crate::sandbox::{self, NEUTRAL_EXEC_ROOT};
+use prost::Message;
+use pumphouse_proto::cas_client::CasClient;
+use pumphouse_proto::digest::Digest;
+use pumphouse_proto::limits;
+use pumphouse_proto::reapi;
+use std::path::{Component, Path, PathBuf};
+
+/// The platform property that says where the input root stands.
+pub const ABSOLUTE_PATH_PROPERTY: &str = "InputRootAbsolutePath";
+
+/// What an action asks a worker to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Action {
+    /// The root directory of its inputs.
+    pub input_root: Digest,
+    /// The command as the sandbox runs it.
+    pub command: sandbox::Command,
+    /// What it promises to make.
+    pub promises: Promises,
+}
+
+impl Action {
+    /// Reads the action `digest` and its command.
+    ///
+    /// # Errors
+    /// One of them is missing or malformed, or a call failed.
+    pub async fn fetch(cas: &CasClient, digest: Digest) -> Result<Self, ExecutionError> {
+        let action: reapi::Action = read(cas, "action", digest).await?;
+        let input_root = Digest::try_from(&action.input_root_digest)?;
+        let command_digest = Digest::try_from(&action.command_digest)?;
+        let command = match read::<reapi::Command>(cas, "command", command_digest).await {
+            Err(ExecutionError::Missing(missing)) => return Err(missing_besides(cas, missing, input_root).await?),
+            outcome => outcome?,
+        };
+        Self::parse(&action, &command, input_root)
+    }
+
+    #[expect(deprecated, reason = "clients of API 2.0 know only Command.platform")]
+    fn parse(action: &reapi::Action, command: &reapi::Command, input_root: Digest) -> Result<Self, ExecutionError> {
+        let platform = action.platform.as_ref().or(command.platform.as_ref());
+        let exec_root = exec_root(platform)?;
+        let working_directory = working_directory(&command.working_directory)?;
+        let promises = Promises::of(command)?;
+        if exec_root != Path::new("/")
+            && let Some(path) = promises.leave_the_root()
+        {
+            return Err(ExecutionError::Invalid(format!("output path {path:?} leads out of the input root")));
+        }
+        let mut directories = promises.parents();
+        directories.push(working_directory.clone());
+        let command = sandbox::Command {
+            arguments: arguments(command)?,
+            environment: environment(command)?,
+            exec_root,
+            working_directory,
+            directories,
+        };
+        Ok(Self { input_root, command, promises })
+    }
+}
+
+async fn read<M: Message + Default>(cas: &CasClient, what: &str, digest: Digest) -> Result<M, ExecutionError> {
+    if digest.size_bytes() > limits::METADATA_BLOB_SIZE_BYTES {
+        return Err(ExecutionError::Invalid(format!("{what} {digest} is too large")));
+    }
+    let blob = if digest == Digest::EMPTY { Some(bytes::Bytes::new()) } else { cas.read(digest).await? };
+    let Some(blob) = blob else { return Err(ExecutionError::Missing(vec![digest])) };
+    M::decode(blob).map_err(|error| ExecutionError::Invalid(format!("{what} {digest} can't be decoded: {error}")))
+}
+
+/// Adds the input root to what is missing if it is missing, too, so that the client hears of all at once.
+async fn missing_besides(
+    cas: &CasClient,
+    mut missing: Vec<Digest>,
+    input_root: Digest,
+) -> Result<ExecutionError, ExecutionError> {
+    if input_root != Digest::EMPTY {
+        missing.extend(cas.find_missing(&[input_root]).await?);
+    }
+    Ok(ExecutionError::Missing(missing))
+}
+
+fn exec_root(platform: Option<&reapi::Platform>) -> Result<PathBuf, ExecutionError> {
+    let properties = platform.map_or(&[][..], |platform| &platform.properties);
+    let mut values = properties.iter().filter(|property| property.name == ABSOLUTE_PATH_PROPERTY);
+    let Some(property) = values.next() else { return Ok(PathBuf::from(NEUTRAL_EXEC_ROOT)) };
+    let path = Path::new(&property.value);
+    let is_plain = path.is_absolute()
+        && !property.value.contains('\0')
+        && path.components().all(|component| matches!(component, Component::RootDir | Component::Normal(_)));
+    if is_plain && values.next().is_none() {
+        Ok(path.components().collect())
+    } else {
+        Err(ExecutionError::Invalid(format!("{ABSOLUTE_PATH_PROPERTY} {:?} is not one absolute path", property.value)))
+    }
+}
+
+fn working_directory(path: &str) -> Result<PathBuf, ExecutionError> {
+    let mut depth = 0_i64;
+    for component in Path::new(path).components() {
+        depth += match component {
+            Component::Normal(_) => 1,
+            Component::CurDir => 0,
+            Component::ParentDir => -1,
+            Component::RootDir | Component::Prefix(_) => i64::MIN / 2,
+        };
+        if depth < 0 {
+            return Err(ExecutionError::Invalid(format!("working directory {path:?} is not inside the input root")));
+        }
+    }
+    if path.contains('\0') {
+        return Err(ExecutionError::Invalid("working directory contains a NUL".to_owned()));
+    }
+    Ok(PathBuf::from(path))
+}
+
+fn arguments(command: &reapi::Command) -> Result<Vec<String>, ExecutionError> {
+    match command.arguments.first() {
+        None => return Err(ExecutionError::Invalid("command has no arguments".to_owned())),
+        Some(program) if program.is_empty() => {
+            return Err(ExecutionError::Invalid("command's first argument is empty".to_owned()));
+        }
+        Some(_) => {}
+    }
+    match command.arguments.iter().position(|argument| argument.contains('\0')) {
+        Some(position) => Err(ExecutionError::Invalid(format!("command's argument {position} contains a NUL"))),
+        None => Ok(command.arguments.clone()),
+    }
+}
+
+fn environment(command: &reapi::Command) -> Result<Vec<(String, String)>, ExecutionError> {
+    let pair = |variable: &reapi::command::EnvironmentVariable| {
+        let name = &variable.name;
+        if name.is_empty() || name.contains(['=', '\0']) || variable.value.contains('\0') {
+            return Err(ExecutionError::Invalid(format!("environment variable {name:?} is malformed")));
+        }
+        Ok((name.clone(), variable.value.clone()))
+    };
+    command.environment_variables.iter().map(pair).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use pumphouse_proto::reapi::platform::Property;
+
+    fn command() -> reapi::Command {
+        reapi::Command { arguments: vec!["gcc".to_owned()], ..reapi::Command::default() }
+    }
+
+    fn parse(command: &reapi::Command, exec_root: Option<&str>) -> Result<Action, ExecutionError> {
+        let properties = exec_root
+            .map(|value| Property { name: ABSOLUTE_PATH_PROPERTY.to_owned(), value: value.to_owned() })
+            .into_iter()
+            .collect();
+        let action = reapi::Action { platform: Some(reapi::Platform { properties }), ..reapi::Action::default() };
+        Action::parse(&action, command, Digest::EMPTY)
+    }
+
+    #[test]
+    fn the_input_root_stands_where_the_platform_says() {
+        let check = |value: Option<&str>, expect: Option<&str>| {
+            let parsed = parse(&command(), value).ok().map(|action| action.command.exec_root);
+            assert_eq!(parsed, expect.map(PathBuf::from), "{value:?}");
+        };
+        check(None, Some(NEUTRAL_EXEC_ROOT));
+        check(Some("/"), Some("/"));
+        check(Some("/home/me/"), Some("/home/me"));
+        check(Some("home"), None);
+        check(Some("/a/../b"), None);
+        check(Some(""), None);
+    }
+
+    #[test]
+    fn malformed_commands_are_refused() {
+        let check = |change: fn(&mut reapi::Command)| {
+            let mut command = command();
+            change(&mut command);
+            assert!(matches!(parse(&command, None), Err(ExecutionError::Invalid(_))), "{command:?}");
+        };
+        check(|command| command.arguments.clear());
+        check(|command| command.arguments[0].clear());
+        check(|command| command.arguments.push("a\0b".to_owned()));
+        check(|command| command.working_directory = "/abs".to_owned());
+        check(|command| command.working_directory = "a/../../b".to_owned());
+        check(|command| command.output_paths.push("/abs".to_owned()));
+        check(|command| command.output_paths.push("../out".to_owned()));
+        check(|command| {
+            command
+                .environment_variables
+                .push(reapi::command::EnvironmentVariable { name: "A=B".to_owned(), value: String::new() });
+        });
+    }
+
+    #[test]
+    fn outputs_may_lie_beside_the_working_directory() {
+        let mut command = command();
+        command.working_directory = "home/me/build".to_owned();
+        command.output_paths = vec!["../obj/a.o".to_owned(), "b.o".to_owned()];
+        let action = parse(&command, Some("/")).expect("well formed");
+        let directories: Vec<_> = action.command.directories.iter().filter_map(|path| path.to_str()).collect();
+        assert_eq!(directories, ["home/me/build", "home/me/build/../obj", "home/me/build"]);
+    }
+}
