@@ -100,21 +100,24 @@ impl Pod {
         let network = beside.map(Self::network).transpose()?;
         let config = runtime_config(&directory, root, &deployment["spec"]["template"]["spec"], network.as_deref())?;
         std::fs::write(directory.join("config.json"), serde_json::to_vec_pretty(&config)?)?;
-        // The runtime's names are global to a state directory, and each pod has its own.
-        let mut command = Command::new("runc");
-        command.arg("--root").arg(directory.join("state")).arg("run");
-        command.arg("--bundle").arg(&directory).arg("--pid-file").arg(directory.join("pid")).arg(name);
+        let mut command = runtime(&directory);
+        command.arg("run").arg("--bundle").arg(&directory).arg(name);
         let service = Service::start(&mut command, &directory.join("log"))?;
         Ok(Self { service, deployment: deployment.clone(), directory, name: name.to_owned() })
     }
 
     /// The file of the pod's network namespace.
     ///
+    /// The runtime knows the process before it lets it run; the file of `--pid-file` comes after that, at any time.
+    ///
     /// # Errors
     /// When the pod has not said anything yet, or has ended.
     pub fn network(&self) -> Result<PathBuf> {
-        let pid = std::fs::read_to_string(self.directory.join("pid")).context("the pod does not run")?;
-        Ok(PathBuf::from(format!("/proc/{}/ns/net", pid.trim())))
+        let state = succeed(runtime(&self.directory).arg("state").arg(&self.name)).context("the pod does not run")?;
+        let state: Value = serde_json::from_str(&state).with_context(|| format!("reading {state}"))?;
+        let pid =
+            state["pid"].as_u64().filter(|pid| *pid > 0).with_context(|| format!("the pod has ended: {state}"))?;
+        Ok(PathBuf::from(format!("/proc/{pid}/ns/net")))
     }
 
     /// What the kubelet asks the container, by the names of the probes.
@@ -162,9 +165,15 @@ pub enum Probe {
 
 impl Drop for Pod {
     fn drop(&mut self) {
-        let state = self.directory.join("state");
-        let _ = succeed(Command::new("runc").arg("--root").arg(state).args(["delete", "--force", &self.name]));
+        let _ = succeed(runtime(&self.directory).args(["delete", "--force", &self.name]));
     }
+}
+
+/// The runtime for the pod in `directory`: names are global to a state directory, and each pod has its own.
+fn runtime(directory: &Path) -> Command {
+    let mut command = Command::new("runc");
+    command.arg("--root").arg(directory.join("state"));
+    command
 }
 
 /// The runtime's configuration for a pod's specification.
