@@ -3,11 +3,13 @@
 use std::fmt;
 
 /// How a file is lexed. Everything else about a language is the replay's business.
-#[expect(clippy::struct_excessive_bools, reason = "eight independent traits of a language")]
+#[expect(clippy::struct_excessive_bools, reason = "nine independent traits of a language")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct LexModes {
     /// `R"x(…)x"` is a string that ends where it says, whatever it holds.
     pub raw_strings: bool,
+    /// A raw string in a directive ends with the directive's line, as gcc has it.
+    pub lines_end_raw_strings: bool,
     /// `1'000` is one number and no character literal.
     pub digit_separators: bool,
     /// `??=` is `#`, `??/` is `\`, ….
@@ -29,6 +31,7 @@ impl LexModes {
     pub fn key(self) -> u32 {
         [
             self.raw_strings,
+            self.lines_end_raw_strings,
             self.digit_separators,
             self.trigraphs,
             self.carriage_return_ends_line,

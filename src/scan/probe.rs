@@ -143,6 +143,7 @@ fn build(
     let digit_separators = cplusplus.map_or(c_version > 201_710, |version| version >= 201_402) && !is_assembler;
     let lex_modes = LexModes {
         raw_strings,
+        lines_end_raw_strings: command.family == Family::Gcc,
         digit_separators,
         trigraphs: command.preprocessor.trigraphs,
         carriage_return_ends_line: command.family == Family::Clang,

@@ -66,7 +66,7 @@ impl Lexer<'_> {
         match self.byte(second) {
             b'*' => self.at = self.block_comment_end(second + 1),
             b'/' if self.modes.no_line_comments && self.byte(self.splice_end(second + 1)) == b'*' => return false,
-            b'/' => self.at = self.line_comment_end(second + 1),
+            b'/' => self.at = self.logical_line_end(second + 1),
             _ => return false,
         }
         self.drop_notables(start, self.at);
@@ -105,7 +105,8 @@ impl Lexer<'_> {
         }
     }
 
-    fn line_comment_end(&self, start: usize) -> usize {
+    /// The newline that ends the logical line in which `start` lies.
+    fn logical_line_end(&self, start: usize) -> usize {
         let mut from = start;
         while let Some(found) = memchr::memchr(b'\n', &self.source[from..]) {
             let newline = from + found;
@@ -155,6 +156,9 @@ impl Lexer<'_> {
             && self.is_raw(quote)
             && let Some(end) = raw_string_end(self.source, quote + 1)
         {
+            if self.in_directive && self.modes.lines_end_raw_strings {
+                return end.min(self.logical_line_end(quote));
+            }
             return end;
         }
         self.quoted_end(quote, b'"')

@@ -3,6 +3,7 @@ use crate::scan::lexer::lex;
 
 const CXX: LexModes = LexModes {
     raw_strings: true,
+    lines_end_raw_strings: false,
     digit_separators: true,
     trigraphs: false,
     carriage_return_ends_line: false,
@@ -60,6 +61,10 @@ fn quotes() {
     check("#error don't /* stop\n#undef A\n", "1: error don't /* stop\n2: undef A\n");
     check("\"unterminated\n#undef A\n", "2: undef A\n");
     check_modes(CXX, b"auto s = R\"x( /* \n#undef N\n)\" )x\";\n#undef A\n", "4: undef A\n");
+    let in_lines = b"#define A R\"(\n#undef N\n)\"\nauto s = R\"(\n#undef N\n)\";\n#define B R\"(\\\n)\" 1\n#undef A\n";
+    check_modes(CXX, in_lines, "1: define A R\"(\n#undef N\n)\"\n7: define B R\"()\" 1\n9: undef A\n");
+    let gcc = LexModes { lines_end_raw_strings: true, ..CXX };
+    check_modes(gcc, in_lines, "1: define A R\"(\n2: undef N\n7: define B R\"()\" 1\n9: undef A\n");
     check_modes(CXX, b"auto s = u8R\"( /* )\";\n#undef A\n", "2: undef A\n");
     check_modes(CXX, b"auto s = FOOR\"( /* )\";\n#undef A\n", "2: undef A\n");
     check("auto s = R\"( /* )\";\n#undef A\n", "2: undef A\n");
