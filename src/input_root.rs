@@ -65,7 +65,7 @@ impl Entries {
 
     /// The entries of a closure.
     pub fn of_closure(closure: &Closure) -> Self {
-        Self::new(&closure.files, &closure.symlinks, &closure.directories)
+        Self::new(closure.files.iter().map(|file| &**file), &closure.symlinks, &closure.directories)
     }
 
     /// These entries and `other`'s. Costs a comparison for each.

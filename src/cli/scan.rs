@@ -135,7 +135,7 @@ mod tests {
     #[test]
     fn prints_a_line_for_each_path() {
         let path = |text: &str| Arc::from(Path::new(text));
-        let file = |text: &str| InputFile { path: path(text), digest: Digest::EMPTY, is_executable: false };
+        let file = |text: &str| Arc::new(InputFile { path: path(text), digest: Digest::EMPTY, is_executable: false });
         let closure = Closure {
             files: vec![file("/a.c"), file("/b.h"), file("/c.bin")],
             probed: vec![path("/b.h"), path("/c.bin")],

@@ -36,13 +36,22 @@ struct State {
     content: Result<Arc<Content>, Fallback>,
 }
 
-/// What a file holds, as of one reading.
-#[derive(Debug)]
-pub struct Content {
-    /// The digest of the bytes.
+/// A file as a compile takes it in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InputFile {
+    /// Where it is: absolute, with symbolic links resolved.
+    pub path: Arc<Path>,
+    /// Its content's digest, taken from the bytes that were read.
     pub digest: Digest,
     /// Whether any execute permission is set.
     pub is_executable: bool,
+}
+
+/// What a file holds, as of one reading.
+#[derive(Debug)]
+pub struct Content {
+    /// Path, digest and permission.
+    pub input: Arc<InputFile>,
     /// The stamp under which it was read.
     pub stamp: Stamp,
     /// The generation of the file that this content belongs to.
@@ -152,23 +161,24 @@ impl SourceFile {
         bytes: Option<Vec<u8>>,
         previous: Option<&Arc<Content>>,
     ) -> Arc<Content> {
-        let same = previous.filter(|old| old.digest == digest && old.is_executable == stamp.is_executable());
+        let same =
+            previous.filter(|old| old.input.digest == digest && old.input.is_executable == stamp.is_executable());
         let generation = match same {
             Some(old) => old.generation,
             None => self.generation.fetch_add(1, Ordering::AcqRel) + 1,
         };
         let derived = previous
-            .filter(|old| old.digest == digest)
+            .filter(|old| old.input.digest == digest)
             .map(|old| old.derived.lock().expect("no holder panics").clone())
             .unwrap_or_default();
-        Arc::new(Content {
-            digest,
-            is_executable: stamp.is_executable(),
-            stamp,
-            generation,
-            bytes: Mutex::new(bytes),
-            derived: Mutex::new(derived),
-        })
+        let input = match same {
+            Some(old) => Arc::clone(&old.input),
+            None => {
+                let path = Arc::clone(&self.path);
+                Arc::new(InputFile { path, digest, is_executable: stamp.is_executable() })
+            }
+        };
+        Arc::new(Content { input, stamp, generation, bytes: Mutex::new(bytes), derived: Mutex::new(derived) })
     }
 
     /// The digest, and the bytes where they are wanted; `None` where the file changed meanwhile.
@@ -222,7 +232,7 @@ impl Content {
         let kept = self.bytes.lock().expect("no holder of a content's lock panics").take();
         let bytes = match kept {
             Some(bytes) => bytes,
-            None => reread(path, &self.digest)?,
+            None => reread(path, &self.input.digest)?,
         };
         let value = derive(&bytes);
         derived.push((key, Arc::clone(&value) as Derived));

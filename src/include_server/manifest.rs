@@ -23,7 +23,7 @@ use std::sync::Arc;
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Manifest {
     /// Files, with the names that they must be known by where the compiler would find another.
-    pub(super) files: Vec<(InputFile, Option<Arc<Path>>)>,
+    pub(super) files: Vec<(Arc<InputFile>, Option<Arc<Path>>)>,
     /// Symbolic links with their targets.
     pub(super) symlinks: Vec<(Arc<Path>, Arc<Path>)>,
     /// Directories that must exist, and that nothing else makes exist.
@@ -88,7 +88,7 @@ impl Manifest {
             }
             let is_included = !probed.contains(&*file.path) && command.language.is_preprocessed_by_compiler();
             let name = is_included.then(|| Arc::clone(names.get(&*file.path).copied().unwrap_or(&file.path)));
-            self.files.push((file.clone(), name.filter(|name| name.is_absolute())));
+            self.files.push((Arc::clone(file), name.filter(|name| name.is_absolute())));
         }
         Ok(())
     }

@@ -380,7 +380,7 @@ fn restricted(closure: &Closure, found: &BTreeSet<PathBuf>, system: &SystemDirec
         let path: Arc<Path> = Arc::from(path.as_path());
         exact.probed.push(Arc::clone(&path));
         let digest = Digest::of(&content);
-        exact.files.push(crate::scan::closure::InputFile { path, digest, is_executable: false });
+        exact.files.push(Arc::new(crate::scan::closure::InputFile { path, digest, is_executable: false }));
     }
     Ok(exact)
 }

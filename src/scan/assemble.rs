@@ -6,7 +6,7 @@ use crate::files::directory::Directory;
 use crate::files::file::{SourceFile, Want};
 use crate::files::resolve::{Place, Trail};
 use crate::files::{FileStore, View};
-use crate::scan::closure::{Absences, Closure, InputFile, compare_paths};
+use crate::scan::closure::{Absences, Closure, compare_paths};
 use crate::scan::lookup::{Found, Header, Setting, found_file, lexical};
 use crate::scan::replay::Record;
 use std::collections::{HashMap, HashSet};
@@ -104,11 +104,7 @@ impl Parts {
             let path = file.path().as_ref();
             return Err(Fallback::at(crate::fallback::Reason::Changing, "changed during the scan", path, 0));
         }
-        self.closure.files.push(InputFile {
-            path: Arc::clone(file.path()),
-            digest: content.digest,
-            is_executable: content.is_executable,
-        });
+        self.closure.files.push(Arc::clone(&content.input));
         self.files.push((Arc::clone(file), content.generation));
         Ok(true)
     }

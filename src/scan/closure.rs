@@ -1,6 +1,6 @@
 //! What a compile reads: the scanner's answer, and the input of the Merkle tree.
 
-use pumphouse_proto::digest::Digest;
+pub use crate::files::file::InputFile;
 use std::cmp::Ordering;
 use std::fmt;
 use std::ops::Deref;
@@ -20,7 +20,8 @@ use std::sync::{Arc, OnceLock};
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Closure {
     /// Files whose contents are read: the source, headers, `.incbin`, profiles, ….
-    pub files: Vec<InputFile>,
+    /// Shared with all closures that hold the same content.
+    pub files: Vec<Arc<InputFile>>,
     /// Files that are only probed or read without being included (`__has_include`, `.incbin`, …): a subset of `files`
     /// by path, so that users can tell them apart.
     pub probed: Vec<Arc<Path>>,
@@ -120,17 +121,6 @@ pub(crate) fn compare_paths(one: &Path, two: &Path) -> Ordering {
         Some(at) => (one[at] != b'/').cmp(&(two[at] != b'/')).then(one[at].cmp(&two[at])),
         None => one.len().cmp(&two.len()),
     }
-}
-
-/// One file of a closure.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct InputFile {
-    /// Where it is: absolute, with symbolic links resolved.
-    pub path: Arc<Path>,
-    /// Its content's digest, taken from the bytes that were scanned.
-    pub digest: Digest,
-    /// Whether any execute permission is set.
-    pub is_executable: bool,
 }
 
 #[cfg(test)]

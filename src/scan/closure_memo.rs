@@ -35,9 +35,10 @@ impl Remembered {
         let closure = &self.closure;
         let command =
             self.command.arguments.len() + self.command.probe_arguments.len() + self.command.environment.len();
-        closure.files.len() * size_of::<InputFile>()
+        closure.files.len() * size_of::<Arc<InputFile>>()
             + closure.absent.bytes()
-            + (closure.symlinks.len() * 2 + closure.directories.len() + closure.probed.len()) * 16
+            + ((closure.symlinks.len() + closure.names.len()) * 2 + closure.directories.len() + closure.probed.len())
+                * 16
             + (self.files.len() + self.directories.len()) * 16
             + command * 64
             + 512

@@ -116,6 +116,7 @@ fn prerequisites(rule: &[u8]) -> Vec<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::Arc;
 
     #[test]
     fn the_compilers_list_is_read() {
@@ -135,10 +136,12 @@ mod tests {
         std::fs::write(root.join("b.h"), "int b;\n").unwrap();
         let arguments = ["gcc", "-c", "a.c", "-o", "a.o"].map(OsString::from).to_vec();
         let entry = Entry { directory: root.clone(), file: "a.c".into(), arguments };
-        let file = |name: &str| crate::scan::closure::InputFile {
-            path: root.join(name).into(),
-            digest: pumphouse_proto::digest::Digest::of(b""),
-            is_executable: false,
+        let file = |name: &str| {
+            Arc::new(crate::scan::closure::InputFile {
+                path: root.join(name).into(),
+                digest: pumphouse_proto::digest::Digest::of(b""),
+                is_executable: false,
+            })
         };
         let closure = Closure { files: vec![file("a.c"), file("other.h")], ..Closure::default() };
         let found = compare(&entry, &closure, &root.join("list")).unwrap();

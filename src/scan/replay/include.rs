@@ -229,7 +229,7 @@ impl Replay<'_> {
         let name = match self.setting.family {
             Family::Gcc => {
                 let seconds = content.stamp.modified_ns().div_euclid(1_000_000_000);
-                format!("\0alias {seconds} {}", content.digest)
+                format!("\0alias {seconds} {}", content.input.digest)
             }
             Family::Clang => format!("\0alias {:?}", content.stamp.identity()),
         };
