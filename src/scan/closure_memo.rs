@@ -8,17 +8,42 @@ use crate::scan::assemble::Assembled;
 use crate::scan::closure::{Closure, InputFile};
 use crate::scan::limits::MAX_CLOSURE_BYTES;
 use crate::scan::probe::ProbeKey;
-use dashmap::DashMap;
+use quick_cache::Weighter;
+use quick_cache::sync::{Cache, DefaultLifecycle};
 use std::hash::{BuildHasher as _, Hash as _, Hasher as _};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Closures by command.
-#[derive(Debug, Default)]
+/// About how large one closure is: what the cache's own table is sized by.
+const USUAL_CLOSURE_BYTES: usize = 16 << 10;
+
+/// Closures by command. Where they exceed [`MAX_CLOSURE_BYTES`] a part of them stays, for a large project is built in the
+/// same order again, and forgetting the oldest would forget each one just before its use.
+#[derive(Debug)]
 pub(crate) struct ClosureMemo {
-    closures: DashMap<u64, Arc<Remembered>, foldhash::fast::RandomState>,
+    closures: Cache<u64, Arc<Remembered>, ByBytes, foldhash::fast::RandomState>,
     hasher: foldhash::fast::RandomState,
-    bytes: AtomicUsize,
+}
+
+impl Default for ClosureMemo {
+    fn default() -> Self {
+        let closures = Cache::with(
+            MAX_CLOSURE_BYTES / USUAL_CLOSURE_BYTES,
+            MAX_CLOSURE_BYTES as u64,
+            ByBytes,
+            foldhash::fast::RandomState::default(),
+            DefaultLifecycle::default(),
+        );
+        Self { closures, hasher: foldhash::fast::RandomState::default() }
+    }
+}
+
+#[derive(Debug, Clone)]
+struct ByBytes;
+
+impl Weighter<u64, Arc<Remembered>> for ByBytes {
+    fn weight(&self, _: &u64, remembered: &Arc<Remembered>) -> u64 {
+        remembered.bytes() as u64
+    }
 }
 
 #[derive(Debug)]
@@ -49,7 +74,7 @@ impl ClosureMemo {
     /// The closure of `command`, if it is known and everything that it depends on is as it was. Costs a `stat` for each
     /// file and directory that `view` has not seen.
     pub(crate) fn get(&self, command: &Command, store: &FileStore, view: View) -> Option<Arc<Closure>> {
-        let known = Arc::clone(&*self.closures.get(&self.key(command))?);
+        let known = self.closures.get(&self.key(command))?;
         let is_current = known.command == *command
             && known.directories.iter().all(|(directory, generation)| directory.generation(view, store) == *generation)
             && known.files.iter().all(|(file, generation)| file.generation(view).ok() == Some(*generation))
@@ -61,19 +86,12 @@ impl ClosureMemo {
     pub(crate) fn insert(&self, command: &Command, assembled: Assembled, compiler: ProbeKey) {
         let Assembled { closure, files, directories } = assembled;
         let remembered = Remembered { command: command.clone(), compiler, closure, files, directories };
-        let bytes = remembered.bytes();
-        if self.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes > MAX_CLOSURE_BYTES {
-            self.closures.clear();
-            self.bytes.store(bytes, Ordering::Relaxed);
-        }
-        if let Some(replaced) = self.closures.insert(self.key(command), Arc::new(remembered)) {
-            self.bytes.fetch_sub(replaced.bytes().min(self.bytes()), Ordering::Relaxed);
-        }
+        self.closures.insert(self.key(command), Arc::new(remembered));
     }
 
     /// About how many bytes all closures take.
     pub(crate) fn bytes(&self) -> usize {
-        self.bytes.load(Ordering::Relaxed)
+        self.closures.weight() as usize
     }
 
     fn key(&self, command: &Command) -> u64 {

@@ -32,7 +32,7 @@ pub(crate) const MAX_EFFECTS_OF_A_HEADER: usize = 64;
 /// How many macro states, reads and writes together, all effects may hold.
 pub(crate) const MAX_EFFECT_ENTRIES: usize = 3_500_000;
 /// How many bytes of closures are kept.
-pub(crate) const MAX_CLOSURE_BYTES: usize = 32 << 20;
+pub(crate) const MAX_CLOSURE_BYTES: usize = 48 << 20;
 /// How long the compiler may take to answer a question about itself.
 pub(crate) const MAX_PROBE_TIME: std::time::Duration = std::time::Duration::from_secs(30);
 /// How many bytes of an answer of the compiler are read.
