@@ -109,14 +109,20 @@ pub(super) fn parse(
 fn read(list: &[OsString], family: Family) -> Result<Meant, Fallback> {
     let mut meant = Meant::default();
     meant.read(list, family, Reader::Driver)?;
+    if family == Family::Gcc {
+        meant.order_as_gcc(Reader::Driver);
+    }
     let list = std::mem::take(&mut meant.for_preprocessor);
     meant.read(&list, family, Reader::Preprocessor)?;
     let list = std::mem::take(&mut meant.for_front_end);
     meant.read(&list, family, Reader::FrontEnd)?;
+    match family {
+        Family::Gcc => meant.order_as_gcc(Reader::Preprocessor),
+        Family::Clang => meant.order_as_clang(),
+    }
     let assembler = assembler::read(&meant.for_assembler)?;
     meant.preprocessor.assembler_directories = assembler.directories;
     meant.named_outputs.extend(assembler.outputs);
-    meant.place_prefixed(family);
     meant.preprocessor.sysroot = meant.header_sysroot.take().or(meant.sysroot.take());
     if meant.phase.is_none() {
         return Err(Fallback::new(Reason::NotACompile, "neither -c nor -S"));
@@ -125,20 +131,36 @@ fn read(list: &[OsString], family: Family) -> Result<Meant, Fallback> {
 }
 
 impl Meant {
-    /// Puts the directories of `-iwithprefix…` where the drivers do: behind every `-I`, wherever they stand on the line, and
-    /// for clang before every `-idirafter`.
-    fn place_prefixed(&mut self, family: Family) {
-        let directories = &mut self.preprocessor.directories;
-        let prefixed = std::mem::take(&mut self.with_prefix);
-        for (place, directory) in prefixed.iter().rev().filter(|(_, directory)| directory.chain == SearchChain::After) {
-            directories.insert(if family == Family::Gcc { *place } else { 0 }, directory.clone());
+    /// Puts the directories in the order in which gcc's compiler proper gets them: its driver hands on every `-I` first,
+    /// `-I-` among them, then all flags that start with `-i`, then what `-Wp,` and `-Xpreprocessor` say. The directories of
+    /// `-iwithprefix` are searched among those of `-isystem`, whatever the manual says.
+    ///
+    /// **Source:** gcc's `cpp_unique_options` and c-opts.c.
+    fn order_as_gcc(&mut self, reader: Reader) {
+        let directories = std::mem::take(&mut self.preprocessor.directories).into_iter();
+        let is_first = |chain| matches!(chain, SearchChain::Bracket | SearchChain::Split);
+        let mut ordered: Vec<_> = directories.map(|directory| (is_first(directory.chain), directory)).collect();
+        for (place, mut directory) in std::mem::take(&mut self.with_prefix).into_iter().rev() {
+            if directory.chain == SearchChain::After {
+                directory.chain = SearchChain::System;
+            }
+            ordered.insert(place, (false, directory));
         }
-        directories.extend(
-            prefixed
-                .into_iter()
-                .map(|(_, directory)| directory)
-                .filter(|directory| directory.chain != SearchChain::After),
-        );
+        if reader == Reader::Driver {
+            ordered.sort_by_key(|(is_first, _)| !is_first);
+        }
+        self.preprocessor.directories.extend(ordered.into_iter().map(|(_, directory)| directory));
+    }
+
+    /// Puts the directories of `-iwithprefix…` where clang does: behind every `-I`, wherever they stand on the line, and
+    /// before every `-idirafter`.
+    ///
+    /// **Source:** clang's CompilerInvocation.cpp (`ParseHeaderSearchArgs`).
+    fn order_as_clang(&mut self) {
+        let prefixed = std::mem::take(&mut self.with_prefix).into_iter().map(|(_, directory)| directory);
+        let (after, before): (Vec<_>, Vec<_>) = prefixed.partition(|directory| directory.chain == SearchChain::After);
+        self.preprocessor.directories.splice(0..0, after);
+        self.preprocessor.directories.extend(before);
     }
 
     fn read(&mut self, list: &[OsString], family: Family, reader: Reader) -> Result<(), Fallback> {

@@ -102,12 +102,12 @@ fn fields() {
     let expect = [
         (SearchChain::Bracket, "one"),
         (SearchChain::Bracket, "two"),
+        (SearchChain::Split, ""),
+        (SearchChain::Bracket, "three"),
         (SearchChain::Quote, "q"),
         (SearchChain::System, "sys"),
         (SearchChain::After, "after"),
-        (SearchChain::Split, ""),
-        (SearchChain::Bracket, "three"),
-        (SearchChain::After, "/p/x"),
+        (SearchChain::System, "/p/x"),
         (SearchChain::Bracket, "/p/y"),
     ];
     assert_eq!(directories, expect);

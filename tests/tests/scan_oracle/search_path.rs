@@ -81,6 +81,9 @@ fn the_split_turns_directories_into_quote_ones() {
         "gcc -Ia -I- -Ib",
         "gcc -I- -Ib",
         "gcc -Ia -iquote c -I- -Ib",
+        "gcc -iquote c -Ia -I- -Ib",
+        "gcc -iquote c -Ia -I- -iquote b -Ib",
+        "gcc -Ia -Wp,-iquote,c -I- -Wp,-I,b",
         "gcc -Ib -I-  -Ic".replace("  ", " ").as_str(),
     ]);
 }
@@ -89,6 +92,14 @@ fn the_split_turns_directories_into_quote_ones() {
 fn prefixes_are_joined_without_a_slash() {
     agrees(&[
         "gcc -iprefix pre -iwithprefix /fix",
+        "gcc -iprefix pre -iwithprefix /fix -isystem a",
+        "gcc -isystem a -iprefix pre -iwithprefix /fix",
+        "gcc -idirafter a -iprefix pre -iwithprefix /fix -idirafter b",
+        "gcc -Wp,-I,a -iprefix pre -iwithprefixbefore /fix",
+        "gcc -Wp,-I,a -iprefix pre -iwithprefixbefore /fix -Ib",
+        "clang -iprefix pre -iwithprefix /fix -isystem a",
+        "clang -idirafter a -iprefix pre -iwithprefix /fix",
+        "clang -isystem a -iprefix pre -iwithprefix /fix -idirafter b",
         "gcc -iprefix pre -iwithprefixbefore fix -Ia",
         "gcc -iprefix pre/ -iwithprefixbefore fix -iwithprefix x -Ia",
         "clang -iprefix pre -iwithprefixbefore fix -Ia",

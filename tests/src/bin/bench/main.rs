@@ -2,6 +2,7 @@
 //!
 //! `tests/bench NAME` builds the program, installs the peers and runs one of them.
 
+mod closures;
 mod execute;
 mod include_server;
 mod launcher;
@@ -13,7 +14,7 @@ mod usage;
 use anyhow::{Result, bail};
 use std::process::ExitCode;
 
-const USAGE: &str = "usage: tests/bench launcher|scan|execute|projects|include-server";
+const USAGE: &str = "usage: tests/bench launcher|scan|closures|execute|projects|include-server";
 
 fn main() -> ExitCode {
     let name = std::env::args().nth(1).unwrap_or_default();
@@ -30,6 +31,7 @@ fn run(name: &str) -> Result<()> {
     match name {
         "launcher" => launcher::run(),
         "scan" => scan::run(),
+        "closures" => closures::run(&std::env::args().skip(2).collect::<Vec<_>>()),
         "execute" => execute::run(),
         "projects" => projects::run(),
         "include-server" => include_server::run(),
