@@ -77,8 +77,8 @@ struct LookupKey {
 /// Where a search starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Start {
-    /// In the directory of the includer, spelled so; then the whole path.
-    Beside(Symbol),
+    /// In the directory of the includer, spelled so, where what is found has this position; then the whole path.
+    Beside(Symbol, Position),
     /// In this directory of the search path.
     Chain(u32),
     /// After the place where the search from there would find this file, as clang has it.
@@ -187,7 +187,7 @@ impl Setting {
         let beside = || (name.quoting == Quoting::Quotes && looks_beside).then_some(includer.beside);
         let plain = match (name.quoting, beside()) {
             (_, _) if is_absolute => Start::Chain(u32::MAX),
-            (Quoting::Quotes, Some(directory)) => Start::Beside(directory),
+            (Quoting::Quotes, Some(directory)) => Start::Beside(directory, self.position_beside(includer)),
             (Quoting::Quotes, None) => Start::Chain(0),
             (Quoting::Brackets, _) => Start::Chain(self.path.bracket_start as u32),
         };
@@ -201,6 +201,15 @@ impl Setting {
             (Position::Beside | Position::Absolute, Family::Clang) => {
                 Start::After { file: includer.file.id(), beside: beside() }
             }
+        }
+    }
+
+    /// The position of a header that stands beside `includer`. For clang it is found where its includer was, so that
+    /// `#include_next` in it goes on behind that directory.
+    fn position_beside(&self, includer: &Header) -> Position {
+        match (self.family, includer.position) {
+            (Family::Clang, Position::Chain(at)) => Position::Chain(at),
+            _ => Position::Beside,
         }
     }
 
@@ -245,8 +254,8 @@ impl Setting {
         let candidates: Vec<_> = match key.start {
             Start::Chain(u32::MAX) => vec![(&b""[..], None, Position::Absolute)],
             Start::Chain(at) => chain_from(at as usize).collect(),
-            Start::Beside(beside) => {
-                let beside = (searcher.symbols.text(beside), None, Position::Beside);
+            Start::Beside(beside, position) => {
+                let beside = (searcher.symbols.text(beside), None, position);
                 std::iter::once(beside).chain(chain_from(0)).collect()
             }
             Start::After { beside: Some(beside), .. } => {

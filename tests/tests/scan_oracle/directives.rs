@@ -6,6 +6,28 @@ use pumphouse::fallback::Reason;
 const BOTH: [&str; 2] = ["gcc a.c -Ix -Iy -Iz", "clang a.c -Ix -Iy -Iz"];
 
 #[test]
+fn the_next_one_of_a_header_beside_its_includer() {
+    let next = "#if __has_include_next(<h.h>)\n#include_next <h.h>\n#endif\n";
+    for first in ["#include \"sub/m.h\"\n", "#include \"../c/m.h\"\n", "#include \"sub/n.h\"\n"] {
+        let mut case = Case::new()
+            .file("a.c", "#include <first.h>\n")
+            .file("src/a.c", "#include \"beside.h\"\n")
+            .file("src/beside.h", "#include \"first.h\"\n")
+            .file("b/first.h", first)
+            .file("b/sub/m.h", next)
+            .file("b/sub/n.h", "#include \"m.h\"\n")
+            .file("c/m.h", next)
+            .file("x/h.h", "int x;\n")
+            .file("y/h.h", "int y;\n");
+        for flags in ["-Ix -Ib -Iy", "-isystem x -isystem b -isystem y", "-Ib -Ix -Iy"] {
+            for line in ["gcc a.c", "clang a.c", "gcc src/a.c", "clang src/a.c", "clang -include first.h src/a.c"] {
+                case.check(&format!("{line} {flags}"));
+            }
+        }
+    }
+}
+
+#[test]
 fn the_next_one_is_found_behind_the_directory_of_this_one() {
     for line in BOTH {
         let mut case = Case::new()
