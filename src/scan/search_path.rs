@@ -71,7 +71,10 @@ impl SearchPath {
                     path.existing.push(Arc::clone(&directory));
                     found.push(SearchDirectory { spelled, directory, identity, group });
                 }
-                Place::Absent => path.missing.push(spelled),
+                Place::Absent => {
+                    path.files.extend(file_in_the_way(start, &spelled, store, view, &mut path.trail)?);
+                    path.missing.push(spelled);
+                }
                 Place::File(file) => path.files.push(file),
                 Place::Special(_) => {}
             }
@@ -193,4 +196,25 @@ fn directories_of_variable(value: &[u8]) -> Vec<Vec<u8>> {
         .split(|byte| *byte == b':')
         .map(|element| if element.is_empty() { b".".to_vec() } else { element.to_vec() })
         .collect()
+}
+
+/// The file because of which `spelled` is no directory, as in `file/` and `file/x`: gcc fails then, where it would only
+/// pass over what is absent.
+fn file_in_the_way(
+    start: &Arc<Directory>,
+    spelled: &[u8],
+    store: &FileStore,
+    view: View,
+    trail: &mut Trail,
+) -> Result<Option<Arc<SourceFile>>, Fallback> {
+    let mut rest = spelled;
+    while let Some(slash) = memchr::memrchr(b'/', rest).filter(|slash| *slash > 0) {
+        rest = &rest[..slash];
+        match store.resolve(start, rest, view, trail)? {
+            Place::Absent => {}
+            Place::File(file) => return Ok(Some(file)),
+            _ => return Ok(None),
+        }
+    }
+    Ok(None)
 }

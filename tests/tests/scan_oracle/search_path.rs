@@ -199,6 +199,9 @@ fn absent_and_odd_directories_are_dropped() {
         "clang -Iempty/../a -Ib",
     ]);
     // gcc says that a file is no directory, so the file would have to be there.
+    for directory in ["a.c", "a.c/", "a.c/x", "a.c/x/y"] {
+        many().check(&format!("gcc -I{directory} -Ia src/a.c"));
+    }
     for line in ["gcc -Ia.c -Ia src/a.c", "clang -Ia.c -Ia src/a.c"] {
         many().check_unless(line, Reason::Unscannable);
     }
