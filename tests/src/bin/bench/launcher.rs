@@ -77,10 +77,10 @@ impl Contender {
 pub(crate) fn run() -> Result<()> {
     let site = Pumphouse::up()?;
     let workspace = Workspace::new(SOURCES)?;
+    let mut contenders = contenders(&site, &workspace)?;
     for compile in COMPILES {
         let headers = succeed(Command::new(compile[0]).args(["-M", compile[3]]).current_dir(workspace.path()))?;
         println!("{}: {} headers", compile[3], headers.split_whitespace().filter(|word| *word != "\\").count() - 2);
-        let mut contenders = contenders(&site, &workspace)?;
         for contender in &mut contenders {
             // The first compile fills the cache, the second one warms the way to it.
             contender.turn(compile, 3)?;
@@ -137,7 +137,7 @@ fn contenders(site: &Pumphouse, workspace: &Workspace) -> Result<Vec<Contender>>
                     ("SCCACHE_DIR", site.root().join("sccache").into()),
                     ("SCCACHE_SERVER_PORT", port.into()),
                     // Its server leaves by itself soon after the bench.
-                    ("SCCACHE_IDLE_TIMEOUT", "20".into()),
+                    ("SCCACHE_IDLE_TIMEOUT", "60".into()),
                 ],
             ),
         ),
