@@ -191,16 +191,20 @@ pub struct SearchDirectory {
     pub path: PathBuf,
 }
 
-/// The chains of the search path, in the order in which they are searched.
+/// The chains of the search path. Where in it those of a prefix go is each compiler's own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum SearchChain {
     /// `-iquote`: for `#include "…"` alone.
     Quote,
-    /// `-I`, and `-iwithprefixbefore` with its prefix joined.
+    /// `-I`.
     Bracket,
+    /// `-iwithprefixbefore`, its prefix joined.
+    PrefixedBracket,
     /// `-isystem`, before the compiler's own directories.
     System,
-    /// `-idirafter`, and `-iwithprefix` with its prefix joined.
+    /// `-iwithprefix`, its prefix joined.
+    PrefixedAfter,
+    /// `-idirafter`.
     After,
     /// `-I-`: every `-I` before it becomes `-iquote`, and the includer's directory is not searched. The path is empty.
     Split,

@@ -49,8 +49,6 @@ pub(super) struct Meant {
     sysroot: Option<PathBuf>,
     header_sysroot: Option<PathBuf>,
     prefix: Option<OsString>,
-    /// Each with how many other directories stand before it.
-    with_prefix: Vec<(usize, SearchDirectory)>,
     probe: Vec<OsString>,
     color: Option<Color>,
     records_command_line: bool,
@@ -110,16 +108,12 @@ fn read(list: &[OsString], family: Family) -> Result<Meant, Fallback> {
     let mut meant = Meant::default();
     meant.read(list, family, Reader::Driver)?;
     if family == Family::Gcc {
-        meant.order_as_gcc(Reader::Driver);
+        meant.order_as_gcc();
     }
     let list = std::mem::take(&mut meant.for_preprocessor);
     meant.read(&list, family, Reader::Preprocessor)?;
     let list = std::mem::take(&mut meant.for_front_end);
     meant.read(&list, family, Reader::FrontEnd)?;
-    match family {
-        Family::Gcc => meant.order_as_gcc(Reader::Preprocessor),
-        Family::Clang => meant.order_as_clang(),
-    }
     let assembler = assembler::read(&meant.for_assembler)?;
     meant.preprocessor.assembler_directories = assembler.directories;
     meant.named_outputs.extend(assembler.outputs);
@@ -131,36 +125,13 @@ fn read(list: &[OsString], family: Family) -> Result<Meant, Fallback> {
 }
 
 impl Meant {
-    /// Puts the directories in the order in which gcc's compiler proper gets them: its driver hands on every `-I` first,
-    /// `-I-` among them, then all flags that start with `-i`, then what `-Wp,` and `-Xpreprocessor` say. The directories of
-    /// `-iwithprefix` are searched among those of `-isystem`, whatever the manual says.
+    /// Puts the directories in the order in which gcc's driver hands them on: every `-I` first, `-I-` among them, then all
+    /// flags that start with `-i`.
     ///
-    /// **Source:** gcc's `cpp_unique_options` and c-opts.c.
-    fn order_as_gcc(&mut self, reader: Reader) {
-        let directories = std::mem::take(&mut self.preprocessor.directories).into_iter();
+    /// **Source:** gcc's `cpp_unique_options`.
+    fn order_as_gcc(&mut self) {
         let is_first = |chain| matches!(chain, SearchChain::Bracket | SearchChain::Split);
-        let mut ordered: Vec<_> = directories.map(|directory| (is_first(directory.chain), directory)).collect();
-        for (place, mut directory) in std::mem::take(&mut self.with_prefix).into_iter().rev() {
-            if directory.chain == SearchChain::After {
-                directory.chain = SearchChain::System;
-            }
-            ordered.insert(place, (false, directory));
-        }
-        if reader == Reader::Driver {
-            ordered.sort_by_key(|(is_first, _)| !is_first);
-        }
-        self.preprocessor.directories.extend(ordered.into_iter().map(|(_, directory)| directory));
-    }
-
-    /// Puts the directories of `-iwithprefix…` where clang does: behind every `-I`, wherever they stand on the line, and
-    /// before every `-idirafter`.
-    ///
-    /// **Source:** clang's CompilerInvocation.cpp (`ParseHeaderSearchArgs`).
-    fn order_as_clang(&mut self) {
-        let prefixed = std::mem::take(&mut self.with_prefix).into_iter().map(|(_, directory)| directory);
-        let (after, before): (Vec<_>, Vec<_>) = prefixed.partition(|directory| directory.chain == SearchChain::After);
-        self.preprocessor.directories.splice(0..0, after);
-        self.preprocessor.directories.extend(before);
+        self.preprocessor.directories.sort_by_key(|directory| !is_first(directory.chain));
     }
 
     fn read(&mut self, list: &[OsString], family: Family, reader: Reader) -> Result<(), Fallback> {
@@ -316,8 +287,7 @@ impl Meant {
                 // Without `-iprefix`, the prefix is the compiler's own, which is not known here.
                 let mut joined = self.prefix.clone().ok_or(Reason::UnsupportedFlag)?;
                 joined.push(operand);
-                let place = preprocessor.directories.len();
-                self.with_prefix.push((place, SearchDirectory { chain, path: joined.into() }));
+                preprocessor.directories.push(SearchDirectory { chain, path: joined.into() });
             }
             Meaning::EmbedDirectory => preprocessor.embed_directories.push(path()),
             Meaning::Preprocessed => preprocessor.preprocessed = true,

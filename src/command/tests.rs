@@ -107,8 +107,8 @@ fn fields() {
         (SearchChain::Quote, "q"),
         (SearchChain::System, "sys"),
         (SearchChain::After, "after"),
-        (SearchChain::System, "/p/x"),
-        (SearchChain::Bracket, "/p/y"),
+        (SearchChain::PrefixedAfter, "/p/x"),
+        (SearchChain::PrefixedBracket, "/p/y"),
     ];
     assert_eq!(directories, expect);
     assert!(parsed.probe_arguments.is_empty());

@@ -3,7 +3,7 @@
 use std::fmt;
 
 /// How a file is lexed. Everything else about a language is the replay's business.
-#[expect(clippy::struct_excessive_bools, reason = "nine independent traits of a language")]
+#[expect(clippy::struct_excessive_bools, reason = "ten independent traits of a language")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct LexModes {
     /// `R"x(…)x"` is a string that ends where it says, whatever it holds.
@@ -22,6 +22,8 @@ pub struct LexModes {
     pub no_digraphs: bool,
     /// `//*` starts a block comment after a slash, as in the C of 1990.
     pub no_line_comments: bool,
+    /// `#elifdef` and `#elifndef` mean nothing.
+    pub no_elifdef: bool,
     /// Assembler: `.incbin` and `.include` stand in the text itself.
     pub assembler: bool,
 }
@@ -38,6 +40,7 @@ impl LexModes {
             self.modules,
             self.no_digraphs,
             self.no_line_comments,
+            self.no_elifdef,
             self.assembler,
         ]
         .iter()
@@ -93,7 +96,7 @@ kinds! {
     Define = "define",
     /// `#undef`
     Undef = "undef",
-    /// `#pragma`, and `_Pragma` in text, its operand unquoted
+    /// `#pragma`
     Pragma = "pragma",
     /// `#line`, and `# 1 "file"`
     Line = "line",
@@ -107,6 +110,8 @@ kinds! {
     TextTimestamp = "[timestamp]",
     /// `.incbin` or `.include` in text: what follows it
     TextInput = "[input]",
+    /// `_Pragma` in text: its operand unquoted
+    TextPragma = "[pragma]",
     /// `_Pragma` in a macro's body: its operand unquoted
     DefinedPragma = "[defined pragma]",
     /// `.incbin` or `.include` in a macro's body: what follows it

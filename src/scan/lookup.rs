@@ -191,10 +191,13 @@ impl Setting {
             (Quoting::Quotes, None) => Start::Chain(0),
             (Quoting::Brackets, _) => Start::Chain(self.path.bracket_start as u32),
         };
-        if how != Inclusion::Next || is_absolute {
+        if how != Inclusion::Next {
             return plain;
         }
         match (includer.position, self.family) {
+            // It refuses to go on behind a directory with a name that no directory of the search path leads to.
+            (Position::Chain(_), Family::Clang) if is_absolute => Start::Chain(self.path.directories.len() as u32),
+            _ if is_absolute => plain,
             (Position::Chain(at), _) => Start::Chain(at + 1),
             (Position::Primary | Position::CommandLine, _) | (Position::Absolute, Family::Gcc) => plain,
             (Position::Beside, Family::Gcc) => Start::Chain(0),

@@ -150,6 +150,7 @@ fn build(
         modules: defines(b"__cpp_modules").is_some(),
         no_digraphs: is_old && c_version < 199_409 || is_assembler && command.family == Family::Gcc,
         no_line_comments: is_old,
+        no_elifdef: !answer.has_elifdef,
         assembler: is_assembler,
     };
     let token_modes = TokenModes { digit_separators, cplusplus: cplusplus.is_some(), raw_strings };

@@ -51,19 +51,12 @@ pub(crate) enum Op {
     Undef {
         symbol: Symbol,
     },
-    Once,
-    Push {
-        symbol: Symbol,
-    },
-    Pop {
-        symbol: Symbol,
-    },
+    Pragma(Pragma),
+    /// `_Pragma` in text, which gcc does not look at in a file of `-imacros`.
+    TextPragma(Pragma),
     /// A macro that `_Pragma` in a macro's body may push or pop at any time.
     Volatile {
         symbol: Symbol,
-    },
-    Dependency {
-        operand: u32,
     },
     Line {
         operand: u32,
@@ -81,6 +74,19 @@ pub(crate) enum Op {
         operand: u32,
     },
     TextModule,
+}
+
+/// A pragma that matters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Pragma {
+    /// `once`
+    Once,
+    /// `push_macro`
+    Push(Symbol),
+    /// `pop_macro`
+    Pop(Symbol),
+    /// `GCC dependency`
+    Dependency(u32),
 }
 
 /// How a file is included.
@@ -259,10 +265,12 @@ impl Binder<'_> {
                 None => Op::Error { operand: self.operand(directive) },
             },
             DirectiveKind::Undef => self.named(directive, |symbol| Op::Undef { symbol }),
-            DirectiveKind::Pragma | DirectiveKind::DefinedPragma => match self.pragma(directive) {
-                Some(op) => op,
-                None => return,
-            },
+            DirectiveKind::Pragma | DirectiveKind::TextPragma | DirectiveKind::DefinedPragma => {
+                match self.pragma(directive) {
+                    Some(op) => op,
+                    None => return,
+                }
+            }
             DirectiveKind::Line => Op::Line { operand: self.operand(directive) },
             DirectiveKind::Error => Op::Error { operand: self.operand(directive) },
             DirectiveKind::TextCounter => Op::TextCounter,
@@ -330,6 +338,7 @@ impl Binder<'_> {
                 | DirectiveKind::Import
                 | DirectiveKind::Embed
                 | DirectiveKind::Pragma
+                | DirectiveKind::TextPragma
         );
         let text = &self.directives.text[start as usize..end as usize];
         let header = if names_header { header_name(text.trim_ascii_start(), self.symbols) } else { None };
@@ -371,19 +380,20 @@ impl Binder<'_> {
                 _ => None,
             };
         }
-        match first.symbol {
+        let pragma = match first.symbol {
             known::ONCE => {
                 self.has_once = true;
-                Some(Op::Once)
+                Pragma::Once
             }
-            known::PUSH_MACRO => macro_name().map(|symbol| Op::Push { symbol }),
-            known::POP_MACRO => macro_name().map(|symbol| Op::Pop { symbol }),
+            known::PUSH_MACRO => Pragma::Push(macro_name()?),
+            known::POP_MACRO => Pragma::Pop(macro_name()?),
             known::GCC if tokens.get(1).is_some_and(|token| token.symbol == known::DEPENDENCY) => {
                 let start = memchr::memmem::find(text, b"dependency")? as u32 + 10;
                 let operand = Directive { start: directive.start + start, ..*directive };
-                Some(Op::Dependency { operand: self.operand(&operand) })
+                Pragma::Dependency(self.operand(&operand))
             }
-            _ => None,
-        }
+            _ => return None,
+        };
+        Some(if directive.kind == DirectiveKind::Pragma { Op::Pragma(pragma) } else { Op::TextPragma(pragma) })
     }
 }

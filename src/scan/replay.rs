@@ -12,7 +12,7 @@ mod oracle;
 mod record;
 mod text_input;
 
-use crate::command::{Command, MacroOption};
+use crate::command::{Command, Family, MacroOption};
 use crate::fallback::{Fallback, Reason};
 use crate::files::file::Want;
 use crate::scan::condition::{Problem, Truth, evaluate};
@@ -21,7 +21,7 @@ use crate::scan::expand::{Buffers, Expander, Observations, Position, Surrounding
 use crate::scan::limits::{MAX_COMPILE_TOKENS, MAX_REPLAYED_DIRECTIVES};
 use crate::scan::lookup::{Found, Header, Searcher, Setting};
 use crate::scan::macros::MacroTable;
-use crate::scan::program::{Op, Program};
+use crate::scan::program::{Op, Pragma, Program};
 use crate::scan::symbols::Symbol;
 use crate::scan::tokens::Kind;
 use crate::scan::world::World;
@@ -47,6 +47,8 @@ pub(crate) struct Replay<'a> {
     unknown_depth: u32,
     branches: u32,
     has_imports: bool,
+    /// Whether macros in text are not expanded: so gcc reads a file of `-imacros`.
+    ignores_text: bool,
     volatile: HashSet<Symbol>,
     /// Macros whose bodies read files by `.incbin`.
     input_macros: Vec<(Symbol, Arc<Header>, u32)>,
@@ -85,6 +87,7 @@ impl<'a> Replay<'a> {
             unknown_depth: 0,
             branches: 0,
             has_imports: false,
+            ignores_text: false,
             volatile: HashSet::new(),
             input_macros: Vec::new(),
         }
@@ -130,9 +133,11 @@ impl<'a> Replay<'a> {
         let forced = &self.command.preprocessor.forced_includes;
         // What the command line includes is one level deep.
         self.depth += 1;
+        self.ignores_text = self.setting.family == Family::Gcc;
         for include in forced.iter().filter(|include| include.macros_only) {
             self.include_option(include.path.as_os_str().as_bytes())?;
         }
+        self.ignores_text = false;
         if let Some(name) = self.setting.probe.preinclude {
             self.include_implicit(name)?;
         }
@@ -181,14 +186,13 @@ impl<'a> Replay<'a> {
             Op::Undef { symbol } => self.assign(symbol, DefinitionId::NONE),
             Op::Include { operand, how } => self.include(place, at, operand, how)?,
             Op::Embed { operand } => self.embed(place, at, operand)?,
-            Op::Once => self.mark_once(place.header)?,
-            Op::Push { symbol } => self.table.push(symbol),
-            Op::Pop { symbol } => self.table.pop(symbol),
+            Op::Pragma(pragma) => self.pragma(place, at, pragma)?,
+            Op::TextPragma(_) | Op::TextCounter if self.ignores_text => {}
+            Op::TextPragma(pragma) => self.pragma(place, at, pragma)?,
             Op::Volatile { symbol } => {
                 self.record.spoil();
                 self.volatile.insert(symbol);
             }
-            Op::Dependency { operand } => self.dependency(place, at, operand)?,
             Op::Line { operand } => self.set_line(place, at, operand)?,
             Op::Error { operand } => {
                 if self.unknown_depth == 0 {
@@ -207,6 +211,16 @@ impl<'a> Replay<'a> {
             Op::DefinedInput { operand } => self.defined_input(place, at, operand)?,
             Op::TextModule => return Err(self.refuse_at(place, at, Reason::Modules, "import or module declaration")),
             _ => {}
+        }
+        Ok(())
+    }
+
+    fn pragma(&mut self, place: &Place<'_>, at: usize, pragma: Pragma) -> Result<(), Fallback> {
+        match pragma {
+            Pragma::Once => self.mark_once(place.header)?,
+            Pragma::Push(symbol) => self.table.push(symbol),
+            Pragma::Pop(symbol) => self.table.pop(symbol),
+            Pragma::Dependency(operand) => self.dependency(place, at, operand)?,
         }
         Ok(())
     }
@@ -321,7 +335,7 @@ impl<'a> Replay<'a> {
     }
 
     /// `#line`, and `# 1 "file"`: what `__LINE__` and `__FILE__` say from here on.
-    fn set_line(&mut self, place: &mut Place<'_>, at: usize, operand: u32) -> Result<(), Fallback> {
+    pub(super) fn set_line(&mut self, place: &mut Place<'_>, at: usize, operand: u32) -> Result<(), Fallback> {
         let tokens = place.program.tokens(operand, &self.world.symbols);
         let Ok((tokens, _)) = self.expand_operand(place, at, tokens)? else { return Ok(()) };
         let number = tokens.first().filter(|token| token.kind == Kind::Number);
@@ -334,6 +348,11 @@ impl<'a> Replay<'a> {
         if let Some(name) = tokens.get(1).filter(|token| token.kind == Kind::Text) {
             let quoted = text(name.symbol);
             place.presumed = quoted.get(1..quoted.len() - 1).map(<[u8]>::to_vec);
+            if let Some(name) = &place.presumed
+                && self.setting.family == Family::Gcc
+            {
+                self.quote_lines_of(name)?;
+            }
         }
         Ok(())
     }

@@ -1,7 +1,8 @@
 //! The directories in which a compile looks for headers, in order.
 //!
 //! **Source:** gcc's incpath.c (`register_include_chains`, `merge_include_chains`, `remove_duplicates`) and the manual's
-//! "Options for Directory Search"; clang's InitHeaderSearch.cpp (`Realize`, `RemoveDuplicates`).
+//! "Options for Directory Search"; clang's CompilerInvocation.cpp (`ParseHeaderSearchArgs`) and InitHeaderSearch.cpp
+//! (`Realize`, `RemoveDuplicates`).
 
 use crate::command::{Command, Family, Language, SearchChain};
 use crate::fallback::Fallback;
@@ -90,22 +91,36 @@ impl SearchPath {
         self.ignores_includer = split.is_some();
         let mut named: Vec<(Group, Vec<u8>)> =
             probe.driver_directories.iter().map(|directory| (Group::System, directory.clone())).collect();
+        let mut prefixed = Vec::new();
         for (at, directory) in options.directories.iter().enumerate() {
-            let group = match directory.chain {
-                SearchChain::Quote => Group::Quote,
-                SearchChain::Bracket if split.is_some_and(|split| at < split) => Group::Quote,
-                SearchChain::Bracket => Group::Bracket,
-                SearchChain::System => Group::System,
-                SearchChain::After => Group::After,
-                SearchChain::Split => continue,
+            let group = match (directory.chain, command.family) {
+                (SearchChain::Quote, _) => Group::Quote,
+                (SearchChain::Bracket | SearchChain::PrefixedBracket, _) if split.is_some_and(|split| at < split) => {
+                    Group::Quote
+                }
+                (SearchChain::Bracket | SearchChain::PrefixedBracket, _) => Group::Bracket,
+                // Whatever gcc's manual says.
+                (SearchChain::System, _) | (SearchChain::PrefixedAfter, Family::Gcc) => Group::System,
+                (SearchChain::After, _) | (SearchChain::PrefixedAfter, Family::Clang) => Group::After,
+                (SearchChain::Split, _) => continue,
             };
-            named.push((group, with_sysroot(directory.path.as_os_str().as_bytes(), group, command)));
+            let spelled = with_sysroot(directory.path.as_os_str().as_bytes(), group, command);
+            let is_prefixed = matches!(directory.chain, SearchChain::PrefixedBracket | SearchChain::PrefixedAfter);
+            if is_prefixed && command.family == Family::Clang {
+                prefixed.push((group, spelled));
+            } else {
+                named.push((group, spelled));
+            }
         }
         let variable = |name: &str| {
             let value = command.environment.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_bytes());
             value.map(directories_of_variable).unwrap_or_default()
         };
         named.extend(variable("CPATH").into_iter().map(|directory| (Group::Bracket, directory)));
+        // clang reads the flags with a prefix behind every -I, which the variable is to it, and before every -idirafter.
+        let (before, after): (Vec<_>, Vec<_>) = prefixed.into_iter().partition(|(group, _)| *group == Group::Bracket);
+        named.extend(before);
+        named.splice(0..0, after);
         let language_variable = match command.language {
             Language::Cxx | Language::CxxCppOutput => "CPLUS_INCLUDE_PATH",
             Language::ObjectiveC => "OBJC_INCLUDE_PATH",

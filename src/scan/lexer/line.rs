@@ -1,6 +1,6 @@
 //! One directive: its name and its operand, as one line without comments and splices.
 
-use crate::scan::directives::{Directive, DirectiveKind};
+use crate::scan::directives::{Directive, DirectiveKind, LexModes};
 use crate::scan::lexer::Lexer;
 use crate::scan::tokens::{continues_identifier, is_blank, starts_identifier};
 
@@ -9,7 +9,7 @@ impl Lexer<'_> {
     pub(super) fn directive(&mut self, start: usize) {
         self.skip_line_blanks();
         let name = self.directive_name();
-        let Some(kind) = kind_of(&name, self.byte(self.at)) else {
+        let Some(kind) = kind_of(&name, self.byte(self.at), self.modes) else {
             self.skip_text();
             return;
         };
@@ -177,12 +177,13 @@ fn ends_with_header_operator(before: &[u8]) -> bool {
     [b"__has_include".as_slice(), b"__has_include_next", b"__has_embed"].iter().any(|name| before.ends_with(name))
 }
 
-fn kind_of(name: &[u8], next: u8) -> Option<DirectiveKind> {
+fn kind_of(name: &[u8], next: u8, modes: LexModes) -> Option<DirectiveKind> {
     Some(match name {
         b"if" => DirectiveKind::If,
         b"ifdef" => DirectiveKind::Ifdef,
         b"ifndef" => DirectiveKind::Ifndef,
         b"elif" => DirectiveKind::Elif,
+        b"elifdef" | b"elifndef" if modes.no_elifdef => return None,
         b"elifdef" => DirectiveKind::Elifdef,
         b"elifndef" => DirectiveKind::Elifndef,
         b"else" => DirectiveKind::Else,

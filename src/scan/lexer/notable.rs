@@ -108,7 +108,7 @@ impl Lexer<'_> {
                 self.emit_notable(notable);
                 for directive in &mut self.directives.list[kept..] {
                     directive.kind = match directive.kind {
-                        DirectiveKind::Pragma => DirectiveKind::DefinedPragma,
+                        DirectiveKind::TextPragma => DirectiveKind::DefinedPragma,
                         DirectiveKind::TextInput => DirectiveKind::DefinedInput,
                         kind => kind,
                     };
@@ -125,7 +125,7 @@ impl Lexer<'_> {
             Word::Timestamp => self.push(DirectiveKind::TextTimestamp, notable.start, b""),
             Word::Pragma => {
                 if let Some(pragma) = pragma_operand(&self.source[notable.end..]) {
-                    self.push(DirectiveKind::Pragma, notable.start, &pragma);
+                    self.push(DirectiveKind::TextPragma, notable.start, &pragma);
                 }
             }
             Word::Input => {

@@ -10,6 +10,7 @@ const CXX: LexModes = LexModes {
     modules: false,
     no_digraphs: false,
     no_line_comments: false,
+    no_elifdef: false,
     assembler: false,
 };
 
@@ -96,7 +97,7 @@ fn spelling() {
 fn notable_words() {
     check(
         "_Pragma(\"push_macro(\\\"X\\\")\") // _Pragma(\"once\")\n#undef X",
-        "1: pragma push_macro(\"X\")\n2: undef X\n",
+        "1: [pragma] push_macro(\"X\")\n2: undef X\n",
     );
     check("/* __DATE__ */\nx = __TIME__;\n", "2: [time]\n");
     check("#define D __DATE__\n#if __COUNTER__\n", "1: define D __DATE__\n1: [time]\n2: if __COUNTER__\n");

@@ -27,6 +27,7 @@ pub(super) struct Answer {
     pub(super) missing: Vec<Vec<u8>>,
     pub(super) preinclude: bool,
     pub(super) has_va_opt: bool,
+    pub(super) has_elifdef: bool,
     pub(super) features: Vec<(Vec<u8>, Option<u64>)>,
 }
 
@@ -72,6 +73,8 @@ impl Answer {
                 self.builtins.push(question::BUILTINS.get(index)?.as_bytes().to_vec());
             } else if let Some(expansion) = line.strip_prefix(b"PUMPHOUSE_VA_OPT ") {
                 self.has_va_opt = expansion.trim_ascii() == b"supported";
+            } else if line.starts_with(b"PUMPHOUSE_ELIFDEF") {
+                self.has_elifdef = true;
             } else if line.starts_with(b"PUMPHOUSE_END") {
                 is_complete = true;
             }

@@ -51,10 +51,11 @@ pub(super) fn common_features() -> Vec<Vec<u8>> {
     COMMON_FEATURES.lines().map(|line| line.as_bytes().to_vec()).collect()
 }
 
-/// The first source: computed macros, `__VA_OPT__`, common features.
+/// The first source: computed macros, `__VA_OPT__`, `#elifdef`, common features.
 pub(super) fn first() -> String {
     let mut source = String::from("#define PUMPHOUSE_VARIADIC(first, ...) __VA_OPT__(supported)\n");
     source.push_str("PUMPHOUSE_VA_OPT PUMPHOUSE_VARIADIC(1, 2)\n");
+    source.push_str("#if 0\n#elifndef PUMPHOUSE_VARIADIC\n#elifdef PUMPHOUSE_VARIADIC\nPUMPHOUSE_ELIFDEF\n#endif\n");
     for (index, name) in BUILTINS.iter().enumerate() {
         let _ = write!(source, "#ifdef {name}\nPUMPHOUSE_BUILTIN {index}\n#endif\n");
     }

@@ -168,7 +168,7 @@ impl Replay<'_> {
     fn replay_or_recall(&mut self, header: &Arc<Header>, program: &Program, generation: u32) -> Result<(), Fallback> {
         let can_grow = program.ops.iter().any(|op| matches!(op, Op::Include { .. }));
         let is_small = (program.ops.len() as u64) < MIN_REMEMBERED_STEPS && !can_grow;
-        if self.depth <= 1 || is_small || self.has_imports || !self.volatile.is_empty() {
+        if self.depth <= 1 || is_small || self.has_imports || self.ignores_text || !self.volatile.is_empty() {
             return self.replay_all(header, program);
         }
         if let Some(effect) = header.effects.find(self.table)

@@ -1,5 +1,5 @@
 //! Files that a compile reads without including them: `.incbin` and `.include` of the assembler, `#embed`,
-//! `#pragma GCC dependency`.
+//! `#pragma GCC dependency`, `#line`.
 
 use crate::fallback::{Fallback, Reason};
 use crate::files::directory::Directory;
@@ -216,13 +216,34 @@ impl Replay<'_> {
         let (program, generation) = self.program(header)?;
         let clock = self.clock();
         self.record.add_file(&header.file, generation, clock);
-        let place = Place { header, program: &program, line_shift: 0, presumed: None };
+        let mut place = Place { header, program: &program, line_shift: 0, presumed: None };
         for at in 0..program.ops.len() {
-            if let Op::TextInput { operand } = program.ops[at] {
-                self.text_input(&place, at, operand)?;
+            match program.ops[at] {
+                Op::TextInput { operand } => self.text_input(&place, at, operand)?,
+                Op::Line { operand } => self.set_line(&mut place, at, operand)?,
+                _ => {}
             }
         }
         Ok(self.record)
+    }
+
+    /// The file that `#line` names: gcc reads it wherever it quotes a line under a message.
+    pub(super) fn quote_lines_of(&mut self, name: &[u8]) -> Result<(), Fallback> {
+        self.record.spoil();
+        let (store, view) = (self.searcher.store, self.searcher.view);
+        match store.resolve(&self.setting.start, name, view, &mut self.record.trail)? {
+            Target::File(file) if self.record.has_file(&file) => {}
+            Target::File(file) => {
+                if name.starts_with(b"/") {
+                    self.record.add_absolute(&file);
+                }
+                self.record.inputs.push(file);
+            }
+            Target::Absent => self.record.absent.push(crate::scan::lookup::lexical(self.setting.start.path(), name)),
+            // It can't be quoted.
+            Target::Directory(_) | Target::Special(_) => {}
+        }
+        Ok(())
     }
 
     /// `#embed`.

@@ -149,6 +149,22 @@ fn plugins_are_read() {
 }
 
 #[test]
+fn a_file_that_line_names_is_quoted_in_messages() {
+    let source = "#line 1 \"grammar.y\"\nint f(void) { unsigned a; return a; }\n";
+    for line in ["gcc -O2 -Wall a.c", "gcc -O2 -Wall b.i", "clang -Wall a.c"] {
+        let mut case = Case::new()
+            // That of a preprocessed source lists nothing.
+            .surplus()
+            .file("a.c", source)
+            .file("b.i", &source.replace("#line", "#"))
+            .file("grammar.y", "int f(void) { /* as its author wrote it */ unsigned a; return a; }\n");
+        case.check(line);
+    }
+    let mut case = Case::new().file("a.c", source).file("grammar.y", "int f(void)\n");
+    case.needs("gcc a.c", &["grammar.y"]);
+}
+
+#[test]
 fn precompiled_headers_are_refused_or_read() {
     let mut case = Case::new().file("a.c", "int a;\n").file("b.h", "int b;\n");
     for line in [

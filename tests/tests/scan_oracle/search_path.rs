@@ -103,6 +103,7 @@ fn prefixes_are_joined_without_a_slash() {
         "gcc -iprefix pre -iwithprefixbefore fix -Ia",
         "gcc -iprefix pre/ -iwithprefixbefore fix -iwithprefix x -Ia",
         "clang -iprefix pre -iwithprefixbefore fix -Ia",
+        "clang -iprefix pre -iwithprefixbefore fix -iquote a",
         "clang -iprefix pre -iwithprefix /fix",
     ]);
 }
@@ -298,6 +299,8 @@ fn variables_add_directories() {
             "g++ -x c++ a.c",
             "clang++ -x c++ a.c",
             "gcc -Ia -Ib a.c",
+            "gcc -iprefix pre -iwithprefixbefore fix a.c",
+            "clang -iprefix pre -iwithprefixbefore fix a.c",
         ] {
             let mut case = many().variable(name, value).file("m.h", "extern int root;\n");
             case.check_rejected(line);
