@@ -26,13 +26,24 @@ pub(super) enum Value {
     Unknown,
 }
 
+/// An operator whose operand is a header's name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum HeaderOperator {
+    /// `__has_include`
+    Include,
+    /// `__has_include_next`, and whether it came out of a macro.
+    IncludeNext { is_in_macro: bool },
+    /// `__has_embed`
+    Embed,
+}
+
 /// What a condition asks of the world.
 pub(crate) trait Oracle {
     /// `__has_include` and its kind: `operand` is the header's name with its quotes or brackets.
     ///
     /// # Errors
     /// A [`Fallback`] where the look-up gives one.
-    fn has_header(&mut self, operator: Symbol, operand: &[u8], parameters: &[u8]) -> Result<Option<u64>, Fallback>;
+    fn has_header(&mut self, operator: HeaderOperator, operand: &[u8]) -> Result<Option<u64>, Fallback>;
 
     /// `__has_builtin(operand)` and its kind; `None` where nobody knows.
     ///
@@ -252,14 +263,20 @@ impl Parser<'_, '_> {
 
     /// `__has_include (…)`, `__has_builtin (…)`, ….
     fn operator(&mut self, name: Symbol) -> Result<Value, Problem> {
-        let is_header = matches!(name, known::HAS_INCLUDE | known::HAS_INCLUDE_NEXT | known::HAS_EMBED);
+        let is_in_macro = self.expander.is_in_macro();
+        let header_operator = match name {
+            known::HAS_INCLUDE => Some(HeaderOperator::Include),
+            known::HAS_INCLUDE_NEXT => Some(HeaderOperator::IncludeNext { is_in_macro }),
+            known::HAS_EMBED => Some(HeaderOperator::Embed),
+            _ => None,
+        };
         let open = self.expander.next()?.ok_or(Problem::Unknown)?;
         if !open.is(known::OPEN) {
             return Err(Problem::Unknown);
         }
-        let answer = if is_header {
-            let (operand, parameters) = self.header_operand()?;
-            self.oracle.has_header(name, &operand, &parameters)?
+        let answer = if let Some(operator) = header_operator {
+            let operand = self.header_operand()?;
+            self.oracle.has_header(operator, &operand)?
         } else {
             match self.feature_operand()? {
                 Some(operand) => self.oracle.has_feature(name, &operand)?,
@@ -269,7 +286,7 @@ impl Parser<'_, '_> {
         Ok(answer.map_or(Value::Unknown, |bits| Value::Known { bits, is_unsigned: false }))
     }
 
-    fn header_operand(&mut self) -> Result<(Vec<u8>, Vec<u8>), Problem> {
+    fn header_operand(&mut self) -> Result<Vec<u8>, Problem> {
         let first = self.expander.next()?.ok_or(Problem::Unknown)?;
         let mut operand = self.expander.spelling(first.symbol).to_vec();
         match first.kind {
@@ -289,20 +306,17 @@ impl Parser<'_, '_> {
             },
             _ => return Err(Problem::Unknown),
         }
-        let mut parameters = Vec::new();
         let mut depth = 0_u32;
         loop {
             let token = self.expander.next()?.ok_or(Problem::Unknown)?;
             if token.is(known::CLOSE) {
                 if depth == 0 {
-                    return Ok((operand, parameters));
+                    return Ok(operand);
                 }
                 depth -= 1;
             } else if token.is(known::OPEN) {
                 depth += 1;
             }
-            parameters.extend_from_slice(self.expander.spelling(token.symbol));
-            parameters.push(b' ');
         }
     }
 

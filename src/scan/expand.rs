@@ -156,6 +156,11 @@ impl<'a> Expander<'a> {
         }
     }
 
+    /// Whether the last token came out of a macro.
+    pub(crate) fn is_in_macro(&self) -> bool {
+        self.buffers.contexts.iter().any(|context| context.disables.is_some())
+    }
+
     /// All tokens, expanded.
     pub(crate) fn expand_all(&mut self) -> Result<Vec<Token>, Trouble> {
         let mut tokens = Vec::new();

@@ -3,7 +3,7 @@
 //! **Source:** gcc's files.c (`search_path_head`, `_cpp_find_file`, `open_file`); clang's HeaderSearch.cpp
 //! (`LookupFile`) and PPDirectives.cpp (`#include_next`).
 
-use crate::command::Family;
+use crate::command::{Command, Family};
 use crate::fallback::{Fallback, Reason};
 use crate::files::directory::Directory;
 use crate::files::file::SourceFile;
@@ -29,10 +29,14 @@ pub(crate) struct Setting {
     pub(crate) path: SearchPath,
     /// The working directory.
     pub(crate) start: Arc<Directory>,
+    /// Whether system headers are spelled by their targets where these are shorter, as gcc has it.
+    shortens_system_headers: bool,
     lookups: DashMap<LookupKey, Arc<Lookup>, foldhash::fast::RandomState>,
     /// Every look-up by its number.
     pub(crate) all_lookups: AppendList<Arc<Lookup>>,
-    headers: DashMap<(Symbol, Position), Arc<Header>, foldhash::fast::RandomState>,
+    headers: DashMap<(Symbol, Position, bool), Arc<Header>, foldhash::fast::RandomState>,
+    /// Directories beside includers in which headers were searched by includers that are system headers, and by others.
+    beside: DashMap<Symbol, [bool; 2], foldhash::fast::RandomState>,
     validated: AtomicU64,
 }
 
@@ -46,6 +50,8 @@ pub(crate) struct Header {
     /// The directory of the spelled path; empty for the working directory.
     pub(crate) beside: Symbol,
     pub(crate) position: Position,
+    /// Whether gcc takes it for a system header, because of where it was found or what included it.
+    pub(crate) is_system: bool,
     pub(crate) file: Arc<SourceFile>,
     /// What replays of it did.
     pub(crate) effects: Effects,
@@ -68,10 +74,20 @@ pub(crate) enum Position {
     Chain(u32),
 }
 
+/// Where a name is included.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Includer<'a> {
+    pub(crate) header: &'a Header,
+    /// Whether it is a system header, or said to be one by now.
+    pub(crate) is_system: bool,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct LookupKey {
     name: Symbol,
     start: Start,
+    /// Whether gcc takes the includer for a system header.
+    by_system: bool,
 }
 
 /// Where a search starts.
@@ -81,8 +97,6 @@ enum Start {
     Beside(Symbol, Position),
     /// In this directory of the search path.
     Chain(u32),
-    /// After the place where the search from there would find this file, as clang has it.
-    After { file: u32, beside: Option<Symbol> },
 }
 
 /// The outcome of a search.
@@ -92,6 +106,9 @@ pub(crate) struct Lookup {
     pub(crate) found: Found,
     /// What was looked for before, and is not there.
     pub(crate) absent: Arc<[Arc<Path>]>,
+    /// The directory beside the includer where a link was found that gcc spells by its target if that directory is one of
+    /// system headers, which it is by who asked for it first.
+    pub(crate) doubtful: Option<Symbol>,
     pub(crate) trail: Trail,
     validated: AtomicU64,
 }
@@ -108,15 +125,22 @@ pub(crate) enum Found {
 }
 
 impl Setting {
-    pub(crate) fn new(family: Family, probe: Arc<Probe>, path: SearchPath, start: Arc<Directory>) -> Self {
+    pub(crate) fn new(command: &Command, probe: Arc<Probe>, path: SearchPath, start: Arc<Directory>) -> Self {
+        let canonical = command.probe_arguments.iter().rev().find_map(|argument| match argument.as_bytes() {
+            b"-fcanonical-system-headers" => Some(true),
+            b"-fno-canonical-system-headers" => Some(false),
+            _ => None,
+        });
         Self {
-            family,
+            family: command.family,
             probe,
             path,
             start,
+            shortens_system_headers: command.family == Family::Gcc && canonical != Some(false),
             lookups: DashMap::default(),
             all_lookups: AppendList::default(),
             headers: DashMap::default(),
+            beside: DashMap::default(),
             validated: AtomicU64::new(0),
         }
     }
@@ -138,11 +162,12 @@ impl Setting {
         &self,
         name: HeaderName,
         how: Inclusion,
-        includer: &Header,
+        includer: Includer<'_>,
         searcher: &Searcher<'_>,
     ) -> Arc<Lookup> {
-        let start = self.start_of(name, how, includer, searcher.symbols);
-        let key = LookupKey { name: name.name, start };
+        let start = self.start_of(name, how, includer.header, searcher.symbols);
+        let by_system = includer.is_system && self.family == Family::Gcc;
+        let key = LookupKey { name: name.name, start, by_system };
         if let Some(lookup) = self.lookups.get(&key)
             && lookup.is_current(searcher.view, searcher.store)
         {
@@ -151,9 +176,9 @@ impl Setting {
         let search = self.search(key, searcher);
         let mut result = None;
         self.all_lookups.push_with(|number| {
-            let Search { found, absent, trail } = search;
+            let Search { found, absent, doubtful, trail } = search;
             let validated = AtomicU64::new(searcher.view.since());
-            let lookup = Arc::new(Lookup { number, found, absent: Arc::from(absent), trail, validated });
+            let lookup = Arc::new(Lookup { number, found, absent: Arc::from(absent), doubtful, trail, validated });
             result = Some(Arc::clone(&lookup));
             lookup
         });
@@ -164,8 +189,9 @@ impl Setting {
 
     /// Where `-include name` leads.
     pub(crate) fn look_up_forced(&self, name: Symbol, searcher: &Searcher<'_>) -> Arc<Lookup> {
-        let command_line = command_line(searcher.symbols, searcher.store);
-        self.look_up(HeaderName { name, quoting: Quoting::Quotes }, Inclusion::Plain, &command_line, searcher)
+        let header = &command_line(searcher.symbols, searcher.store);
+        let includer = Includer { header, is_system: false };
+        self.look_up(HeaderName { name, quoting: Quoting::Quotes }, Inclusion::Plain, includer, searcher)
     }
 
     /// A stand-in for the source, from which the compiler includes by itself.
@@ -184,12 +210,11 @@ impl Setting {
     fn start_of(&self, name: HeaderName, how: Inclusion, includer: &Header, symbols: &Symbols) -> Start {
         let is_absolute = symbols.text(name.name).starts_with(b"/");
         let looks_beside = !self.path.ignores_includer || includer.position == Position::CommandLine;
-        let beside = || (name.quoting == Quoting::Quotes && looks_beside).then_some(includer.beside);
-        let plain = match (name.quoting, beside()) {
-            (_, _) if is_absolute => Start::Chain(u32::MAX),
-            (Quoting::Quotes, Some(directory)) => Start::Beside(directory, self.position_beside(includer)),
-            (Quoting::Quotes, None) => Start::Chain(0),
-            (Quoting::Brackets, _) => Start::Chain(self.path.bracket_start as u32),
+        let plain = match name.quoting {
+            _ if is_absolute => Start::Chain(u32::MAX),
+            Quoting::Quotes if looks_beside => Start::Beside(includer.beside, self.position_beside(includer)),
+            Quoting::Quotes => Start::Chain(0),
+            Quoting::Brackets => Start::Chain(self.path.bracket_start as u32),
         };
         if how != Inclusion::Next {
             return plain;
@@ -199,11 +224,9 @@ impl Setting {
             (Position::Chain(_), Family::Clang) if is_absolute => Start::Chain(self.path.directories.len() as u32),
             _ if is_absolute => plain,
             (Position::Chain(at), _) => Start::Chain(at + 1),
-            (Position::Primary | Position::CommandLine, _) | (Position::Absolute, Family::Gcc) => plain,
             (Position::Beside, Family::Gcc) => Start::Chain(0),
-            (Position::Beside | Position::Absolute, Family::Clang) => {
-                Start::After { file: includer.file.id(), beside: beside() }
-            }
+            // clang searches as if it were a plain #include, and says so.
+            (Position::Primary | Position::CommandLine | Position::Absolute | Position::Beside, _) => plain,
         }
     }
 
@@ -221,11 +244,12 @@ impl Setting {
         &self,
         spelled: &[u8],
         position: Position,
+        is_system: bool,
         file: &Arc<SourceFile>,
         symbols: &Symbols,
     ) -> Arc<Header> {
         let symbol = symbols.intern(spelled);
-        if let Some(header) = self.headers.get(&(symbol, position))
+        if let Some(header) = self.headers.get(&(symbol, position, is_system))
             && Arc::ptr_eq(&header.file, file)
         {
             return Arc::clone(&header);
@@ -237,78 +261,64 @@ impl Setting {
             name: if is_own { Arc::clone(file.path()) } else { Arc::from(as_path(spelled)) },
             beside: symbols.intern(beside),
             position,
+            is_system,
             file: Arc::clone(file),
             effects: Effects::default(),
             once: OnceLock::new(),
         });
-        self.headers.insert((symbol, position), Arc::clone(&header));
+        self.headers.insert((symbol, position, is_system), Arc::clone(&header));
         header
     }
 
     fn search(&self, key: LookupKey, searcher: &Searcher<'_>) -> Search {
-        let mut search = Search { found: Found::Nothing, absent: Vec::new(), trail: Trail::default() };
-        let name = searcher.symbols.text(key.name);
+        let mut search = Search { found: Found::Nothing, absent: Vec::new(), doubtful: None, trail: Trail::default() };
         let chain_from = |first: usize| {
             let directories = self.path.directories.iter().enumerate().skip(first);
-            directories.map(|(at, directory)| {
-                (directory.spelled.as_slice(), Some(&directory.directory), Position::Chain(at as u32))
+            directories.map(|(at, directory)| Candidate {
+                spelled: &directory.spelled,
+                directory: Some(&directory.directory),
+                position: Position::Chain(at as u32),
+                is_system: directory.is_system(),
             })
         };
         let candidates: Vec<_> = match key.start {
-            Start::Chain(u32::MAX) => vec![(&b""[..], None, Position::Absolute)],
+            Start::Chain(u32::MAX) => {
+                vec![Candidate { spelled: b"", directory: None, position: Position::Absolute, is_system: false }]
+            }
             Start::Chain(at) => chain_from(at as usize).collect(),
             Start::Beside(beside, position) => {
-                let beside = (searcher.symbols.text(beside), None, position);
+                self.beside.entry(beside).or_default()[usize::from(key.by_system)] = true;
+                let spelled = searcher.symbols.text(beside);
+                let beside = Candidate { spelled, directory: None, position, is_system: key.by_system };
                 std::iter::once(beside).chain(chain_from(0)).collect()
             }
-            Start::After { beside: Some(beside), .. } => {
-                let beside = (searcher.symbols.text(beside), None, Position::Beside);
-                std::iter::once(beside).chain(chain_from(0)).collect()
-            }
-            Start::After { beside: None, .. } => chain_from(self.path.bracket_start).collect(),
         };
-        let mut skips = match key.start {
-            Start::After { file, .. } => Some(file),
-            _ => None,
-        };
-        let mut first = None;
-        for (spelled, directory, position) in candidates {
-            let found = match self.try_candidate(name, spelled, directory, position, &mut search, searcher) {
+        for candidate in candidates {
+            search.found = match self.try_candidate(key, &candidate, &mut search, searcher) {
                 Ok(found) => found,
                 Err(fallback) => Found::Refused(fallback),
             };
-            match (found, skips) {
-                (Found::Nothing, _) => {}
-                (Found::Header(header), Some(file)) => {
-                    if header.file.id() == file {
-                        skips = None;
-                    }
-                    first.get_or_insert(header);
-                }
-                (found, _) => {
-                    search.found = found;
-                    return search;
-                }
+            if !matches!(search.found, Found::Nothing) {
+                break;
             }
-        }
-        // clang starts anew where the search would not have found the includer at all.
-        if skips.is_some()
-            && let Some(header) = first
-        {
-            search.found = Found::Header(header);
         }
         search
     }
 
+    /// Whether the directory spelled so was searched by includers of both kinds.
+    pub(crate) fn is_beside_both(&self, directory: Symbol) -> bool {
+        self.beside.get(&directory).is_some_and(|kinds| *kinds == [true, true])
+    }
+
     fn try_candidate(
         &self,
-        name: &[u8],
-        spelled: &[u8],
-        directory: Option<&Arc<Directory>>,
-        position: Position,
+        key: LookupKey,
+        candidate: &Candidate<'_>,
         search: &mut Search,
         searcher: &Searcher<'_>,
     ) -> Result<Found, Fallback> {
+        let Candidate { spelled, directory, position, is_system } = *candidate;
+        let name = searcher.symbols.text(key.name);
         let path = if spelled.is_empty() {
             name.to_vec()
         } else if spelled.ends_with(b"/") {
@@ -331,7 +341,26 @@ impl Setting {
             }
         }
         Ok(match store.resolve(start, rest, view, &mut search.trail)? {
-            Place::File(file) => Found::Header(self.header(&path, position, &file, searcher.symbols)),
+            Place::File(file) => {
+                let target = file.path().as_os_str().as_bytes();
+                // gcc spells a system header by its target where that is shorter.
+                let may_be_shorter = self.shortens_system_headers && target.len() < path.len();
+                if may_be_shorter && position == Position::Beside {
+                    let (length, mut trail) = (rest.len() - name_in_directory(rest).len(), Trail::default());
+                    let place = store.resolve(start, &rest[..length], view, &mut trail)?;
+                    let stays = matches!(place, Place::Directory(place) if file.path().parent() == Some(place.path()));
+                    search.doubtful = if let Start::Beside(beside, _) = key.start
+                        && !stays
+                    {
+                        Some(beside)
+                    } else {
+                        None
+                    };
+                }
+                let spelled = if may_be_shorter && is_system { target } else { &path };
+                let is_system = key.by_system || is_system;
+                Found::Header(self.header(spelled, position, is_system, &file, searcher.symbols))
+            }
             Place::Directory(_) => Found::Nothing,
             Place::Special(path) if path.as_ref() == Path::new("/dev/null") => Found::NullDevice,
             Place::Special(path) => {
@@ -345,6 +374,17 @@ impl Setting {
     }
 }
 
+/// A directory where a search looks.
+struct Candidate<'a> {
+    spelled: &'a [u8],
+    /// The directory itself, where it is known.
+    directory: Option<&'a Arc<Directory>>,
+    /// Of what is found there.
+    position: Position,
+    /// Whether gcc takes it for a directory of system headers.
+    is_system: bool,
+}
+
 /// What a search needs besides the setting.
 #[derive(Clone, Copy)]
 pub(crate) struct Searcher<'a> {
@@ -356,6 +396,7 @@ pub(crate) struct Searcher<'a> {
 struct Search {
     found: Found,
     absent: Vec<Arc<Path>>,
+    doubtful: Option<Symbol>,
     trail: Trail,
 }
 
@@ -371,6 +412,11 @@ impl Lookup {
         }
         is_current
     }
+}
+
+/// What stands behind the last slash of `path`.
+fn name_in_directory(path: &[u8]) -> &[u8] {
+    memchr::memrchr(b'/', path).map_or(path, |slash| &path[slash + 1..])
 }
 
 /// `path`, from `start` where it is relative, without `.` and `..`.
@@ -403,6 +449,7 @@ fn command_line(symbols: &Symbols, store: &FileStore) -> Header {
         name: Arc::from(Path::new("<command-line>")),
         beside: symbols.intern(b"."),
         position: Position::CommandLine,
+        is_system: false,
         file: store.file(Path::new("/")),
         effects: Effects::default(),
         once: OnceLock::new(),

@@ -85,6 +85,8 @@ pub(crate) enum Pragma {
     Push(Symbol),
     /// `pop_macro`
     Pop(Symbol),
+    /// `GCC system_header`
+    SystemHeader,
     /// `GCC dependency`
     Dependency(u32),
 }
@@ -387,6 +389,9 @@ impl Binder<'_> {
             }
             known::PUSH_MACRO => Pragma::Push(macro_name()?),
             known::POP_MACRO => Pragma::Pop(macro_name()?),
+            known::GCC if tokens.get(1).is_some_and(|token| token.symbol == known::SYSTEM_HEADER) => {
+                Pragma::SystemHeader
+            }
             known::GCC if tokens.get(1).is_some_and(|token| token.symbol == known::DEPENDENCY) => {
                 let start = memchr::memmem::find(text, b"dependency")? as u32 + 10;
                 let operand = Directive { start: directive.start + start, ..*directive };

@@ -19,7 +19,8 @@ use crate::scan::condition::{Problem, Truth, evaluate};
 use crate::scan::definitions::{Definition, DefinitionId};
 use crate::scan::expand::{Buffers, Expander, Observations, Position, Surroundings};
 use crate::scan::limits::{MAX_COMPILE_TOKENS, MAX_REPLAYED_DIRECTIVES};
-use crate::scan::lookup::{Found, Header, Searcher, Setting};
+use crate::scan::lookup::Position as HeaderPosition;
+use crate::scan::lookup::{Found, Header, Includer, Searcher, Setting};
 use crate::scan::macros::MacroTable;
 use crate::scan::program::{Op, Pragma, Program};
 use crate::scan::symbols::Symbol;
@@ -60,6 +61,14 @@ pub(super) struct Place<'h> {
     program: &'h Program,
     line_shift: i64,
     presumed: Option<Vec<u8>>,
+    /// Whether gcc takes the rest of the file for a system header.
+    is_system: bool,
+}
+
+impl<'h> Place<'h> {
+    fn includer(&self) -> Includer<'h> {
+        Includer { header: self.header, is_system: self.is_system }
+    }
 }
 
 impl<'a> Replay<'a> {
@@ -150,7 +159,7 @@ impl<'a> Replay<'a> {
 
     /// Replays the directives of `header`, every one of them.
     fn replay_all(&mut self, header: &Arc<Header>, program: &Program) -> Result<(), Fallback> {
-        let mut place = Place { header, program, line_shift: 0, presumed: None };
+        let mut place = Place { header, program, line_shift: 0, presumed: None, is_system: header.is_system };
         self.run_ops(&mut place, 0, program.ops.len())
     }
 
@@ -215,11 +224,13 @@ impl<'a> Replay<'a> {
         Ok(())
     }
 
-    fn pragma(&mut self, place: &Place<'_>, at: usize, pragma: Pragma) -> Result<(), Fallback> {
+    fn pragma(&mut self, place: &mut Place<'_>, at: usize, pragma: Pragma) -> Result<(), Fallback> {
         match pragma {
             Pragma::Once => self.mark_once(place.header)?,
             Pragma::Push(symbol) => self.table.push(symbol),
             Pragma::Pop(symbol) => self.table.pop(symbol),
+            // In the source itself it has no effect.
+            Pragma::SystemHeader => place.is_system |= place.header.position != HeaderPosition::Primary,
             Pragma::Dependency(operand) => self.dependency(place, at, operand)?,
         }
         Ok(())
@@ -281,7 +292,7 @@ impl<'a> Replay<'a> {
         let mut oracle = oracle::HeaderOracle {
             setting: self.setting,
             searcher: self.searcher,
-            includer: place.header,
+            includer: place.includer(),
             record: &mut self.record,
             clock,
         };

@@ -24,6 +24,13 @@ pub(crate) struct SearchDirectory {
     group: Group,
 }
 
+impl SearchDirectory {
+    /// Whether its headers are system headers.
+    pub(crate) const fn is_system(&self) -> bool {
+        matches!(self.group, Group::System | Group::After)
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Group {
     Quote,

@@ -80,6 +80,7 @@ pub(crate) mod known {
         ONCE = b"once",
         GCC = b"GCC",
         DEPENDENCY = b"dependency",
+        SYSTEM_HEADER = b"system_header",
         PUSH_MACRO = b"push_macro",
         POP_MACRO = b"pop_macro",
         CHAR_UNSIGNED = b"__CHAR_UNSIGNED__",

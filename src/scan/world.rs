@@ -97,7 +97,7 @@ impl World {
         let start = working_directory(command, &self.store, view, &mut trail)?;
         let mut path = SearchPath::new(command, &probe, &start, &self.store, view)?;
         path.trail.absorb(trail);
-        let setting = Arc::new(Setting::new(command.family, probe, path, start));
+        let setting = Arc::new(Setting::new(command, probe, path, start));
         self.settings.insert(key, Arc::clone(&setting));
         Ok(setting)
     }

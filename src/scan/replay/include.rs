@@ -6,7 +6,7 @@ use crate::files::file::Want;
 use crate::scan::definitions::{Definition, DefinitionId};
 use crate::scan::expand::{Expander, Surroundings, Trouble};
 use crate::scan::limits::{MAX_COMPUTED_NAMES, MAX_INCLUDE_DEPTH, MAX_INCLUDES};
-use crate::scan::lookup::{Found, Header, Position};
+use crate::scan::lookup::{Found, Header, Includer, Position};
 use crate::scan::memo::Effect;
 use crate::scan::program::{HeaderName, Inclusion, Op, Program, Quoting, header_name};
 use crate::scan::replay::branches::Outcomes;
@@ -54,9 +54,15 @@ impl Replay<'_> {
     }
 
     fn include_name(&mut self, place: &Place<'_>, at: usize, name: HeaderName, how: Inclusion) -> Result<(), Fallback> {
-        let lookup = self.setting.look_up(name, how, place.header, &self.searcher);
+        let lookup = self.setting.look_up(name, how, place.includer(), &self.searcher);
         let clock = self.clock();
         self.record.add_lookup(&lookup, clock);
+        if let Some(directory) = lookup.doubtful {
+            self.record.spoil();
+            if self.setting.is_beside_both(directory) {
+                return Err(self.refuse_at(place, at, Reason::Unscannable, "a link beside system headers and others"));
+            }
+        }
         match &lookup.found {
             Found::Header(header) => {
                 if header.position == Position::Absolute {
@@ -106,8 +112,9 @@ impl Replay<'_> {
     /// The header that the compiler includes by itself, where there is one.
     pub(super) fn include_implicit(&mut self, name: &[u8]) -> Result<(), Fallback> {
         let name = HeaderName { name: self.world.symbols.intern(name), quoting: Quoting::Brackets };
-        let source = Arc::new(crate::scan::lookup::Setting::source_stand_in(&self.searcher));
-        let lookup = self.setting.look_up(name, Inclusion::Plain, &source, &self.searcher);
+        let source = crate::scan::lookup::Setting::source_stand_in(&self.searcher);
+        let includer = Includer { header: &source, is_system: false };
+        let lookup = self.setting.look_up(name, Inclusion::Plain, includer, &self.searcher);
         let clock = self.clock();
         self.record.add_lookup(&lookup, clock);
         match &lookup.found {

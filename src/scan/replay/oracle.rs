@@ -1,28 +1,34 @@
 //! The answers to `__has_include` and `__has_builtin` and their kinds, within a replay.
 
+use crate::command::Family;
 use crate::fallback::Fallback;
-use crate::scan::condition::Oracle;
-use crate::scan::lookup::{Found, Header, Searcher, Setting};
+use crate::scan::condition::{HeaderOperator, Oracle};
+use crate::scan::lookup::{Found, Includer, Searcher, Setting};
 use crate::scan::program::{Inclusion, header_name};
 use crate::scan::replay::record::Record;
-use crate::scan::symbols::{Symbol, known};
+use crate::scan::symbols::Symbol;
 
 pub(super) struct HeaderOracle<'a> {
     pub(super) setting: &'a Setting,
     pub(super) searcher: Searcher<'a>,
-    pub(super) includer: &'a Header,
+    pub(super) includer: Includer<'a>,
     pub(super) record: &'a mut Record,
     /// The innermost frame's beginning, and the present.
     pub(super) clock: (u32, u32),
 }
 
 impl Oracle for HeaderOracle<'_> {
-    fn has_header(&mut self, operator: Symbol, operand: &[u8], _parameters: &[u8]) -> Result<Option<u64>, Fallback> {
+    fn has_header(&mut self, operator: HeaderOperator, operand: &[u8]) -> Result<Option<u64>, Fallback> {
         let Some(name) = header_name(operand, self.searcher.symbols) else { return Ok(None) };
-        if operator == known::HAS_EMBED {
-            return Ok(None);
-        }
-        let how = if operator == known::HAS_INCLUDE_NEXT { Inclusion::Next } else { Inclusion::Plain };
+        let how = match operator {
+            HeaderOperator::Embed => return Ok(None),
+            // Within a macro clang has forgotten where it found the file, and searches from the start.
+            HeaderOperator::IncludeNext { is_in_macro: true } if self.setting.family == Family::Clang => {
+                Inclusion::Plain
+            }
+            HeaderOperator::IncludeNext { .. } => Inclusion::Next,
+            HeaderOperator::Include => Inclusion::Plain,
+        };
         let lookup = self.setting.look_up(name, how, self.includer, &self.searcher);
         self.record.add_lookup(&lookup, self.clock);
         self.record.add_probed(&lookup);

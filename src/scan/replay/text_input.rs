@@ -91,7 +91,7 @@ impl Replay<'_> {
     ) -> Result<(), Fallback> {
         let (program, _) = self.program(header)?;
         let at = (0..program.ops.len()).find(|at| program.line(*at) == line).unwrap_or(0);
-        let place = Place { header, program: &program, line_shift: 0, presumed: None };
+        let place = Place { header, program: &program, line_shift: 0, presumed: None, is_system: header.is_system };
         let mut tokens = Vec::new();
         tokenize(text, self.setting.probe.token_modes, &self.world.symbols, &mut tokens);
         self.expanded_input(&place, at, &tokens)
@@ -198,7 +198,7 @@ impl Replay<'_> {
         self.record.add_file(&header.file, generation, clock);
         let bytes = std::fs::read(header.file.path())
             .map_err(|error| Fallback::at(Reason::Unreadable, error.to_string(), header.file.path().as_ref(), 0))?;
-        let place = Place { header, program: &program, line_shift: 0, presumed: None };
+        let place = Place { header, program: &program, line_shift: 0, presumed: None, is_system: header.is_system };
         for (is_include, name) in assembler::inputs(&bytes) {
             self.read_assembler_input(&place, 0, &name, is_include, 0)?;
         }
@@ -216,7 +216,7 @@ impl Replay<'_> {
         let (program, generation) = self.program(header)?;
         let clock = self.clock();
         self.record.add_file(&header.file, generation, clock);
-        let mut place = Place { header, program: &program, line_shift: 0, presumed: None };
+        let mut place = Place { header, program: &program, line_shift: 0, presumed: None, is_system: header.is_system };
         for at in 0..program.ops.len() {
             match program.ops[at] {
                 Op::TextInput { operand } => self.text_input(&place, at, operand)?,
@@ -277,7 +277,7 @@ impl Replay<'_> {
                 _ => self.record.absent.push(crate::scan::lookup::lexical(self.setting.start.path(), &path)),
             }
         }
-        let lookup = self.setting.look_up(name, Inclusion::Plain, place.header, &self.searcher);
+        let lookup = self.setting.look_up(name, Inclusion::Plain, place.includer(), &self.searcher);
         let clock = self.clock();
         self.record.add_lookup(&lookup, clock);
         self.record.add_probed(&lookup);
@@ -288,7 +288,7 @@ impl Replay<'_> {
     pub(super) fn dependency(&mut self, place: &Place<'_>, at: usize, operand: u32) -> Result<(), Fallback> {
         let Some(name) = place.program.header(operand) else { return Ok(()) };
         self.record.spoil();
-        let lookup = self.setting.look_up(name, Inclusion::Plain, place.header, &self.searcher);
+        let lookup = self.setting.look_up(name, Inclusion::Plain, place.includer(), &self.searcher);
         let clock = self.clock();
         self.record.add_lookup(&lookup, clock);
         self.record.add_probed(&lookup);

@@ -83,6 +83,63 @@ fn the_next_one_by_an_absolute_name() {
 }
 
 #[test]
+fn in_a_macro_the_next_one_is_any() {
+    let conditions = [
+        "#define F(x) x\n#if F(__has_include_next(<n.h>))\n",
+        "#define N __has_include_next(<n.h>)\n#if N\n",
+        "#define H __has_include_next\n#if H(<n.h>)\n",
+        "#define N <n.h>\n#if __has_include_next(N)\n",
+    ];
+    for condition in conditions {
+        for line in ["gcc a.c -Ix -Iy", "clang a.c -Ix -Iy"] {
+            let mut case = Case::new()
+                .file("a.c", "#include <m.h>\n")
+                .file("x/m.h", &format!("{condition}#include \"yes.h\"\n#else\n#include \"no.h\"\n#endif\n"))
+                .file("x/n.h", "")
+                .file("x/yes.h", "int yes;\n")
+                .file("x/no.h", "int no;\n")
+                .directory("y");
+            case.check(line);
+        }
+    }
+}
+
+#[test]
+fn a_system_header_is_beside_its_target_if_that_is_shorter() {
+    let links = || {
+        Case::new()
+            .file("a.c", "#include <m.h>\n#include \"u.h\"\n")
+            .symlink("include/m.h", "../s/m.h")
+            .file("include/n.h", "int far[1];\n")
+            .file("include/l.h", "int far_link;\n")
+            .file("s/m.h", "#include \"n.h\"\n#include \"l.h\"\n")
+            .file("s/n.h", "int near[2];\n")
+            .symlink("s/l.h", "../t/l.h")
+            .file("t/l.h", "#include \"o.h\"\n")
+            .file("s/o.h", "int beside_the_link[3];\n")
+            .file("t/o.h", "int beside_the_target[4];\n")
+            .symlink("u.h", "v/u.h")
+            .file("v/u.h", "#pragma GCC system_header\n#include \"w.h\"\n")
+            .symlink("w.h", "v/w.h")
+            .file("v/w.h", "#include \"x.h\"\n")
+            .file("x.h", "int x[5];\n")
+            .file("v/x.h", "int x[6];\n")
+    };
+    for line in [
+        "gcc a.c -isystem include",
+        "gcc a.c -isystem @/include",
+        "gcc a.c -isystem @/include/../include/../include/../include",
+        "gcc @/a.c -isystem @/include/../include/../include/../include",
+        "gcc a.c -idirafter @/include/../include/../include/../include",
+        "gcc a.c -I @/include/../include/../include/../include",
+        "gcc a.c -fno-canonical-system-headers -isystem @/include/../include/../include/../include",
+        "clang a.c -isystem @/include/../include/../include/../include",
+    ] {
+        links().check(line);
+    }
+}
+
+#[test]
 fn a_pragma_in_text_is_not_seen_in_a_file_for_its_macros() {
     let once = "_Pragma(\"once\")\n#ifdef AGAIN\n#include \"again.h\"\n#endif\n#define AGAIN\n";
     let pushes =
