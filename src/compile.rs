@@ -131,6 +131,9 @@ impl Compiler {
     /// Writes what the next daemon can use.
     pub fn remember(&self) {
         self.cache.remember_usage();
+        if let Err(error) = self.scanner.keep() {
+            tracing::warn!(%error, "writing what the scanner knows");
+        }
     }
 
     async fn front(self: &Arc<Self>, request: Arc<CompileRequest>, times: &mut StageTimes) -> Front {

@@ -37,6 +37,9 @@ const SESSION_LIMIT: usize = 2048;
 /// How often what was counted is added to the statistics on disk.
 const FLUSH_INTERVAL: Duration = Duration::from_secs(2);
 
+/// How long a daemon has nothing to do before it keeps what it has learned since.
+const REST: Duration = Duration::from_secs(10);
+
 /// How long a leaving daemon looks for launchers that connected just before it removed its socket.
 const LAST_LOOK: Duration = Duration::from_millis(20);
 
@@ -162,7 +165,7 @@ async fn serve(daemon: &Arc<Daemon>, socket: Socket<'_>, idle_timeout: Duration)
         () = compiles.wait() => {}
         () = second_signal => tracing::warn!("signalled while leaving; compiles are abandoned to their launchers"),
     }
-    daemon.compiler.remember();
+    remember(daemon).await;
     flush(daemon).await;
     daemon.finished.cancel();
     controls.close();
@@ -181,6 +184,8 @@ async fn accept_until_leaving(
     flushes.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let signalled = signalled();
     tokio::pin!(signalled);
+    // A daemon that was killed leaves what it kept when it last had nothing to do.
+    let mut remembered_use = 0;
     loop {
         let accept = async {
             let permit = Arc::clone(sessions).acquire_owned().await.ok();
@@ -197,6 +202,11 @@ async fn accept_until_leaving(
             },
             _ = flushes.tick() => {
                 flush(daemon).await;
+                let last_use = daemon.last_use_ms.load(Ordering::Relaxed);
+                if remembered_use != last_use && compiles.is_empty() && daemon.idle_time() >= REST {
+                    remembered_use = last_use;
+                    remember(daemon).await;
+                }
                 if compiles.is_empty() && daemon.idle_time() >= idle_timeout {
                     return;
                 }
@@ -213,6 +223,14 @@ async fn flush(daemon: &Arc<Daemon>) {
         Ok(Ok(())) => {}
         Ok(Err(error)) => tracing::warn!(%error, "writing the statistics"),
         Err(error) => tracing::warn!(%error, "writing the statistics"),
+    }
+}
+
+/// Writes what the next daemon can use.
+async fn remember(daemon: &Arc<Daemon>) {
+    let compiler = Arc::clone(&daemon.compiler);
+    if let Err(error) = tokio::task::spawn_blocking(move || compiler.remember()).await {
+        tracing::warn!(%error, "keeping what was learned");
     }
 }
 

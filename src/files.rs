@@ -13,15 +13,18 @@
 
 pub mod directory;
 pub mod file;
+pub(crate) mod kept;
 pub mod resolve;
 pub mod stamp;
 
 use crate::files::directory::Directory;
 use crate::files::file::SourceFile;
+use crate::files::kept::{Encoder, Kept};
 use dashmap::DashMap;
 use std::ffi::OsStr;
+use std::io;
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Instant;
@@ -45,6 +48,8 @@ pub struct FileStore {
     last_view: AtomicU64,
     next_file: AtomicU32,
     next_directory: AtomicU32,
+    /// What an earlier process knew.
+    kept: Option<Kept>,
 }
 
 /// One compile's look at the file system: what was checked since it was opened is believed.
@@ -70,7 +75,24 @@ impl FileStore {
             last_view: AtomicU64::new(0),
             next_file: AtomicU32::new(0),
             next_directory: AtomicU32::new(1),
+            kept: None,
         }
+    }
+
+    /// A store that goes on from what an earlier process kept in the file at `path`. Reads nothing yet.
+    pub(crate) fn recalling(path: PathBuf) -> Self {
+        Self { kept: Some(Kept::new(path)), ..Self::new() }
+    }
+
+    /// Keeps what is known for the next process, where this store was made by [`FileStore::recalling`]. Reads and encodes
+    /// the files that are new.
+    ///
+    /// # Errors
+    /// Where it can't be written.
+    pub(crate) fn keep(&self, encoder: &dyn Encoder) -> io::Result<()> {
+        let Some(kept) = &self.kept else { return Ok(()) };
+        let files: Vec<_> = self.files.iter().map(|file| Arc::clone(&file)).collect();
+        kept.write(files.iter(), encoder)
     }
 
     /// Opens a view as of now. Costs a look at the clock.
@@ -112,10 +134,11 @@ impl FileStore {
             return Arc::clone(&known);
         }
         let path: Arc<Path> = Arc::from(path);
-        let entry = self
-            .files
-            .entry(Arc::clone(&path))
-            .or_insert_with(|| Arc::new(SourceFile::new(path, self.next_file.fetch_add(1, Ordering::Relaxed))));
+        let entry = self.files.entry(Arc::clone(&path)).or_insert_with(|| {
+            let id = self.next_file.fetch_add(1, Ordering::Relaxed);
+            let known = self.kept.as_ref().and_then(|kept| kept.take(&path));
+            Arc::new(SourceFile::new(path, id, known))
+        });
         Arc::clone(&entry)
     }
 

@@ -35,6 +35,7 @@ pub mod outputs;
 pub mod remote;
 /// Which files a compile reads.
 pub mod scan;
+mod state_file;
 /// What happened to the compiles.
 pub mod stats;
 /// The compiler and all that it needs, as inputs.

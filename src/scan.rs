@@ -12,6 +12,7 @@ mod condition;
 mod definitions;
 pub mod directives;
 mod expand;
+mod kept_directives;
 pub mod lexer;
 mod limits;
 mod lookup;
@@ -39,6 +40,7 @@ use crate::scan::closure_memo::ClosureMemo;
 use crate::scan::lookup::{Position, Searcher};
 use crate::scan::replay::Replay;
 use crate::scan::world::World;
+use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, RwLock};
@@ -127,6 +129,14 @@ impl Scanner {
         }
     }
 
+    /// Keeps what the next scanner can use, if a state directory was given. Blocks; reads the files that are new.
+    ///
+    /// # Errors
+    /// Where it can't be written.
+    pub fn keep(&self) -> io::Result<()> {
+        self.memory().world.keep()
+    }
+
     /// How much is remembered: for statistics.
     pub fn usage(&self) -> Usage {
         let memory = self.memory();
@@ -154,9 +164,8 @@ impl Scanner {
     }
 }
 
-fn scan_anew(world: &World, command: &Command, view: View) -> Result<(Assembled, probe::ProbeKey), Fallback> {
+fn scan_anew(world: &World, command: &Command, view: View) -> Result<(Assembled, Arc<probe::Probe>), Fallback> {
     let store = &world.store;
-    let compiler = probe::ProbeKey::of(command, store, view)?;
     let setting = world.setting(command, view)?;
     let mut trail = Trail::default();
     let spelled = command.source.as_os_str().as_bytes();
@@ -177,7 +186,7 @@ fn scan_anew(world: &World, command: &Command, view: View) -> Result<(Assembled,
     world.return_table(table);
     let mut record = record?;
     record.trail.absorb(trail);
-    Ok((assemble(record, &source, &setting, command, store, view)?, compiler))
+    Ok((assemble(record, &source, &setting, command, store, view)?, Arc::clone(&setting.probe)))
 }
 
 /// The working directory of `command`.

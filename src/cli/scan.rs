@@ -26,6 +26,9 @@ pub(super) struct ScanArguments {
     /// Scan every unit of a project instead, and say what that costs
     #[arg(long, value_name = "FILE", conflicts_with = "command")]
     compile_commands: Option<PathBuf>,
+    /// Go on from what an earlier scan kept in this directory, and keep there what this one learns
+    #[arg(long, value_name = "DIR")]
+    state: Option<PathBuf>,
     #[command(flatten)]
     project: ProjectArguments,
 }
@@ -53,11 +56,20 @@ struct ProjectArguments {
 /// # Errors
 /// Where the working directory is unknown, standard output can't be written to, or a project's commands can't be read.
 pub(super) fn run(arguments: &ScanArguments) -> anyhow::Result<u8> {
-    if let Some(compile_commands) = &arguments.compile_commands {
-        return run_project(compile_commands, &arguments.project);
+    let scanner = Scanner::open(arguments.state.as_deref());
+    let done = match &arguments.compile_commands {
+        Some(compile_commands) => run_project(&scanner, compile_commands, &arguments.project),
+        None => run_command(&scanner, &arguments.command),
+    }?;
+    if let Some(state) = &arguments.state {
+        scanner.keep().with_context(|| format!("{}: keeping what was learned", state.display()))?;
     }
+    Ok(done)
+}
+
+fn run_command(scanner: &Scanner, argv: &[OsString]) -> anyhow::Result<u8> {
     let directory = std::env::current_dir().context("the working directory")?;
-    match scan(&arguments.command, &directory) {
+    match scan(scanner, argv, &directory) {
         Ok(closure) => {
             let mut output = BufWriter::new(io::stdout().lock());
             print(&closure, &mut output).and_then(|()| output.flush()).context("standard output")?;
@@ -71,14 +83,13 @@ pub(super) fn run(arguments: &ScanArguments) -> anyhow::Result<u8> {
 }
 
 /// Scans a project and prints its figures; 1 if the compiler lists a file that a closure lacks.
-fn run_project(compile_commands: &Path, arguments: &ProjectArguments) -> anyhow::Result<u8> {
+fn run_project(scanner: &Scanner, compile_commands: &Path, arguments: &ProjectArguments) -> anyhow::Result<u8> {
     let options = ProjectOptions {
         compile_commands: compile_commands.to_path_buf(),
         jobs: arguments.jobs,
         repeat: arguments.repeat,
         verify: arguments.verify,
     };
-    let scanner = Scanner::open(None);
     let report = project::scan_project(&options, &|command| scanner.scan(command))?;
     let mut output = io::stdout().lock();
     if arguments.json {
@@ -90,10 +101,10 @@ fn run_project(compile_commands: &Path, arguments: &ProjectArguments) -> anyhow:
     Ok(u8::from(report.has_misses()))
 }
 
-fn scan(argv: &[OsString], directory: &Path) -> Result<Arc<Closure>, Fallback> {
+fn scan(scanner: &Scanner, argv: &[OsString], directory: &Path) -> Result<Arc<Closure>, Fallback> {
     let environment: Vec<(OsString, OsString)> = std::env::vars_os().collect();
     let command = command::parse(argv, directory, &environment)?;
-    Scanner::open(None).scan(&command)
+    scanner.scan(&command)
 }
 
 /// Writes a closure as lines of a kind and a path; a file that is found without being included is `PROBED` instead of
@@ -159,7 +170,7 @@ mod tests {
         std::fs::write(base.join("a.h"), "").expect("write");
         let scan = |line: &str| {
             let argv: Vec<OsString> = line.split(' ').map(OsString::from).collect();
-            super::scan(&argv, &base)
+            super::scan(&Scanner::open(None), &argv, &base)
         };
         let closure = scan("gcc -c a.c").expect("closure");
         assert!(closure.files.iter().any(|file| *file.path == base.join("a.h")));

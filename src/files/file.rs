@@ -5,6 +5,7 @@
 //! nothing.
 
 use crate::fallback::{Fallback, Reason};
+use crate::files::kept::{KeptDerived, KeptFile};
 use crate::files::stamp::{Stamp, WallClock};
 use crate::files::{MAX_INPUT_FILE_BYTES, MAX_READ_ATTEMPTS, MAX_SOURCE_FILE_BYTES, View};
 use pumphouse_proto::digest::Digest;
@@ -58,6 +59,8 @@ pub struct Content {
     pub generation: u32,
     bytes: Mutex<Option<Vec<u8>>>,
     derived: Mutex<Vec<(u32, Derived)>>,
+    /// What an earlier process derived.
+    pub(super) kept: Arc<[KeptDerived]>,
 }
 
 /// What a reader of the bytes made of them.
@@ -73,8 +76,11 @@ pub enum Want {
 }
 
 impl SourceFile {
-    pub(super) fn new(path: Arc<Path>, id: u32) -> Self {
-        Self { path, id, validated: AtomicU64::new(0), generation: AtomicU32::new(0), state: Mutex::default() }
+    /// The file at `path`, of which an earlier process knew what is `kept`.
+    pub(super) fn new(path: Arc<Path>, id: u32, kept: Option<KeptFile>) -> Self {
+        let state = kept.and_then(|kept| State::recall(&path, kept));
+        let generation = AtomicU32::new(u32::from(state.is_some()));
+        Self { path, id, validated: AtomicU64::new(0), generation, state: Mutex::new(state) }
     }
 
     /// Its absolute path, free of symbolic links.
@@ -129,6 +135,12 @@ impl SourceFile {
         content
     }
 
+    /// The content as it was last seen, if its stamp is sure to change with it.
+    pub(super) fn settled(&self) -> Option<Arc<Content>> {
+        let state = self.lock();
+        state.as_ref().filter(|state| state.settled).and_then(|state| state.content.clone().ok())
+    }
+
     fn lock(&self) -> MutexGuard<'_, Option<State>> {
         self.state.lock().expect("no holder of a file's lock panics")
     }
@@ -167,10 +179,9 @@ impl SourceFile {
             Some(old) => old.generation,
             None => self.generation.fetch_add(1, Ordering::AcqRel) + 1,
         };
-        let derived = previous
-            .filter(|old| old.input.digest == digest)
-            .map(|old| old.derived.lock().expect("no holder panics").clone())
-            .unwrap_or_default();
+        let alike = previous.filter(|old| old.input.digest == digest);
+        let derived = alike.map(|old| old.derived.lock().expect("no holder panics").clone()).unwrap_or_default();
+        let kept = alike.map(|old| Arc::clone(&old.kept)).unwrap_or_default();
         let input = match same {
             Some(old) => Arc::clone(&old.input),
             None => {
@@ -178,7 +189,7 @@ impl SourceFile {
                 Arc::new(InputFile { path, digest, is_executable: stamp.is_executable() })
             }
         };
-        Arc::new(Content { input, stamp, generation, bytes: Mutex::new(bytes), derived: Mutex::new(derived) })
+        Arc::new(Content { input, stamp, generation, bytes: Mutex::new(bytes), derived: Mutex::new(derived), kept })
     }
 
     /// The digest, and the bytes where they are wanted; `None` where the file changed meanwhile.
@@ -213,9 +224,20 @@ impl SourceFile {
     }
 }
 
+impl State {
+    /// The state in which an earlier process left the file at `path`. It counts once its stamp is found to be the same.
+    fn recall(path: &Arc<Path>, kept: KeptFile) -> Option<Self> {
+        let (stamp, digest) = (kept.stamp(), kept.digest()?);
+        let input = Arc::new(InputFile { path: Arc::clone(path), digest, is_executable: stamp.is_executable() });
+        let kept = Arc::from(kept.into_derived());
+        let content = Content { input, stamp, generation: 1, bytes: Mutex::default(), derived: Mutex::default(), kept };
+        Some(Self { stamp, settled: true, content: Ok(Arc::new(content)) })
+    }
+}
+
 impl Content {
-    /// What `derive` makes of the bytes under `key`, once. `derive` gets the bytes where they are still at hand, and
-    /// else those that are read anew.
+    /// What is made of the bytes under `key`, once: by `recall` of what an earlier process kept, if it can, or else by
+    /// `derive` of the bytes, those that are still at hand or those that are read anew.
     ///
     /// # Errors
     /// [`Reason::Changing`] where the file no longer holds this content.
@@ -223,20 +245,34 @@ impl Content {
         &self,
         key: u32,
         path: &Path,
+        recall: impl FnOnce(&[KeptDerived]) -> Option<Arc<T>>,
         derive: impl FnOnce(&[u8]) -> Arc<T>,
     ) -> Result<Arc<T>, Fallback> {
         let mut derived = self.derived.lock().expect("no holder of a content's lock panics");
         if let Some((_, known)) = derived.iter().find(|(known, _)| *known == key) {
             return Ok(Arc::clone(known).downcast().expect("a key stands for one type"));
         }
-        let kept = self.bytes.lock().expect("no holder of a content's lock panics").take();
-        let bytes = match kept {
-            Some(bytes) => bytes,
-            None => reread(path, &self.input.digest)?,
+        let value = match recall(&self.kept) {
+            Some(value) => value,
+            None => derive(&self.bytes_again(path)?),
         };
-        let value = derive(&bytes);
         derived.push((key, Arc::clone(&value) as Derived));
         Ok(value)
+    }
+
+    /// The bytes: those that are still at hand, which are gone then, or those that are read anew.
+    ///
+    /// # Errors
+    /// As [`Content::derive`].
+    pub(super) fn bytes_again(&self, path: &Path) -> Result<Vec<u8>, Fallback> {
+        let at_hand = self.bytes.lock().expect("no holder of a content's lock panics").take();
+        at_hand.map_or_else(|| reread(path, &self.input.digest), Ok)
+    }
+
+    /// The keys under which something was derived.
+    pub(super) fn derived_keys(&self) -> Vec<u32> {
+        let derived = self.derived.lock().expect("no holder of a content's lock panics");
+        derived.iter().map(|(key, _)| *key).collect()
     }
 }
 

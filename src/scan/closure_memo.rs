@@ -7,7 +7,7 @@ use crate::files::{FileStore, View};
 use crate::scan::assemble::Assembled;
 use crate::scan::closure::{Closure, InputFile};
 use crate::scan::limits::MAX_CLOSURE_BYTES;
-use crate::scan::probe::ProbeKey;
+use crate::scan::probe::Probe;
 use quick_cache::Weighter;
 use quick_cache::sync::{Cache, DefaultLifecycle};
 use std::hash::{BuildHasher as _, Hash as _, Hasher as _};
@@ -49,7 +49,7 @@ impl Weighter<u64, Arc<Remembered>> for ByBytes {
 #[derive(Debug)]
 struct Remembered {
     command: Command,
-    compiler: ProbeKey,
+    compiler: Arc<Probe>,
     closure: Arc<Closure>,
     files: Box<[(Arc<SourceFile>, u32)]>,
     directories: Box<[(Arc<Directory>, u32)]>,
@@ -78,12 +78,12 @@ impl ClosureMemo {
         let is_current = known.command == *command
             && known.directories.iter().all(|(directory, generation)| directory.generation(view, store) == *generation)
             && known.files.iter().all(|(file, generation)| file.generation(view).ok() == Some(*generation))
-            && known.compiler.is_current();
+            && known.compiler.is_same_compiler();
         is_current.then(|| Arc::clone(&known.closure))
     }
 
     /// Remembers the closure of `command`.
-    pub(crate) fn insert(&self, command: &Command, assembled: Assembled, compiler: ProbeKey) {
+    pub(crate) fn insert(&self, command: &Command, assembled: Assembled, compiler: Arc<Probe>) {
         let Assembled { closure, files, directories } = assembled;
         let remembered = Remembered { command: command.clone(), compiler, closure, files, directories };
         self.closures.insert(self.key(command), Arc::new(remembered));

@@ -30,21 +30,32 @@ pub struct LexModes {
 
 impl LexModes {
     /// A small number that distinguishes the modes.
-    pub fn key(self) -> u32 {
+    pub fn key(mut self) -> u32 {
+        self.flags().iter().rev().fold(0, |key, mode| key << 1 | u32::from(**mode))
+    }
+
+    /// The modes that have this key.
+    pub(crate) fn of_key(key: u32) -> Self {
+        let mut modes = Self::default();
+        for (at, mode) in modes.flags().into_iter().enumerate() {
+            *mode = key >> at & 1 == 1;
+        }
+        modes
+    }
+
+    fn flags(&mut self) -> [&mut bool; 10] {
         [
-            self.raw_strings,
-            self.lines_end_raw_strings,
-            self.digit_separators,
-            self.trigraphs,
-            self.carriage_return_ends_line,
-            self.modules,
-            self.no_digraphs,
-            self.no_line_comments,
-            self.no_elifdef,
-            self.assembler,
+            &mut self.raw_strings,
+            &mut self.lines_end_raw_strings,
+            &mut self.digit_separators,
+            &mut self.trigraphs,
+            &mut self.carriage_return_ends_line,
+            &mut self.modules,
+            &mut self.no_digraphs,
+            &mut self.no_line_comments,
+            &mut self.no_elifdef,
+            &mut self.assembler,
         ]
-        .iter()
-        .fold(0, |key, mode| key << 1 | u32::from(*mode))
     }
 }
 

@@ -14,16 +14,21 @@ mod run;
 use crate::command::{Command, Family};
 use crate::fallback::Fallback;
 use crate::files::resolve::Trail;
+use crate::files::stamp::{KeptStamp, Stamp};
 use crate::files::{FileStore, View};
 use crate::scan::definitions::{Builtin, DefinitionId, Definitions};
 use crate::scan::directives::LexModes;
 use crate::scan::limits::MAX_FEATURE_QUESTIONS;
 use crate::scan::symbols::{Symbol, Symbols, known};
 use crate::scan::tokens::TokenModes;
+use answer::{Answer, Feature, Transcript};
 use dashmap::DashMap;
+use dashmap::mapref::multiple::RefMulti;
 pub(crate) use key::ProbeKey;
+use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
 
 /// A compiler's answers under one set of flags.
 #[derive(Debug)]
@@ -43,7 +48,11 @@ pub(crate) struct Probe {
     /// A number that no other probe of the scanner has.
     pub(crate) id: u32,
     trail: Trail,
+    key: ProbeKey,
+    /// The program that the driver runs.
+    front_end: Option<(PathBuf, Stamp)>,
     request: run::Request,
+    later_features: AtomicBool,
     features: DashMap<Vec<u8>, Option<u64>, foldhash::fast::RandomState>,
 }
 
@@ -52,8 +61,8 @@ pub(crate) struct Probe {
 pub(crate) struct Probes {
     known: DashMap<ProbeKey, Arc<Probe>, foldhash::fast::RandomState>,
     directory: Option<PathBuf>,
-    next: std::sync::atomic::AtomicU32,
-    asking: std::sync::Mutex<()>,
+    next: AtomicU32,
+    asking: Mutex<()>,
 }
 
 impl Probes {
@@ -62,8 +71,8 @@ impl Probes {
         Self {
             known: DashMap::default(),
             directory: directory.map(|directory| directory.join("probes")),
-            next: std::sync::atomic::AtomicU32::new(0),
-            asking: std::sync::Mutex::new(()),
+            next: AtomicU32::new(0),
+            asking: Mutex::new(()),
         }
     }
 
@@ -82,7 +91,7 @@ impl Probes {
         let key = ProbeKey::of(command, store, view)?;
         let current = || {
             let probe = self.known.get(&key).map(|probe| Arc::clone(&probe));
-            probe.filter(|probe| probe.trail.is_current(view, store))
+            probe.filter(|probe| probe.trail.is_current(view, store) && probe.is_same_compiler())
         };
         if let Some(probe) = current() {
             return Ok(probe);
@@ -92,34 +101,67 @@ impl Probes {
             return Ok(probe);
         }
         let request = run::Request::new(command);
-        let saved = self.directory.as_deref().and_then(|directory| key.load(directory));
-        let (answer, is_saved) = match saved.and_then(|text| answer::Answer::parse(&text, command.family)) {
-            Some(answer) if answer.directories_stand() => (answer, true),
-            _ => (self.ask(&request, &key, command)?, false),
+        let answer = match self.recall(&key, command) {
+            Some(answer) => answer,
+            None => self.ask(&request, &key, command)?,
         };
-        let _ = is_saved;
-        let id = self.next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        let probe = Arc::new(build(answer, request, command, store, view, symbols, definitions, id)?);
+        let id = self.next.fetch_add(1, Ordering::Relaxed);
+        let probe = Arc::new(build(answer, key.clone(), request, command, store, view, symbols, definitions, id)?);
         self.known.insert(key, Arc::clone(&probe));
         Ok(probe)
     }
 
-    fn ask(&self, request: &run::Request, key: &ProbeKey, command: &Command) -> Result<answer::Answer, Fallback> {
+    fn ask(&self, request: &run::Request, key: &ProbeKey, command: &Command) -> Result<Answer, Fallback> {
         let output = request.run(&question::first())?;
-        let text =
-            answer::Transcript { standard_output: output.standard_output, standard_error: output.standard_error };
-        let answer = answer::Answer::parse(&text, command.family)
+        let mut text = Transcript {
+            standard_output: output.standard_output,
+            standard_error: output.standard_error,
+            ..Transcript::default()
+        };
+        let answer = Answer::parse(&text, command.family)
             .ok_or_else(|| request.refuse("gave an answer that is not understood"))?;
-        if let Some(directory) = &self.directory {
-            key.save(directory, &text);
+        text.front_end = answer.front_end.as_deref().and_then(|program| KeptStamp::of(key::stamp(program)));
+        if let Some(directory) = &self.directory
+            && let Err(error) = key.save(directory, &text)
+        {
+            tracing::debug!(%error, directory = %directory.display(), "a compiler's answers were not kept");
         }
         Ok(answer)
+    }
+
+    /// The answer that another daemon got, if the compiler and its directories are the same.
+    fn recall(&self, key: &ProbeKey, command: &Command) -> Option<Answer> {
+        let text = key.load(self.directory.as_deref()?)?;
+        let answer = Answer::parse(&text, command.family)?;
+        let stamp = answer.front_end.as_deref().map(key::stamp);
+        let is_same = stamp == text.front_end.as_ref().map(KeptStamp::stamp);
+        (is_same && answer.directories_stand()).then_some(answer)
+    }
+
+    /// Keeps what compilers said since they were asked first.
+    ///
+    /// # Errors
+    /// Where it can't be written.
+    pub(crate) fn keep(&self) -> io::Result<()> {
+        let Some(directory) = &self.directory else { return Ok(()) };
+        for probe in self.known.iter().filter(|probe| probe.later_features.swap(false, Ordering::Relaxed)) {
+            if let Some(mut text) = probe.key.load(directory) {
+                let feature = |entry: RefMulti<'_, Vec<u8>, Option<u64>>| Feature {
+                    question: entry.key().clone(),
+                    value: *entry.value(),
+                };
+                text.features = probe.features.iter().map(feature).collect();
+                probe.key.save(directory, &text)?;
+            }
+        }
+        Ok(())
     }
 }
 
 #[expect(clippy::too_many_arguments, reason = "the parts of a scanner that make a probe of an answer")]
 fn build(
-    answer: answer::Answer,
+    answer: Answer,
+    key: ProbeKey,
     request: run::Request,
     command: &Command,
     store: &FileStore,
@@ -182,7 +224,13 @@ fn build(
         has_va_opt: answer.has_va_opt,
         id,
         trail,
+        key,
+        front_end: answer
+            .front_end
+            .map(|program| (key::stamp(&program), program))
+            .map(|(stamp, program)| (program, stamp)),
         request,
+        later_features: AtomicBool::new(false),
         features,
     })
 }
@@ -214,6 +262,12 @@ fn builtin(name: Symbol) -> Builtin {
 }
 
 impl Probe {
+    /// Whether the compiler is the same one still. Costs a `stat` for each file of it.
+    pub(crate) fn is_same_compiler(&self) -> bool {
+        let is_same = |(program, stamp): &(PathBuf, Stamp)| key::stamp(program) == *stamp;
+        self.key.is_current() && self.front_end.as_ref().is_none_or(is_same)
+    }
+
     /// The value of `question`, say `__has_builtin(__builtin_expect)`; `None` where the compiler refuses it. Costs a
     /// run of the compiler where it is new; `others` are asked in the same run.
     ///
@@ -232,6 +286,7 @@ impl Probe {
         for (question, value) in answers {
             self.features.insert(question, value);
         }
+        self.later_features.store(true, Ordering::Relaxed);
         Ok(self.features.get(question).and_then(|answer| *answer))
     }
 }

@@ -3,8 +3,11 @@
 use crate::command::Command;
 use crate::fallback::{Fallback, Reason};
 use crate::files::file::Content;
+use crate::files::kept::{Encoder, KeptDerived};
 use crate::files::{FileStore, View};
 use crate::scan::definitions::{DefinitionId, Definitions, name_length};
+use crate::scan::directives::LexModes;
+use crate::scan::kept_directives;
 use crate::scan::lexer::lex;
 use crate::scan::limits::MAX_REMEMBERED_BYTES;
 use crate::scan::lookup::Setting;
@@ -14,11 +17,19 @@ use crate::scan::program::Program;
 use crate::scan::search_path::SearchPath;
 use crate::scan::symbols::{Symbol, Symbols};
 use crate::scan::working_directory;
+use bytes::Bytes;
 use dashmap::DashMap;
+use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+
+/// What is known of files, in the state directory; its number changes with its form.
+const KEPT_FILES: &str = "scanned-files-1";
+
+/// How many bits of a program's key say how its tokens are read.
+const TOKEN_KEY_BITS: u32 = 3;
 
 /// A scanner's memory. It is thrown away as a whole when it has grown too large.
 #[derive(Debug)]
@@ -40,7 +51,7 @@ impl World {
         Self {
             symbols: Symbols::default(),
             definitions: Definitions::default(),
-            store: FileStore::new(),
+            store: state.map_or_else(FileStore::new, |state| FileStore::recalling(state.join(KEPT_FILES))),
             probes: Probes::new(state),
             effect_entries: AtomicUsize::new(0),
             program_bytes: AtomicUsize::new(0),
@@ -72,13 +83,26 @@ impl World {
         let modes = probe.token_modes;
         let token_key =
             u32::from(modes.cplusplus) << 2 | u32::from(modes.digit_separators) << 1 | u32::from(modes.raw_strings);
-        let key = probe.lex_modes.key() << 3 | token_key;
-        content.derive(key, path, |bytes| {
-            let directives = lex(bytes, probe.lex_modes);
+        let lex_key = probe.lex_modes.key();
+        let bind = |directives| {
             let program = Program::new(directives, modes, &self.symbols, &self.definitions);
             self.program_bytes.fetch_add(program.bytes(), Ordering::Relaxed);
             Arc::new(program)
-        })
+        };
+        let recall = |kept: &[KeptDerived]| {
+            let kept = kept.iter().find(|kept| kept.key == lex_key)?;
+            kept_directives::decode(&kept.data).map(bind)
+        };
+        content.derive(lex_key << TOKEN_KEY_BITS | token_key, path, recall, |bytes| bind(lex(bytes, probe.lex_modes)))
+    }
+
+    /// Keeps what the next scanner can use, where a state directory was given.
+    ///
+    /// # Errors
+    /// Where it can't be written.
+    pub(crate) fn keep(&self) -> io::Result<()> {
+        self.probes.keep()?;
+        self.store.keep(&LexedFiles)
     }
 
     /// The setting of `command`: kept while the search path stands.
@@ -129,6 +153,19 @@ impl World {
         }
         let definition = self.definitions.text(text, setting.probe.token_modes);
         Ok((self.symbols.intern(&text[..length]), definition))
+    }
+}
+
+/// Directives are what is kept of files.
+struct LexedFiles;
+
+impl Encoder for LexedFiles {
+    fn kept_key(&self, key: u32) -> u32 {
+        key >> TOKEN_KEY_BITS
+    }
+
+    fn encode(&self, kept_key: u32, content: &[u8]) -> Bytes {
+        kept_directives::encode(&lex(content, LexModes::of_key(kept_key)))
     }
 }
 

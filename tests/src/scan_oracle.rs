@@ -63,6 +63,14 @@ impl Scanner {
         Self(pumphouse::scan::Scanner::open(Some(state)))
     }
 
+    /// Keeps what the next one can use.
+    ///
+    /// # Errors
+    /// Where it can't be written.
+    pub fn keep(&self) -> std::io::Result<()> {
+        self.0.keep()
+    }
+
     /// What the compile of `invocation` reads.
     ///
     /// # Errors

@@ -4,15 +4,33 @@ use crate::command::Family;
 use crate::scan::definitions::name_length;
 use crate::scan::probe::question;
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::files::as_path;
+use crate::files::stamp::KeptStamp;
 
-/// The two streams of an answer.
-#[derive(Debug, Clone)]
+/// An answer as it was given, and what was asked later.
+#[derive(Clone, PartialEq, prost::Message)]
 pub(super) struct Transcript {
+    #[prost(bytes = "vec", tag = "1")]
     pub(super) standard_output: Vec<u8>,
+    #[prost(bytes = "vec", tag = "2")]
     pub(super) standard_error: Vec<u8>,
+    /// The stamp of [`Answer::front_end`].
+    #[prost(message, optional, tag = "3")]
+    pub(super) front_end: Option<KeptStamp>,
+    #[prost(message, repeated, tag = "4")]
+    pub(super) features: Vec<Feature>,
+}
+
+/// What is known of a feature.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct Feature {
+    #[prost(bytes = "vec", tag = "1")]
+    pub(super) question: Vec<u8>,
+    /// Nothing where the compiler refuses the question.
+    #[prost(uint64, optional, tag = "2")]
+    pub(super) value: Option<u64>,
 }
 
 /// A first answer.
@@ -25,6 +43,8 @@ pub(super) struct Answer {
     pub(super) driver_directories: Vec<Vec<u8>>,
     pub(super) standard_directories: Vec<Vec<u8>>,
     pub(super) missing: Vec<Vec<u8>>,
+    /// The program that the driver runs.
+    pub(super) front_end: Option<PathBuf>,
     pub(super) preinclude: bool,
     pub(super) has_va_opt: bool,
     pub(super) has_elifdef: bool,
@@ -38,6 +58,8 @@ impl Answer {
         answer.read_output(&transcript.standard_output)?;
         answer.read_errors(&transcript.standard_error, family)?;
         answer.features = features(&transcript.standard_output, &question::common_features());
+        let later = transcript.features.iter().map(|feature| (feature.question.clone(), feature.value));
+        answer.features.extend(later);
         Some(answer)
     }
 
@@ -95,8 +117,11 @@ impl Answer {
                 self.directories.push(directory.trim_ascii_end().to_vec());
             } else if let Some(missing) = line.strip_prefix(b"ignoring nonexistent directory \"") {
                 self.missing.push(missing.strip_suffix(b"\"").unwrap_or(missing).to_vec());
-            } else if family == Family::Gcc && line.starts_with(b" ") {
-                self.driver_directories.extend(driver_directories(line));
+            } else if line.starts_with(b" ") && !has_list {
+                if family == Family::Gcc {
+                    self.driver_directories.extend(driver_directories(line));
+                }
+                self.front_end = self.front_end.take().or_else(|| program(line));
             }
         }
         let leading =
@@ -105,6 +130,16 @@ impl Answer {
         self.standard_directories.retain(|directory| !self.driver_directories.contains(directory));
         has_list.then_some(())
     }
+}
+
+/// The program in a command that a driver shows.
+fn program(line: &[u8]) -> Option<PathBuf> {
+    let line = line.trim_ascii_start();
+    let word = match line.strip_prefix(b"\"") {
+        Some(quoted) => quoted.split(|byte| *byte == b'"').next(),
+        None => line.split(|byte| *byte == b' ').next(),
+    };
+    word.filter(|word| word.starts_with(b"/")).map(|word| as_path(word).to_path_buf())
 }
 
 /// The `-isystem` operands in the command that a gcc driver shows.

@@ -8,9 +8,9 @@ use crate::files::stamp::Stamp;
 use crate::files::{FileStore, View};
 use crate::scan::probe::answer::Transcript;
 use crate::scan::probe::run::Request;
+use crate::state_file;
 use pumphouse_proto::digest::Digest;
-use std::fs;
-use std::io::Write as _;
+use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -23,7 +23,7 @@ pub(crate) struct ProbeKey {
 }
 
 /// The version of the questions; other answers are not taken for theirs.
-const FORMAT: &str = "pumphouse probe 2";
+const FORMAT: &str = "pumphouse probe 3";
 
 impl ProbeKey {
     /// The key of `command`. Costs a few `stat`s.
@@ -47,8 +47,8 @@ impl ProbeKey {
         Ok(Self { request, files })
     }
 
-    /// Whether the compiler is the same one still.
-    pub(crate) fn is_current(&self) -> bool {
+    /// Whether the driver and the files of options are the same still.
+    pub(super) fn is_current(&self) -> bool {
         self.files.iter().all(|(path, known)| stamp(path) == *known)
     }
 
@@ -58,32 +58,15 @@ impl ProbeKey {
 
     /// The answer that another daemon kept in `directory`.
     pub(super) fn load(&self, directory: &Path) -> Option<Transcript> {
-        let bytes = fs::read(directory.join(self.name())).ok()?;
-        let (header, rest) = bytes.split_at_checked(32 + 8)?;
-        let (digest, length) = header.split_at(32);
-        if Digest::of(&[length, rest].concat()).hash() != digest {
-            return None;
-        }
-        let length = u64::from_le_bytes(length.try_into().ok()?) as usize;
-        let (output, errors) = rest.split_at_checked(length)?;
-        Some(Transcript { standard_output: output.to_vec(), standard_error: errors.to_vec() })
+        state_file::read(&directory.join(self.name()))
     }
 
-    /// Keeps the answer in `directory` for the next daemon; where that fails, the next one asks again.
-    pub(super) fn save(&self, directory: &Path, transcript: &Transcript) {
-        let length = (transcript.standard_output.len() as u64).to_le_bytes();
-        let body = [&length, transcript.standard_output.as_slice(), &transcript.standard_error].concat();
-        let write = || -> std::io::Result<()> {
-            fs::create_dir_all(directory)?;
-            let mut file = tempfile::NamedTempFile::new_in(directory)?;
-            file.write_all(Digest::of(&body).hash())?;
-            file.write_all(&body)?;
-            file.persist(directory.join(self.name()))?;
-            Ok(())
-        };
-        if let Err(error) = write() {
-            tracing::debug!(%error, directory = %directory.display(), "a compiler's answers were not kept");
-        }
+    /// Keeps the answer in `directory` for the next daemon.
+    ///
+    /// # Errors
+    /// Where it can't be written; the next one asks again.
+    pub(super) fn save(&self, directory: &Path, transcript: &Transcript) -> io::Result<()> {
+        state_file::write(&directory.join(self.name()), transcript)
     }
 }
 
@@ -100,6 +83,6 @@ fn identity(file: &SourceFile) -> (PathBuf, Stamp) {
     (file.path().to_path_buf(), stamp(file.path()))
 }
 
-fn stamp(path: &Path) -> Stamp {
+pub(super) fn stamp(path: &Path) -> Stamp {
     rustix::fs::stat(path).map_or(Stamp::none(), |stat| Stamp::of(&stat))
 }

@@ -6,13 +6,14 @@ use crate::files::file::Want;
 use crate::scan::definitions::{Definition, DefinitionId};
 use crate::scan::expand::{Expander, Surroundings, Trouble};
 use crate::scan::limits::{MAX_COMPUTED_NAMES, MAX_INCLUDE_DEPTH, MAX_INCLUDES};
-use crate::scan::lookup::{Found, Header, Includer, Position};
+use crate::scan::lookup::{Found, Header, Includer, Lookup, Position};
 use crate::scan::memo::Effect;
 use crate::scan::program::{HeaderName, Inclusion, Op, Program, Quoting, header_name};
 use crate::scan::replay::branches::Outcomes;
 use crate::scan::replay::{Place, Replay, found_header};
 use crate::scan::symbols::{Symbol, known};
 use crate::scan::tokens::{Kind, Token};
+use pumphouse_proto::digest::Digest;
 use std::os::unix::ffi::OsStrExt as _;
 use std::sync::Arc;
 
@@ -68,7 +69,7 @@ impl Replay<'_> {
                 if header.position == Position::Absolute {
                     self.record.add_absolute(&header.file);
                 }
-                let included = if how == Inclusion::Import { self.import(header) } else { self.enter(header) };
+                let included = if how == Inclusion::Import { self.import(&lookup, header) } else { self.enter(header) };
                 included.map_err(|mut fallback| {
                     if fallback.location.is_none() {
                         fallback.location = Some(self.location(place, at));
@@ -139,13 +140,37 @@ impl Replay<'_> {
     }
 
     /// `#import`: nothing where the file was included before.
-    fn import(&mut self, header: &Arc<Header>) -> Result<(), Fallback> {
+    fn import(&mut self, lookup: &Lookup, header: &Arc<Header>) -> Result<(), Fallback> {
         self.has_imports = true;
         self.record.spoil();
         if !self.record.has_file(&header.file) {
+            if self.setting.family == Family::Gcc {
+                self.refuse_found_before(lookup, header)?;
+            }
             self.enter(header)?;
         }
         self.mark_once(header)
+    }
+
+    /// gcc imports nothing where it merely found the same content of the same time before, by another search.
+    fn refuse_found_before(&self, lookup: &Lookup, header: &Header) -> Result<(), Fallback> {
+        let identity = |header: &Header| self.content_and_time(header);
+        let own = identity(header)?;
+        for earlier in self.record.lookups.iter().filter(|earlier| earlier.number != lookup.number) {
+            if let Some(found) = found_header(&earlier.found)
+                && identity(found)? == own
+            {
+                let path = header.file.path().as_ref();
+                return Err(Fallback::at(Reason::Unscannable, "imported after it was found otherwise", path, 0));
+            }
+        }
+        Ok(())
+    }
+
+    /// That by which gcc takes two files for one: a digest, and seconds.
+    fn content_and_time(&self, header: &Header) -> Result<(Digest, i128), Fallback> {
+        let content = header.file.content(self.searcher.view, Want::Bytes)?;
+        Ok((content.input.digest, content.stamp.modified_ns().div_euclid(1_000_000_000)))
     }
 
     /// Replays `header`, or does what its replay did before.
@@ -232,13 +257,15 @@ impl Replay<'_> {
     /// The symbol that all files have in common that the compiler may take for this one, and its state after this file.
     /// gcc takes files of the same content and time for one file, clang those of the same inode.
     fn alias(&self, header: &Header) -> Result<(Symbol, DefinitionId), Fallback> {
-        let content = header.file.content(self.searcher.view, Want::Bytes)?;
         let name = match self.setting.family {
             Family::Gcc => {
-                let seconds = content.stamp.modified_ns().div_euclid(1_000_000_000);
-                format!("\0alias {seconds} {}", content.input.digest)
+                let (digest, seconds) = self.content_and_time(header)?;
+                format!("\0alias {seconds} {digest}")
             }
-            Family::Clang => format!("\0alias {:?}", content.stamp.identity()),
+            Family::Clang => {
+                let content = header.file.content(self.searcher.view, Want::Bytes)?;
+                format!("\0alias {:?}", content.stamp.identity())
+            }
         };
         let path = [b"\0", header.file.path().as_os_str().as_bytes()].concat();
         let state = self.world.definitions.text(&path, self.setting.probe.token_modes);

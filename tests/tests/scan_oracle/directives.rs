@@ -183,6 +183,31 @@ fn import_is_once() {
 }
 
 #[test]
+fn import_of_what_was_found_before() {
+    let headers = || {
+        Case::new()
+            .file("x/m.h", "#include \"n.h\"\n")
+            .file("x/n.h", "int n;\n")
+            .file("x/empty1.h", "")
+            .file("x/empty2.h", "")
+    };
+    for compiler in ["gcc", "clang"] {
+        let line = format!("{compiler} a.c -Ix");
+        for condition in ["<m.h>", "\"m.h\""] {
+            let mut case =
+                headers().rooted("a.c", &format!("#if __has_include({condition})\n#import {condition}\n#endif\n"));
+            case.needs(&line, &["x/n.h"]);
+        }
+        for (condition, import) in [("<m.h>", "\"m.h\""), ("\"@/x/m.h\"", "\"m.h\""), ("\"@/x/m.h\"", "<m.h>")] {
+            let text = format!("#if __has_include({condition})\n#import {import}\n#endif\n");
+            headers().rooted("a.c", &text).check_unless(&line, Reason::Unscannable);
+        }
+        let text = "#import <empty1.h>\n#import <empty2.h>\n";
+        headers().file("a.c", text).check_unless(&line, Reason::Unscannable);
+    }
+}
+
+#[test]
 fn has_include_finds_what_nothing_includes() {
     for compiler in ["gcc", "clang", "g++ -x c++"] {
         let line = format!("{compiler} a.c -Ix");

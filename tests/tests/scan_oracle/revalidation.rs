@@ -222,6 +222,110 @@ fn a_header_made_in_mid_build_is_found() {
     }
 }
 
+/// Waits until the stamps of what was written can be trusted.
+fn settle() {
+    std::thread::sleep(pumphouse::files::stamp::SETTLING_TIME * 2);
+}
+
+#[test]
+fn a_new_scanner_sees_what_changed_since_the_last_one_kept_its_knowledge() {
+    let changes: &[Option<(&str, &str)>] = &[
+        None,
+        Some(("y/n.h", "#define N 2\n#include \"p.h\"\n")),
+        Some(("y/n.h", "#define N 2\nint k;\n")),
+        Some(("x/m.h", "int other;\n")),
+        Some(("x/o.h", "")),
+        Some(("a.c", "#define M\n#include \"m.h\"\n")),
+    ];
+    for line in LINES {
+        for change in changes {
+            let state = tempfile::tempdir().unwrap();
+            let mut case = plain().directory("x");
+            case.write();
+            settle();
+            let before = Scanner::with_state(state.path());
+            before.scan(&case.invocation(line)).unwrap();
+            before.keep().unwrap();
+            if let Some((name, text)) = change {
+                case.tree.file(name, *text);
+            }
+            case.write();
+            let after = Scanner::with_state(state.path()).scan(&case.invocation(line)).unwrap();
+            assert_eq!(after, Scanner::new().scan(&case.invocation(line)).unwrap(), "{line}");
+        }
+    }
+}
+
+#[test]
+fn a_new_scanner_reads_and_asks_nothing_that_the_last_one_knew() {
+    let state = tempfile::tempdir().unwrap();
+    let mut case = plain();
+    case.write();
+    settle();
+    let log = state.path().join("log");
+    let scan = || {
+        let done = std::process::Command::new("strace")
+            .args(["-f", "-qq", "-e", "trace=open,openat,execve", "-o"])
+            .arg(&log)
+            .arg(pumphouse_tests::program::program().unwrap())
+            .args(["scan", "--state"])
+            .arg(state.path().join("state"))
+            .args(["--", "gcc", "-c", "-Iy", "a.c"])
+            .current_dir(case.root())
+            .output()
+            .unwrap();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        assert!(done.status.success(), "{}", text(&done.stderr));
+        let log = fs::read_to_string(&log).unwrap();
+        let beyond_itself: Vec<_> = log.lines().filter(|line| !line.contains("\"--state\"")).collect();
+        (text(&done.stdout), beyond_itself.join("\n"))
+    };
+    let (first, first_log) = scan();
+    assert!(first_log.contains("n.h\"") && first_log.contains("cc1"));
+    let (second, second_log) = scan();
+    assert_eq!(first, second);
+    for known in ["a.c\"", "n.h\"", "stdc-predef.h\"", "cc1"] {
+        assert!(!second_log.contains(known), "{known}: {second_log}");
+    }
+    fs::write(case.root().join("y/n.h"), "#include <p.h>\n").unwrap();
+    let (third, third_log) = scan();
+    assert!(third.contains("y/p.h") && third_log.contains("n.h\"") && !third_log.contains("m.h\""), "{third}");
+    // What is damaged is learned anew.
+    fs::write(state.path().join("state/scanned-files-1"), "nonsense").unwrap();
+    let (fourth, fourth_log) = scan();
+    assert!(fourth == third && fourth_log.contains("m.h\""));
+}
+
+#[test]
+fn another_compiler_proper_under_the_same_driver_is_noticed() {
+    for name in ["cc1", "cc1plus"] {
+        let state = tempfile::tempdir().unwrap();
+        let mut case = Case::new()
+            .file("a.c", "#ifdef SPECIAL\n#include \"special.h\"\n#endif\nint a;\n")
+            .file("special.h", "int special;\n")
+            .directory("tools");
+        case.write();
+        let driver = if name == "cc1" { "gcc" } else { "g++" };
+        let proper = std::process::Command::new(driver).arg(format!("-print-prog-name={name}")).output().unwrap();
+        let proper = String::from_utf8(proper.stdout).unwrap().trim().to_owned();
+        let wrapper = case.root().join("tools").join(name);
+        let write = |flag: &str| {
+            let text = format!("#!/bin/sh\nexec {proper} \"$@\" {flag}\n");
+            fs::write(&wrapper, text).unwrap();
+            fs::set_permissions(&wrapper, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        };
+        let line = format!("{driver} -B @/tools -x {} a.c", if name == "cc1" { "c" } else { "c++" });
+        let scanner = Scanner::with_state(state.path());
+        for flag in ["", "-DSPECIAL", ""] {
+            write(flag);
+            for scanner in [&scanner, &Scanner::with_state(state.path())] {
+                let closure = scanner.scan(&case.invocation(&line)).unwrap();
+                assert_eq!(case.holds(&closure, "special.h"), !flag.is_empty(), "{line}, {flag:?}");
+            }
+        }
+    }
+}
+
 #[test]
 fn the_unchanged_answer_is_the_same_value() {
     let mut case = plain();
