@@ -7,12 +7,14 @@
 //! arguments are collected past them.
 
 mod substitute;
+mod whole;
 
 use crate::command::Family;
 use crate::fallback::Reason;
 use crate::scan::definitions::{Body, Builtin, Definition, DefinitionId, Definitions};
+use crate::scan::expand::whole::Wholes;
 use crate::scan::limits::{MAX_ARGUMENT_DEPTH, MAX_EXPANSION_DEPTH, MAX_EXPANSION_TOKENS};
-use crate::scan::macros::MacroTable;
+use crate::scan::macros::{MacroTable, States};
 use crate::scan::symbols::{Symbol, Symbols, known};
 use crate::scan::tokens::{Flags, Kind, Token, TokenModes};
 
@@ -75,8 +77,12 @@ pub(crate) struct Expander<'a> {
     pub(crate) undecided: Option<Symbol>,
     buffers: &'a mut Buffers,
     floor: usize,
+    /// How many macros are being expanded, arguments aside.
+    entered: usize,
     argument_depth: usize,
     made: usize,
+    /// The macros' states that were read, while an expansion is to be remembered.
+    reads: Option<States>,
 }
 
 /// The stacks of an expansion, kept from one directive to the next.
@@ -89,6 +95,10 @@ pub(crate) struct Buffers {
     scratch: Vec<Token>,
     /// Where the arguments in `scratch` end.
     ends: Vec<usize>,
+    /// The arguments of the uses that are being expanded, as ranges of `scratch`.
+    ranges: Vec<(usize, usize)>,
+    /// What macros were expanded to.
+    wholes: Wholes,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -97,17 +107,19 @@ struct Context {
     at: usize,
     end: usize,
     disables: Option<Symbol>,
+    /// Whether its tokens are expanded already.
+    is_final: bool,
 }
 
-/// The arguments of one use of a macro: ranges of the scratch tokens, by parameter.
-#[derive(Debug, Default)]
+/// The arguments of one use of a macro.
+#[derive(Debug, Clone, Copy)]
 struct Arguments {
-    raw: SmallRanges,
-    expanded: SmallRanges,
+    /// Where the first argument stands among the ranges, as written.
+    raw: usize,
+    /// The same, expanded where the macro wants it so.
+    expanded: usize,
     variadic: Option<usize>,
 }
-
-type SmallRanges = Vec<(usize, usize)>;
 
 /// The parts of an [`Expander`] that outlive one directive.
 pub(crate) struct Surroundings<'a> {
@@ -129,7 +141,7 @@ impl<'a> Expander<'a> {
             surroundings;
         debug_assert!(buffers.contexts.is_empty(), "the last expansion left nothing");
         buffers.arena.extend_from_slice(tokens);
-        buffers.contexts.push(Context { start: 0, at: 0, end: tokens.len(), disables: None });
+        buffers.contexts.push(Context { start: 0, at: 0, end: tokens.len(), disables: None, is_final: false });
         Self {
             table,
             symbols,
@@ -142,8 +154,10 @@ impl<'a> Expander<'a> {
             undecided: None,
             buffers,
             floor: 0,
+            entered: 0,
             argument_depth: 0,
             made: 0,
+            reads: None,
         }
     }
 
@@ -157,8 +171,8 @@ impl<'a> Expander<'a> {
     }
 
     /// Whether the last token came out of a macro.
-    pub(crate) fn is_in_macro(&self) -> bool {
-        self.buffers.contexts.iter().any(|context| context.disables.is_some())
+    pub(crate) const fn is_in_macro(&self) -> bool {
+        self.entered > 0
     }
 
     /// All tokens, expanded.
@@ -172,32 +186,46 @@ impl<'a> Expander<'a> {
 
     /// The next token, unexpanded.
     pub(crate) fn next_raw(&mut self) -> Option<Token> {
+        self.pull().map(|(token, _)| token)
+    }
+
+    /// The next token, and whether it is expanded already.
+    fn pull(&mut self) -> Option<(Token, bool)> {
         while self.buffers.contexts.len() > self.floor {
             let top = self.buffers.contexts.last_mut().expect("the stack is not empty above its floor");
             if top.at < top.end {
                 top.at += 1;
-                return Some(self.buffers.arena[top.at - 1]);
+                return Some((self.buffers.arena[top.at - 1], top.is_final));
             }
             self.pop();
         }
         None
     }
 
+    /// The state of `symbol`.
+    fn state(&mut self, symbol: Symbol) -> DefinitionId {
+        let state = self.table.read(symbol);
+        if let Some(reads) = &mut self.reads {
+            reads.push((symbol, state));
+        }
+        state
+    }
+
     /// Puts `token` back, to be the next one.
     pub(crate) fn put_back(&mut self, token: Token) {
         let start = self.buffers.arena.len();
         self.buffers.arena.push(token);
-        self.push_context(start, None);
+        self.push_context(start, None, false);
     }
 
     /// The next token after expansion.
     pub(crate) fn next(&mut self) -> Result<Option<Token>, Trouble> {
         loop {
-            let Some(token) = self.next_raw() else { return Ok(None) };
-            if token.kind != Kind::Identifier || token.flags.has(Flags::PAINTED) {
+            let Some((token, is_final)) = self.pull() else { return Ok(None) };
+            if token.kind != Kind::Identifier || token.flags.has(Flags::PAINTED) || is_final {
                 return Ok(Some(token));
             }
-            let id = self.table.read(token.symbol);
+            let id = self.state(token.symbol);
             if !id.is_some() {
                 return Ok(Some(token));
             }
@@ -225,13 +253,10 @@ impl<'a> Expander<'a> {
         let definitions = self.definitions;
         let body = definitions.body(id, self.symbols).expect("the caller matched a definition by text");
         let Some(parameters) = body.parameters else {
-            let start = self.buffers.arena.len();
-            if body.has_operators {
-                self.substitute(body, &Arguments::default())?;
-            } else {
-                self.buffers.arena.extend_from_slice(&body.tokens);
+            if self.entered == 0 && self.take_whole(token, id, body) {
+                return Ok(None);
             }
-            return self.enter(token, start).map(|()| None);
+            return self.enter_object(token, body).map(|()| None);
         };
         match self.next_raw() {
             Some(next) if next.is(known::OPEN) => {}
@@ -241,16 +266,29 @@ impl<'a> Expander<'a> {
             }
             None => return Ok(Some(token)),
         }
-        let (scratch, ends) = (self.buffers.scratch.len(), self.buffers.ends.len());
+        let (scratch, ends, ranges) = (self.buffers.scratch.len(), self.buffers.ends.len(), self.buffers.ranges.len());
         let entered = self.collect(parameters, body.is_variadic).and_then(|()| {
             let arguments = self.arguments(scratch, ends, body)?;
             let start = self.buffers.arena.len();
-            self.substitute(body, &arguments)?;
+            self.substitute(body, arguments)?;
             self.enter(token, start)
         });
         self.buffers.scratch.truncate(scratch);
         self.buffers.ends.truncate(ends);
+        self.buffers.ranges.truncate(ranges);
         entered.map(|()| None)
+    }
+
+    /// Enters the object-like macro that `name` names.
+    fn enter_object(&mut self, name: Token, body: &Body) -> Result<(), Trouble> {
+        let start = self.buffers.arena.len();
+        if body.has_operators {
+            let none = self.buffers.ranges.len();
+            self.substitute(body, Arguments { raw: none, expanded: none, variadic: None })?;
+        } else {
+            self.buffers.arena.extend_from_slice(&body.tokens);
+        }
+        self.enter(name, start)
     }
 
     /// Makes a context of the tokens from `start` on, the expansion of `name`.
@@ -264,15 +302,16 @@ impl<'a> Expander<'a> {
         if let Some(first) = self.buffers.arena.get_mut(start) {
             *first = first.padded_like(name);
         }
-        self.push_context(start, Some(name.symbol));
+        self.push_context(start, Some(name.symbol), false);
         Ok(())
     }
 
-    fn push_context(&mut self, start: usize, disables: Option<Symbol>) {
+    fn push_context(&mut self, start: usize, disables: Option<Symbol>, is_final: bool) {
         let end = self.buffers.arena.len();
-        self.buffers.contexts.push(Context { start, at: start, end, disables });
+        self.buffers.contexts.push(Context { start, at: start, end, disables, is_final });
         if let Some(symbol) = disables {
             self.table.enter(symbol);
+            self.entered += 1;
         }
     }
 
@@ -281,6 +320,7 @@ impl<'a> Expander<'a> {
             self.buffers.arena.truncate(context.start);
             if let Some(symbol) = context.disables {
                 self.table.leave(symbol);
+                self.entered -= 1;
             }
         }
     }
@@ -326,25 +366,25 @@ impl<'a> Expander<'a> {
 
     /// The arguments that were collected from `scratch` and `ends` on, expanded where `body` wants them so.
     fn arguments(&mut self, scratch: usize, ends: usize, body: &Body) -> Result<Arguments, Trouble> {
-        let mut arguments = Arguments::default();
+        let raw = self.buffers.ranges.len();
         let mut start = scratch;
-        for at in ends..self.buffers.ends.len() {
-            let end = self.buffers.ends[at];
-            arguments.raw.push((start, end));
-            start = end;
+        for end in &self.buffers.ends[ends..] {
+            self.buffers.ranges.push((start, *end));
+            start = *end;
         }
-        for (at, (start, end)) in arguments.raw.iter().copied().enumerate() {
-            let expanded = if body.expands[at] { self.expand_argument(start, end)? } else { (start, end) };
-            arguments.expanded.push(expanded);
+        let count = self.buffers.ranges.len() - raw;
+        let expanded = raw + count;
+        for at in 0..count {
+            let (start, end) = self.buffers.ranges[raw + at];
+            let range = if body.expands[at] { self.expand_argument(start, end)? } else { (start, end) };
+            self.buffers.ranges.push(range);
         }
-        arguments.variadic = body.is_variadic.then(|| arguments.raw.len() - 1);
-        Ok(arguments)
+        Ok(Arguments { raw, expanded, variadic: body.is_variadic.then(|| count - 1) })
     }
 
     /// The tokens of `scratch` from `start` to `end`, expanded by themselves: where the result stands.
     fn expand_argument(&mut self, start: usize, end: usize) -> Result<(usize, usize), Trouble> {
-        let may_expand = |token: &Token| token.kind == Kind::Identifier && !token.flags.has(Flags::PAINTED);
-        if !self.buffers.scratch[start..end].iter().any(may_expand) {
+        if !(start..end).any(|at| self.may_expand(at)) {
             return Ok((start, end));
         }
         if self.argument_depth >= MAX_ARGUMENT_DEPTH {
@@ -354,7 +394,7 @@ impl<'a> Expander<'a> {
         self.argument_depth += 1;
         let context = self.buffers.arena.len();
         self.buffers.arena.extend_from_slice(&self.buffers.scratch[start..end]);
-        self.push_context(context, None);
+        self.push_context(context, None, false);
         let first = self.buffers.scratch.len();
         let expanded = loop {
             match self.next() {
@@ -369,6 +409,12 @@ impl<'a> Expander<'a> {
         self.argument_depth -= 1;
         self.floor = outer_floor;
         expanded
+    }
+
+    /// Whether the token of `scratch` at `at` names a macro.
+    fn may_expand(&mut self, at: usize) -> bool {
+        let token = self.buffers.scratch[at];
+        token.kind == Kind::Identifier && !token.flags.has(Flags::PAINTED) && self.state(token.symbol).is_some()
     }
 
     fn builtin(&mut self, builtin: Builtin, token: Token) -> Token {
@@ -424,5 +470,6 @@ impl Drop for Expander<'_> {
         }
         self.buffers.scratch.clear();
         self.buffers.ends.clear();
+        self.buffers.ranges.clear();
     }
 }

@@ -19,7 +19,7 @@ struct Output {
 
 impl Expander<'_> {
     /// Appends the replacement of `body` with `arguments` to the arena.
-    pub(super) fn substitute(&mut self, body: &Body, arguments: &Arguments) -> Result<(), Trouble> {
+    pub(super) fn substitute(&mut self, body: &Body, arguments: Arguments) -> Result<(), Trouble> {
         let start = self.buffers.arena.len();
         if !body.has_operators {
             for token in &body.tokens {
@@ -48,8 +48,8 @@ impl Expander<'_> {
         if self.made + self.buffers.arena.len() - start > MAX_EXPANSION_TOKENS { Err(Trouble::Limit) } else { Ok(()) }
     }
 
-    fn append_expanded(&mut self, parameter: Token, arguments: &Arguments) {
-        let (start, end) = arguments.expanded[parameter.symbol.0 as usize];
+    fn append_expanded(&mut self, parameter: Token, arguments: Arguments) {
+        let (start, end) = self.buffers.ranges[arguments.expanded + parameter.symbol.0 as usize];
         let first = self.buffers.arena.len();
         self.buffers.arena.extend_from_slice(&self.buffers.scratch[start..end]);
         if let Some(first) = self.buffers.arena.get_mut(first) {
@@ -61,7 +61,7 @@ impl Expander<'_> {
         &mut self,
         output: &mut Output,
         body: &[Token],
-        arguments: &Arguments,
+        arguments: Arguments,
         is_function: bool,
     ) -> Result<(), Trouble> {
         let mut at = 0;
@@ -75,7 +75,7 @@ impl Expander<'_> {
                 && token.is(known::HASH)
                 && let Some(parameter) = next.filter(|next| next.kind == Kind::Parameter)
             {
-                let text = self.stringify(arguments.raw[parameter.symbol.0 as usize]);
+                let text = self.stringify(self.buffers.ranges[arguments.raw + parameter.symbol.0 as usize]);
                 self.append_one(output, Token { flags: token.flags, ..text });
                 at += 2;
             } else if arguments.variadic.is_some() && self.has_va_opt && token.is_name(known::VA_OPT) {
@@ -93,12 +93,12 @@ impl Expander<'_> {
         Ok(())
     }
 
-    fn parameter(&mut self, output: &mut Output, token: Token, arguments: &Arguments, is_operand: bool) {
+    fn parameter(&mut self, output: &mut Output, token: Token, arguments: Arguments, is_operand: bool) {
         let index = token.symbol.0 as usize;
         if !is_operand {
             return self.append_expanded(token, arguments);
         }
-        let (start, end) = arguments.raw[index];
+        let (start, end) = self.buffers.ranges[arguments.raw + index];
         let is_empty = start == end;
         let last = self.buffers.arena[output.start..].last().copied();
         if output.pastes && arguments.variadic == Some(index) && last.is_some_and(|last| last.is(known::COMMA)) {
@@ -126,7 +126,7 @@ impl Expander<'_> {
         output: &mut Output,
         body: &[Token],
         at: usize,
-        arguments: &Arguments,
+        arguments: Arguments,
     ) -> Result<usize, Trouble> {
         if !body.get(at + 1).is_some_and(|token| token.is(known::OPEN)) {
             return Err(Trouble::Malformed);
@@ -146,7 +146,7 @@ impl Expander<'_> {
             end += 1;
         }
         let has_rest = arguments.variadic.is_some_and(|rest| {
-            let (start, end) = arguments.expanded[rest];
+            let (start, end) = self.buffers.ranges[arguments.expanded + rest];
             start < end
         });
         let start = self.buffers.arena.len();
