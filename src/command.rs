@@ -131,6 +131,11 @@ impl Language {
         }
     }
 
+    /// Whether it is C++ or what has all of C++ in it.
+    pub const fn is_cplusplus(self) -> bool {
+        matches!(self, Self::Cxx | Self::ObjectiveCxx | Self::CxxCppOutput)
+    }
+
     /// Whether the source goes through the preprocessor.
     pub const fn is_preprocessed_by_compiler(self) -> bool {
         !matches!(self, Self::Assembler | Self::CppOutput | Self::CxxCppOutput)

@@ -11,7 +11,7 @@ mod key;
 mod question;
 mod run;
 
-use crate::command::{Command, Family};
+use crate::command::{Command, Family, Language};
 use crate::fallback::Fallback;
 use crate::files::resolve::Trail;
 use crate::files::stamp::{KeptStamp, Stamp};
@@ -171,31 +171,25 @@ fn build(
     id: u32,
 ) -> Result<Probe, Fallback> {
     let defines = |name: &[u8]| answer.value_of(name);
-    let number = |name: &[u8]| defines(name).and_then(leading_number);
-    let cplusplus = number(b"__cplusplus");
-    let c_version = number(b"__STDC_VERSION__").unwrap_or(0);
-    let is_assembler = defines(b"__ASSEMBLER__").is_some();
-    let is_strict = defines(b"__STRICT_ANSI__").is_some();
-    let is_old = cplusplus.is_none() && is_strict && c_version < 199_901;
-    let raw_strings = match (cplusplus, command.family) {
-        (Some(version), _) => version >= 201_103,
-        (None, Family::Gcc) => !is_assembler && !is_strict && c_version >= 199_901,
-        (None, Family::Clang) => false,
-    };
-    let digit_separators = cplusplus.map_or(c_version > 201_710, |version| version >= 201_402) && !is_assembler;
+    let (family, traits) = (command.family, &answer.traits);
+    let is_assembler = matches!(command.language, Language::Assembler | Language::AssemblerWithCpp);
     let lex_modes = LexModes {
-        raw_strings,
-        lines_end_raw_strings: command.family == Family::Gcc,
-        digit_separators,
+        raw_strings: traits.raw_strings,
+        lines_end_raw_strings: family == Family::Gcc,
+        digit_separators: traits.digit_separators,
         trigraphs: command.preprocessor.trigraphs,
-        carriage_return_ends_line: command.family == Family::Clang,
+        carriage_return_ends_line: family == Family::Clang,
         modules: defines(b"__cpp_modules").is_some(),
-        no_digraphs: is_old && c_version < 199_409 || is_assembler && command.family == Family::Gcc,
-        no_line_comments: is_old,
-        no_elifdef: !answer.has_elifdef,
+        no_digraphs: !traits.digraphs,
+        no_line_comments: traits.no_line_comments,
+        no_elifdef: !traits.elifdef,
         assembler: is_assembler,
     };
-    let token_modes = TokenModes { digit_separators, cplusplus: cplusplus.is_some(), raw_strings };
+    let token_modes = TokenModes {
+        digit_separators: traits.digit_separators,
+        cplusplus: command.language.is_cplusplus(),
+        raw_strings: traits.raw_strings,
+    };
     let mut predefined = Vec::new();
     for (name, definition) in &answer.macros {
         let state = definition.as_deref().map_or(DefinitionId::NONE, |text| definitions.text(text, token_modes));
@@ -241,11 +235,6 @@ fn start_directory(
     view: View,
 ) -> Result<Arc<crate::files::directory::Directory>, Fallback> {
     crate::scan::working_directory(command, store, view, &mut Trail::default())
-}
-
-fn leading_number(text: &[u8]) -> Option<u64> {
-    let digits: Vec<u8> = text.iter().copied().take_while(u8::is_ascii_digit).collect();
-    std::str::from_utf8(&digits).ok()?.parse().ok()
 }
 
 fn builtin(name: Symbol) -> Builtin {

@@ -47,8 +47,32 @@ pub(super) struct Answer {
     pub(super) front_end: Option<PathBuf>,
     pub(super) preinclude: bool,
     pub(super) has_va_opt: bool,
-    pub(super) has_elifdef: bool,
+    pub(super) traits: Traits,
     pub(super) features: Vec<(Vec<u8>, Option<u64>)>,
+}
+
+/// How the compiler reads a source.
+#[expect(clippy::struct_excessive_bools, reason = "independent traits of a language")]
+#[derive(Debug, Default)]
+pub(super) struct Traits {
+    pub(super) elifdef: bool,
+    pub(super) digraphs: bool,
+    pub(super) no_line_comments: bool,
+    pub(super) digit_separators: bool,
+    pub(super) raw_strings: bool,
+}
+
+impl Traits {
+    fn note(&mut self, name: &[u8]) {
+        match name {
+            b"elifdef" => self.elifdef = true,
+            b"digraphs" => self.digraphs = true,
+            b"digit-separators" => self.digit_separators = true,
+            b"raw-strings" => self.raw_strings = true,
+            // What is left of it is the slash before the comment.
+            _ => self.no_line_comments |= name.ends_with(b"no-line-comments"),
+        }
+    }
 }
 
 impl Answer {
@@ -95,8 +119,8 @@ impl Answer {
                 self.builtins.push(question::BUILTINS.get(index)?.as_bytes().to_vec());
             } else if let Some(expansion) = line.strip_prefix(b"PUMPHOUSE_VA_OPT ") {
                 self.has_va_opt = expansion.trim_ascii() == b"supported";
-            } else if line.starts_with(b"PUMPHOUSE_ELIFDEF") {
-                self.has_elifdef = true;
+            } else if let Some(name) = line.strip_prefix(b"PUMPHOUSE_TRAIT ") {
+                self.traits.note(name.trim_ascii());
             } else if line.starts_with(b"PUMPHOUSE_END") {
                 is_complete = true;
             }

@@ -51,11 +51,34 @@ pub(super) fn common_features() -> Vec<Vec<u8>> {
     COMMON_FEATURES.lines().map(|line| line.as_bytes().to_vec()).collect()
 }
 
-/// The first source: computed macros, `__VA_OPT__`, `#elifdef`, common features.
+/// What a source shows of how it is read. Macros don't tell: `-undef` takes them away.
+const TRAITS: &str = "\
+#if 0
+#elifndef PUMPHOUSE_VARIADIC
+#elifdef PUMPHOUSE_VARIADIC
+PUMPHOUSE_TRAIT elifdef
+#endif
+%:define PUMPHOUSE_DIGRAPH
+#ifdef PUMPHOUSE_DIGRAPH
+PUMPHOUSE_TRAIT digraphs
+#endif
+PUMPHOUSE_TRAIT //**/ no-line-comments
+#if 1'0 == 10
+PUMPHOUSE_TRAIT digit-separators
+#endif
+R\"(
+#define PUMPHOUSE_NOT_RAW
+)\"
+#ifndef PUMPHOUSE_NOT_RAW
+PUMPHOUSE_TRAIT raw-strings
+#endif
+";
+
+/// The first source: computed macros, `__VA_OPT__`, traits, common features.
 pub(super) fn first() -> String {
     let mut source = String::from("#define PUMPHOUSE_VARIADIC(first, ...) __VA_OPT__(supported)\n");
     source.push_str("PUMPHOUSE_VA_OPT PUMPHOUSE_VARIADIC(1, 2)\n");
-    source.push_str("#if 0\n#elifndef PUMPHOUSE_VARIADIC\n#elifdef PUMPHOUSE_VARIADIC\nPUMPHOUSE_ELIFDEF\n#endif\n");
+    source.push_str(TRAITS);
     for (index, name) in BUILTINS.iter().enumerate() {
         let _ = write!(source, "#ifdef {name}\nPUMPHOUSE_BUILTIN {index}\n#endif\n");
     }

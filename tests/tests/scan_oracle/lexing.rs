@@ -205,3 +205,27 @@ fn assembler_has_its_own_comments() {
     case.needs("clang a.S", &["b.h", "c.h"]);
     case.needs("gcc -x assembler-with-cpp -m32 a.S", &["b.h", "c.h"]);
 }
+
+#[test]
+fn what_counts_is_how_the_compiler_reads_and_not_what_it_defines() {
+    let text = "%:define DIGRAPHS\n#ifdef DIGRAPHS\n#include \"digraphs.h\"\n#endif\n\
+                int a = 4 //**/ 2\n;\n#ifdef __cplusplus\n#if 1'0 == 10\n#include \"separators.h\"\n#endif\n#endif\n\
+                #if 0\n#elifdef DIGRAPHS\n#include \"elifdef.h\"\n#endif\n";
+    for line in [
+        "gcc -undef a.c",
+        "gcc -ansi -undef a.c",
+        "gcc -std=c89 a.c",
+        "gcc -std=iso9899:199409 -undef a.c",
+        "clang -undef a.c",
+        "clang -ansi -undef a.c",
+        "clang -std=iso9899:199409 -undef a.c",
+        "g++ -x c++ -undef -std=c++20 a.c",
+        "clang++ -x c++ -undef -std=c++20 a.c",
+    ] {
+        let mut case = Case::new().file("a.c", text);
+        for name in ["digraphs.h", "separators.h", "elifdef.h"] {
+            case = case.file(name, "");
+        }
+        case.preprocessed().check(line);
+    }
+}
