@@ -17,6 +17,7 @@ use crate::scan::limits::{MAX_ARGUMENT_DEPTH, MAX_EXPANSION_DEPTH, MAX_EXPANSION
 use crate::scan::macros::{MacroTable, States};
 use crate::scan::symbols::{Symbol, Symbols, known};
 use crate::scan::tokens::{Flags, Kind, Token, TokenModes};
+use std::collections::HashMap;
 
 /// Why an expansion gives no tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,6 +98,8 @@ pub(crate) struct Buffers {
     ends: Vec<usize>,
     /// The arguments of the uses that are being expanded, as ranges of `scratch`.
     ranges: Vec<(usize, usize)>,
+    /// What tokens become that `##` joins, by their spellings; nothing where that is no token.
+    pastes: HashMap<(Symbol, Symbol), Option<Token>, foldhash::fast::RandomState>,
     /// What macros were expanded to.
     wholes: Wholes,
 }

@@ -17,6 +17,12 @@ use crate::scan::directives::{Directive, DirectiveKind, Directives, LexModes};
 use crate::scan::lexer::notable::Notable;
 use std::borrow::Cow;
 
+/// How many bytes of a source have one of an operand among them, about: for as much, memory is taken at once.
+const TEXT_SHARE: usize = 4;
+
+/// How many bytes of a source there are for each directive, about.
+const DIRECTIVE_SHARE: usize = 96;
+
 /// Lexes `content`.
 pub fn lex(content: &[u8], modes: LexModes) -> Directives {
     let content = content.strip_prefix(b"\xef\xbb\xbf").unwrap_or(content);
@@ -31,7 +37,10 @@ pub fn lex(content: &[u8], modes: LexModes) -> Directives {
         notable: notable::find(&content),
         next_notable: 0,
         in_directive: false,
-        directives: Directives::default(),
+        directives: Directives {
+            text: Vec::with_capacity(content.len() / TEXT_SHARE),
+            list: Vec::with_capacity(content.len() / DIRECTIVE_SHARE),
+        },
     };
     lexer.run();
     lexer.directives

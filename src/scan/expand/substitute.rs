@@ -5,8 +5,8 @@
 use crate::scan::definitions::Body;
 use crate::scan::expand::{Arguments, Expander, Trouble};
 use crate::scan::limits::MAX_EXPANSION_TOKENS;
-use crate::scan::symbols::{Symbol, known};
-use crate::scan::tokens::{Flags, Kind, Token, tokenize};
+use crate::scan::symbols::{Symbol, Symbols, known};
+use crate::scan::tokens::{Flags, Kind, Token, TokenModes, tokenize};
 
 /// The end of a replacement under way.
 #[derive(Debug, Clone, Copy)]
@@ -189,13 +189,15 @@ impl Expander<'_> {
         } else if left.kind == Kind::Unknown || right.kind == Kind::Unknown {
             arena.push(Token::new(Kind::Unknown, known::EMPTY));
         } else {
-            let spelling = [self.symbols.text(left.symbol), self.symbols.text(right.symbol)].concat();
-            let start = arena.len();
-            tokenize(&spelling, self.modes, self.symbols, arena);
-            if arena.len() == start + 1 {
-                arena[start].flags = left.flags.without(Flags::PAINTED);
+            let (symbols, modes) = (self.symbols, self.modes);
+            let pasted = *self
+                .buffers
+                .pastes
+                .entry((left.symbol, right.symbol))
+                .or_insert_with(|| joined(left.symbol, right.symbol, modes, symbols));
+            if let Some(token) = pasted {
+                arena.push(Token { flags: left.flags.without(Flags::PAINTED), ..token });
             } else {
-                arena.truncate(start);
                 arena.push(left);
                 arena.push(Token { flags: right.flags.without(Flags::BLANK).without(Flags::PADDED), ..right });
             }
@@ -224,4 +226,12 @@ impl Expander<'_> {
     pub(crate) fn spelling(&self, symbol: Symbol) -> &[u8] {
         self.symbols.text(symbol)
     }
+}
+
+/// The one token that the spellings of two make together.
+fn joined(left: Symbol, right: Symbol, modes: TokenModes, symbols: &Symbols) -> Option<Token> {
+    let spelling = [symbols.text(left), symbols.text(right)].concat();
+    let mut tokens = Vec::new();
+    tokenize(&spelling, modes, symbols, &mut tokens);
+    if let [token] = tokens[..] { Some(token) } else { None }
 }

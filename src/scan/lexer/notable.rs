@@ -1,11 +1,11 @@
 //! Words in text that a replay must know of: `_Pragma`, `__COUNTER__`, `__DATE__`, `.incbin`, ….
 //!
-//! One search over the whole file finds them; most files have none.
+//! A few searches over the whole file find them; most files have none.
 
 use crate::scan::directives::DirectiveKind;
 use crate::scan::lexer::Lexer;
 use crate::scan::tokens::{continues_identifier, is_blank};
-use aho_corasick::AhoCorasick;
+use memchr::memmem::Finder;
 use std::sync::LazyLock;
 
 /// How much of what follows `.incbin` is kept.
@@ -39,28 +39,35 @@ const WORDS: [(&str, Word); 7] = [
     (".include", Word::Input),
 ];
 
-/// Where the assembler's directives begin among them.
-const FIRST_DIRECTIVE: usize = 5;
+/// What the words have in common, each searched by itself: that is faster than one search for all, whose first bytes stand
+/// everywhere in C.
+const PARTS: [&str; 5] = ["_Pragma", "__COUNTER__", "__DATE__", "__TIME", ".inc"];
 
-static SEARCH: LazyLock<AhoCorasick> =
-    LazyLock::new(|| AhoCorasick::new(WORDS.iter().map(|(text, _)| text)).expect("the patterns are few and short"));
+static SEARCHES: LazyLock<[Finder<'static>; PARTS.len()]> = LazyLock::new(|| PARTS.map(Finder::new));
 
 /// All occurrences, in order.
 pub(super) fn find(source: &[u8]) -> Vec<Notable> {
-    SEARCH
-        .find_iter(source)
-        .filter(|found| {
-            // In a string, `\n.incbin` begins a line of the assembler's: the letter is half an escape.
-            let before = match &source[..found.start()] {
-                [.., b'\\', b'n' | b't' | b'r' | b'v' | b'f'] if found.pattern().as_usize() >= FIRST_DIRECTIVE => b' ',
-                [.., before] => *before,
-                [] => b' ',
-            };
-            let after = source.get(found.end()).copied().unwrap_or(b' ');
-            !continues_identifier(before) && !continues_identifier(after)
-        })
-        .map(|found| Notable { start: found.start(), end: found.end(), word: WORDS[found.pattern().as_usize()].1 })
-        .collect()
+    let mut found: Vec<_> = SEARCHES
+        .iter()
+        .flat_map(|search| search.find_iter(source))
+        .filter_map(|start| notable_at(source, start))
+        .collect();
+    found.sort_unstable_by_key(|notable| notable.start);
+    found
+}
+
+/// The word that stands at `start` by itself.
+fn notable_at(source: &[u8], start: usize) -> Option<Notable> {
+    let (text, word) = *WORDS.iter().find(|(text, _)| source[start..].starts_with(text.as_bytes()))?;
+    let end = start + text.len();
+    // In a string, `\n.incbin` begins a line of the assembler's: the letter is half an escape.
+    let before = match &source[..start] {
+        [.., b'\\', b'n' | b't' | b'r' | b'v' | b'f'] if word == Word::Input => b' ',
+        [.., before] => *before,
+        [] => b' ',
+    };
+    let after = source.get(end).copied().unwrap_or(b' ');
+    (!continues_identifier(before) && !continues_identifier(after)).then_some(Notable { start, end, word })
 }
 
 impl Lexer<'_> {

@@ -3,7 +3,6 @@
 use crate::command::Family;
 use crate::scan::definitions::name_length;
 use crate::scan::probe::question;
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use crate::files::as_path;
@@ -192,25 +191,15 @@ fn line_marker(line: &[u8]) -> Option<&[u8]> {
 
 /// The values of `questions` in the answer to [`question::about`] them; `None` for those that it leaves open.
 pub(super) fn features(output: &[u8], questions: &[Vec<u8>]) -> Vec<(Vec<u8>, Option<u64>)> {
-    let mut values: HashMap<usize, Vec<u64>> = HashMap::new();
+    let mut values = vec![None; questions.len()];
     for line in output.split(|byte| *byte == b'\n') {
         let Some(rest) = line.strip_prefix(b"PUMPHOUSE_FEATURE ") else { continue };
         let Ok(rest) = std::str::from_utf8(rest) else { continue };
-        let mut words = rest.split_ascii_whitespace();
-        if let (Some(Ok(index)), Some(Ok(value))) = (words.next().map(str::parse), words.next().map(str::parse)) {
-            values.entry(index).or_default().push(value);
+        if let [index, value] = rest.split_ascii_whitespace().collect::<Vec<_>>()[..]
+            && let Some(slot) = index.parse().ok().and_then(|index: usize| values.get_mut(index))
+        {
+            *slot = value.trim_end_matches('L').parse().ok();
         }
     }
-    let value = |parts: &Vec<u64>| match parts.as_slice() {
-        // `1 0` begins a value above one, whose bits follow where they were asked for.
-        [1, 0] => None,
-        [1, 0, bits @ ..] => Some(bits.iter().fold(0, |all, bit| all | bit)),
-        [only] => Some(*only),
-        _ => None,
-    };
-    questions
-        .iter()
-        .enumerate()
-        .map(|(index, question)| (question.clone(), values.get(&index).and_then(value)))
-        .collect()
+    questions.iter().cloned().zip(values).collect()
 }

@@ -40,12 +40,6 @@ pub(super) const BUILTINS: &[&str] = &[
 /// Features that real headers ask for, so that the first run answers for most programs.
 const COMMON_FEATURES: &str = include_str!("common_features.txt");
 
-/// Operators whose value is the date of the standard that has the feature.
-const DATED_OPERATORS: &[&str] = &["__has_cpp_attribute", "__has_c_attribute"];
-
-/// How many bits of a feature's value are asked for: dates like 202106 need 18.
-pub(super) const VALUE_BITS: u32 = 20;
-
 /// The questions about features that [`first`] asks.
 pub(super) fn common_features() -> Vec<Vec<u8>> {
     COMMON_FEATURES.lines().map(|line| line.as_bytes().to_vec()).collect()
@@ -86,25 +80,20 @@ pub(super) fn first() -> String {
     source
 }
 
-/// A source that asks for the values of `questions`.
+/// A source that asks for the values of `questions`: the operators are macros, which text shows as well.
 pub(super) fn about(questions: &[Vec<u8>]) -> String {
     let mut source = String::new();
+    let mut open = None;
     for (index, question) in questions.iter().enumerate() {
         let question = String::from_utf8_lossy(question);
         let operator = question.split('(').next().unwrap_or_default();
-        let _ = write!(source, "#ifdef {operator}\n#if {question}\nPUMPHOUSE_FEATURE {index} 1\n");
-        if DATED_OPERATORS.contains(&operator) {
-            let _ = write!(source, "#if {question} > 1\nPUMPHOUSE_FEATURE {index} 0\n");
-            for bit in 0..VALUE_BITS {
-                let value = 1 << bit;
-                let _ = write!(source, "#if {question} & {value}\nPUMPHOUSE_FEATURE {index} {value}\n#endif\n");
-            }
-            source.push_str("#endif\n");
-        } else {
-            let _ = write!(source, "#if {question} != 1\nPUMPHOUSE_FEATURE {index} 0\n#endif\n");
+        if open.as_deref() != Some(operator) {
+            let end = if open.is_some() { "#endif\n" } else { "" };
+            let _ = write!(source, "{end}#ifdef {operator}\n");
+            open = Some(operator.to_owned());
         }
-        let _ = write!(source, "#else\nPUMPHOUSE_FEATURE {index} 0\n#endif\n#endif\n");
+        let _ = writeln!(source, "PUMPHOUSE_FEATURE {index} {question}");
     }
-    source.push_str("PUMPHOUSE_END\n");
+    source.push_str(if open.is_some() { "#endif\nPUMPHOUSE_END\n" } else { "PUMPHOUSE_END\n" });
     source
 }

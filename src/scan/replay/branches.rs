@@ -11,6 +11,13 @@ use crate::scan::symbols::{Symbol, known};
 use crate::scan::tokens::{Kind, Token};
 use std::collections::HashMap;
 
+/// The moment before an unknown branch.
+#[derive(Debug)]
+pub(super) struct Unknown {
+    branch: Branch,
+    counter: Option<u64>,
+}
+
 /// What unknown branches left behind, one after the other.
 pub(super) type Outcomes = Vec<States>;
 
@@ -66,7 +73,7 @@ impl Replay<'_> {
     }
 
     /// Begins what the compiler may or may not do.
-    pub(super) fn begin_unknown(&mut self, place: &Place<'_>, at: usize) -> Result<Branch, Fallback> {
+    pub(super) fn begin_unknown(&mut self, place: &Place<'_>, at: usize) -> Result<Unknown, Fallback> {
         self.branches += 1;
         self.unknown_depth += 1;
         if self.branches > MAX_UNKNOWN_BRANCHES || self.unknown_depth > MAX_UNKNOWN_DEPTH {
@@ -77,13 +84,16 @@ impl Replay<'_> {
                 "too many conditions that only the compiler knows",
             ));
         }
-        Ok(self.table.begin_branch())
+        Ok(Unknown { branch: self.table.begin_branch(), counter: self.observations.counter })
     }
 
     #[expect(clippy::needless_pass_by_value, reason = "a branch ends once")]
-    pub(super) fn end_unknown(&mut self, place: &Place<'_>, at: usize, branch: Branch) -> Result<States, Fallback> {
+    pub(super) fn end_unknown(&mut self, place: &Place<'_>, at: usize, before: Unknown) -> Result<States, Fallback> {
         self.unknown_depth -= 1;
-        self.table.undo_branch(&branch).ok_or_else(|| {
+        if self.observations.counter != before.counter {
+            self.observations.counter = None;
+        }
+        self.table.undo_branch(&before.branch).ok_or_else(|| {
             self.refuse_at(place, at, Reason::Unscannable, "macros are pushed or popped under an unknown condition")
         })
     }

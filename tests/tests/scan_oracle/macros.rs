@@ -317,3 +317,34 @@ fn boost_style_iteration_ends() {
     case.needs("g++ -I. a.cc", &["b.h", "three.h"]);
     case.needs("clang++ -I. a.cc", &["b.h", "three.h"]);
 }
+
+#[test]
+fn features_have_values() {
+    let text = "#if __has_attribute(noreturn) > 1\n#include \"large.h\"\n#elif __has_attribute(noreturn)\n#include \"one.h\"\n#endif\n\
+                #ifdef __has_cpp_attribute\n#if __has_cpp_attribute(noreturn) == 200809 && __has_builtin(__builtin_expect)\n#include \"dated.h\"\n#endif\n#endif\n\
+                #if __has_attribute(none_of_this_name)\n#include \"none.h\"\n#endif\n";
+    for line in [
+        "gcc a.c",
+        "g++ -x c++ a.c",
+        "g++ -x c++ -std=c++98 a.c",
+        "clang a.c",
+        "clang++ -x c++ a.c",
+        "clang++ -x c++ -std=c++98 a.c",
+    ] {
+        let mut case = Case::new().file("a.c", text);
+        for name in ["large.h", "one.h", "dated.h", "none.h"] {
+            case = case.file(name, "");
+        }
+        case.check(line);
+    }
+}
+
+#[test]
+fn the_counter_is_unknown_after_an_unknown_branch() {
+    // What the operand of the feature is, only the compiler knows.
+    let text = "#define N noreturn\n#if __has_attribute(N)\n#if __COUNTER__\n#endif\n#endif\n#if __COUNTER__ == 0\n#include \"zero.h\"\n#else\n#include \"one.h\"\n#endif\n";
+    for line in ["gcc a.c", "clang a.c"] {
+        let mut case = Case::new().file("a.c", text).file("zero.h", "int z;\n").file("one.h", "int o;\n").surplus();
+        case.check(line);
+    }
+}
