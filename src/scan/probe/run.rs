@@ -72,10 +72,13 @@ impl Request {
         command
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .env("LC_ALL", "C")
-            .current_dir(&self.working_directory)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
+        if self.depends_on_directory() {
+            // A process that starts elsewhere takes a copy of this one's page tables, which costs more than the rest.
+            command.current_dir(&self.working_directory);
+        }
         let mut child = command.spawn().map_err(|error| self.refuse(&format!("can't be run: {error}")))?;
         let (sender, receiver) = mpsc::channel();
         let input = child.stdin.take().expect("standard input is a pipe");
