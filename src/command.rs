@@ -117,6 +117,18 @@ pub enum Language {
 }
 
 impl Language {
+    /// All of them.
+    pub const ALL: &[Self] = &[
+        Self::C,
+        Self::Cxx,
+        Self::ObjectiveC,
+        Self::ObjectiveCxx,
+        Self::AssemblerWithCpp,
+        Self::Assembler,
+        Self::CppOutput,
+        Self::CxxCppOutput,
+    ];
+
     /// The operand of `-x` that selects it.
     pub const fn name(self) -> &'static str {
         match self {

@@ -174,7 +174,7 @@ fn scan_anew(world: &World, command: &Command, view: View) -> Result<(Assembled,
         Place::Absent => return Err(Fallback::at(Reason::Unreadable, "is not there", &command.source, 0)),
         _ => return Err(Fallback::at(Reason::Unreadable, "not a regular file", &command.source, 0)),
     };
-    let source = setting.header(spelled, Position::Primary, false, &file, &world.symbols);
+    let source = setting.header(spelled, Position::Primary, false, &file, None, &world.symbols);
     let searcher = Searcher { store, view, symbols: &world.symbols };
     let mut table = world.take_table();
     let replay = Replay::new(world, &setting, searcher, command, &mut table);

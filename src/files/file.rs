@@ -15,7 +15,7 @@ use std::any::Any;
 use std::fs::File;
 use std::io::Read as _;
 use std::path::Path;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 const HASH_CHUNK_BYTES: usize = 1 << 20;
@@ -27,6 +27,7 @@ pub struct SourceFile {
     id: u32,
     validated: AtomicU64,
     generation: AtomicU32,
+    is_linked: AtomicBool,
     state: Mutex<Option<State>>,
 }
 
@@ -80,7 +81,8 @@ impl SourceFile {
     pub(super) fn new(path: Arc<Path>, id: u32, kept: Option<KeptFile>) -> Self {
         let state = kept.and_then(|kept| State::recall(&path, kept));
         let generation = AtomicU32::new(u32::from(state.is_some()));
-        Self { path, id, validated: AtomicU64::new(0), generation, state: Mutex::new(state) }
+        let is_linked = AtomicBool::new(false);
+        Self { path, id, validated: AtomicU64::new(0), generation, is_linked, state: Mutex::new(state) }
     }
 
     /// Its absolute path, free of symbolic links.
@@ -91,6 +93,16 @@ impl SourceFile {
     /// A number that no other file of the store has.
     pub const fn id(&self) -> u32 {
         self.id
+    }
+
+    /// Notes that a symbolic link in another directory leads to it.
+    pub(crate) fn note_link(&self) {
+        self.is_linked.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether a symbolic link in another directory was ever seen to lead to it.
+    pub(crate) fn is_linked(&self) -> bool {
+        self.is_linked.load(Ordering::Relaxed)
     }
 
     /// Checks the file against the disk, unless `view` has done so, and gives its generation: while that stays, its

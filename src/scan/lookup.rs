@@ -53,6 +53,8 @@ pub(crate) struct Header {
     /// Whether gcc takes it for a system header, because of where it was found or what included it.
     pub(crate) is_system: bool,
     pub(crate) file: Arc<SourceFile>,
+    /// The directory in which the name stands, which is not the file's where the name is a link's.
+    pub(crate) stands_in: Option<u32>,
     /// What replays of it did.
     pub(crate) effects: Effects,
     /// The symbol that stands for "included once and never again".
@@ -246,11 +248,13 @@ impl Setting {
         position: Position,
         is_system: bool,
         file: &Arc<SourceFile>,
+        stands_in: Option<u32>,
         symbols: &Symbols,
     ) -> Arc<Header> {
         let symbol = symbols.intern(spelled);
         if let Some(header) = self.headers.get(&(symbol, position, is_system))
             && Arc::ptr_eq(&header.file, file)
+            && header.stands_in == stands_in
         {
             return Arc::clone(&header);
         }
@@ -263,6 +267,7 @@ impl Setting {
             position,
             is_system,
             file: Arc::clone(file),
+            stands_in,
             effects: Effects::default(),
             once: OnceLock::new(),
         });
@@ -343,23 +348,28 @@ impl Setting {
         Ok(match store.resolve(start, rest, view, &mut search.trail)? {
             Place::File(file) => {
                 let target = file.path().as_os_str().as_bytes();
+                let (length, mut trail) = (rest.len() - name_in_directory(rest).len(), Trail::default());
+                let stands_in = match store.resolve(start, &rest[..length], view, &mut trail)? {
+                    Place::Directory(place) => Some(place),
+                    _ => None,
+                };
+                let is_link = stands_in.as_ref().map(|place| &**place.path()) != file.path().parent();
+                if is_link {
+                    file.note_link();
+                }
                 // gcc spells a system header by its target where that is shorter.
                 let may_be_shorter = self.shortens_system_headers && target.len() < path.len();
-                if may_be_shorter && position == Position::Beside {
-                    let (length, mut trail) = (rest.len() - name_in_directory(rest).len(), Trail::default());
-                    let place = store.resolve(start, &rest[..length], view, &mut trail)?;
-                    let stays = matches!(place, Place::Directory(place) if file.path().parent() == Some(place.path()));
-                    search.doubtful = if let Start::Beside(beside, _) = key.start
-                        && !stays
-                    {
-                        Some(beside)
-                    } else {
-                        None
-                    };
+                if let Start::Beside(beside, _) = key.start
+                    && may_be_shorter
+                    && is_link
+                    && position == Position::Beside
+                {
+                    search.doubtful = Some(beside);
                 }
                 let spelled = if may_be_shorter && is_system { target } else { &path };
                 let is_system = key.by_system || is_system;
-                Found::Header(self.header(spelled, position, is_system, &file, searcher.symbols))
+                let stands_in = stands_in.map(|place| place.id());
+                Found::Header(self.header(spelled, position, is_system, &file, stands_in, searcher.symbols))
             }
             Place::Directory(_) => Found::Nothing,
             Place::Special(path) if path.as_ref() == Path::new("/dev/null") => Found::NullDevice,
@@ -451,6 +461,7 @@ fn command_line(symbols: &Symbols, store: &FileStore) -> Header {
         position: Position::CommandLine,
         is_system: false,
         file: store.file(Path::new("/")),
+        stands_in: None,
         effects: Effects::default(),
         once: OnceLock::new(),
     }

@@ -75,7 +75,7 @@ impl Request {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
-        if self.depends_on_directory() {
+        if !self.arguments.iter().all(|argument| names_no_file(argument)) {
             // A process that starts elsewhere takes a copy of this one's page tables, which costs more than the rest.
             command.current_dir(&self.working_directory);
         }
@@ -136,6 +136,22 @@ fn matters(argument: &OsString) -> bool {
     let is_warning = text.starts_with(b"-W") && !text.starts_with(b"-Wp,");
     let is_debug = text.starts_with(b"-g") && !text.starts_with(b"-gcc") && !text.starts_with(b"-gsplit");
     !(is_warning || is_debug || HARMLESS.iter().any(|flag| text.starts_with(flag)))
+}
+
+/// Whether a flag surely names no file by a relative path.
+fn names_no_file(argument: &OsString) -> bool {
+    const WITH_VALUE: &[&[u8]] = &[b"-std=", b"-march=", b"-mtune=", b"-mcpu="];
+    let text = argument.as_bytes();
+    !text.contains(&b'/')
+        && (WITH_VALUE.iter().any(|flag| text.starts_with(flag))
+            || !text.contains(&b'=')
+                && [b"-O".as_slice(), b"-f", b"-m", b"-x", b"-E", b"-d", b"-v"]
+                    .iter()
+                    .any(|flag| text.starts_with(flag))
+            || text == b"-"
+            || text == b"-ansi"
+            || text == b"-pthread"
+            || !text.starts_with(b"-") && Language::ALL.iter().any(|language| language.name().as_bytes() == text))
 }
 
 impl Request {

@@ -64,6 +64,7 @@ impl Replay<'_> {
                 return Err(self.refuse_at(place, at, Reason::Unscannable, "a link beside system headers and others"));
             }
         }
+        self.refuse_other_name(&lookup)?;
         match &lookup.found {
             Found::Header(header) => {
                 if header.position == Position::Absolute {
@@ -206,8 +207,7 @@ impl Replay<'_> {
         if let Some(effect) = header.effects.find(self.table)
             && effect.is_current(self.searcher.view, self.searcher.store)
         {
-            self.apply(&effect);
-            return Ok(());
+            return self.apply(&effect);
         }
         let frame = self.table.begin_frame();
         let mark = self.record.begin();
@@ -229,13 +229,14 @@ impl Replay<'_> {
         replayed
     }
 
-    fn apply(&mut self, effect: &Effect) {
+    fn apply(&mut self, effect: &Effect) -> Result<(), Fallback> {
         for (symbol, state) in &effect.writes {
             self.table.write(*symbol, *state);
         }
         let clock = self.clock();
         for lookup in &effect.lookups {
             self.record.add_lookup(lookup, clock);
+            self.refuse_other_name(lookup)?;
         }
         for lookup in &effect.probed {
             self.record.add_probed(lookup);
@@ -245,6 +246,31 @@ impl Replay<'_> {
         }
         self.record.uses_time |= effect.uses_time;
         self.steps += 1 + effect.steps / 64;
+        Ok(())
+    }
+
+    /// clang looks beside the first name by which it found a file, though it includes it by another one.
+    fn refuse_other_name(&self, lookup: &Lookup) -> Result<(), Fallback> {
+        let Some(header) = found_header(&lookup.found) else { return Ok(()) };
+        if self.setting.family != Family::Clang || !header.file.is_linked() {
+            return Ok(());
+        }
+        let mut named = self.record.lookups.iter().filter_map(|lookup| found_header(&lookup.found));
+        let is_other =
+            |other: &&Arc<Header>| other.file.id() == header.file.id() && other.stands_in != header.stands_in;
+        match named.find(is_other) {
+            Some(other) => {
+                let path = self.world.symbols.text(other.spelled);
+                let path = crate::files::as_path(path);
+                Err(Fallback::at(
+                    Reason::Unscannable,
+                    "another name of a file with links in other directories",
+                    path,
+                    0,
+                ))
+            }
+            None => Ok(()),
+        }
     }
 
     /// The symbol that stands for "this file was included once and never again".

@@ -168,3 +168,20 @@ fn names_at_their_limits() {
         case.check(&format!("{compiler} a.c"));
     }
 }
+
+#[test]
+fn a_header_by_two_names_is_beside_the_first_one_for_clang() {
+    for (probe, include) in [("x/l.h", "m.h"), ("m.h", "x/l.h"), ("m.h", "./m.h"), ("x/l.h", "x/l.h")] {
+        let source = format!("#if __has_include(\"{probe}\")\n#include \"{include}\"\n#endif\n");
+        for line in ["gcc a.c -Iy", "clang a.c -Iy"] {
+            let mut case = Case::new()
+                .file("a.c", source.as_str())
+                .file("m.h", "#include \"n.h\"\n")
+                .symlink("x/l.h", "../m.h")
+                .file("n.h", "int beside_the_file;\n")
+                .file("x/n.h", "int beside_the_link[2];\n")
+                .file("y/n.h", "int n[3];\n");
+            case.check_unless(line, Reason::Unscannable);
+        }
+    }
+}

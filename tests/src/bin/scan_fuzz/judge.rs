@@ -159,7 +159,10 @@ impl Court {
                 text(&local.stderr)
             )
         } else if local.output != remote.output {
-            format!("another output ({product:?})")
+            let (remote, local) = (text(&remote.output), text(&local.output));
+            let differs = remote.lines().zip(local.lines()).find(|(remote, local)| remote != local);
+            let (remote, local) = differs.unwrap_or(("more or fewer lines", "these"));
+            format!("another output ({product:?}): {remote:?}, not {local:?}")
         } else if local.listed != remote.listed {
             format!("lists {:?}, not {:?}", remote.listed, local.listed)
         } else {
