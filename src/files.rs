@@ -21,6 +21,7 @@ use crate::files::directory::Directory;
 use crate::files::file::SourceFile;
 use crate::files::kept::{Encoder, Kept};
 use dashmap::DashMap;
+use std::borrow::Borrow;
 use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
@@ -41,8 +42,8 @@ pub const MAX_READ_ATTEMPTS: u32 = 4;
 /// Files and directories by path, shared by all compiles of a daemon.
 #[derive(Debug)]
 pub struct FileStore {
-    directories: DashMap<Arc<Path>, Arc<Directory>, foldhash::fast::RandomState>,
-    files: DashMap<Arc<Path>, Arc<SourceFile>, foldhash::fast::RandomState>,
+    directories: DashMap<PathBytes, Arc<Directory>, foldhash::fast::RandomState>,
+    files: DashMap<PathBytes, Arc<SourceFile>, foldhash::fast::RandomState>,
     root: Arc<Directory>,
     started: Instant,
     last_view: AtomicU64,
@@ -50,6 +51,16 @@ pub struct FileStore {
     next_directory: AtomicU32,
     /// What an earlier process knew.
     kept: Option<Kept>,
+}
+
+/// A path that is compared byte by byte: those of a store have no component to spare.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct PathBytes(Box<[u8]>);
+
+impl Borrow<[u8]> for PathBytes {
+    fn borrow(&self) -> &[u8] {
+        &self.0
+    }
 }
 
 /// One compile's look at the file system: what was checked since it was opened is believed.
@@ -117,24 +128,26 @@ impl FileStore {
         if path == Path::new("/") {
             return Arc::clone(&self.root);
         }
-        if let Some(known) = self.directories.get(path) {
+        let bytes = path.as_os_str().as_bytes();
+        if let Some(known) = self.directories.get(bytes) {
             return Arc::clone(&known);
         }
         let path: Arc<Path> = Arc::from(path);
         let entry = self
             .directories
-            .entry(Arc::clone(&path))
+            .entry(PathBytes(Box::from(bytes)))
             .or_insert_with(|| Arc::new(Directory::new(path, self.next_directory.fetch_add(1, Ordering::Relaxed))));
         Arc::clone(&entry)
     }
 
     /// The file at `path`, which must be absolute and free of symbolic links. Looks at nothing.
     pub(crate) fn file(&self, path: &Path) -> Arc<SourceFile> {
-        if let Some(known) = self.files.get(path) {
+        let bytes = path.as_os_str().as_bytes();
+        if let Some(known) = self.files.get(bytes) {
             return Arc::clone(&known);
         }
         let path: Arc<Path> = Arc::from(path);
-        let entry = self.files.entry(Arc::clone(&path)).or_insert_with(|| {
+        let entry = self.files.entry(PathBytes(Box::from(bytes))).or_insert_with(|| {
             let id = self.next_file.fetch_add(1, Ordering::Relaxed);
             let known = self.kept.as_ref().and_then(|kept| kept.take(&path));
             Arc::new(SourceFile::new(path, id, known))

@@ -16,7 +16,7 @@ use std::fs::File;
 use std::io::Read as _;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
 const HASH_CHUNK_BYTES: usize = 1 << 20;
 
@@ -60,12 +60,32 @@ pub struct Content {
     pub generation: u32,
     bytes: Mutex<Option<Vec<u8>>>,
     derived: Mutex<Vec<(u32, Derived)>>,
+    /// What [`Deriver::hints`] says of the bytes.
+    hints: OnceLock<u32>,
     /// What an earlier process derived.
     pub(super) kept: Arc<[KeptDerived]>,
 }
 
 /// What a reader of the bytes made of them.
 type Derived = Arc<dyn Any + Send + Sync>;
+
+/// Makes something of bytes.
+pub(crate) trait Deriver {
+    /// What it makes.
+    type Derived: Any + Send + Sync;
+
+    /// What `key` has to know of the bytes.
+    fn hints(&self, bytes: &[u8]) -> u32;
+
+    /// By what derivers are told apart that make different things of bytes with these hints.
+    fn key(&self, hints: u32) -> u32;
+
+    /// The same as `derive`, of what was kept of it.
+    fn recall(&self, key: u32, kept: &[KeptDerived]) -> Option<Arc<Self::Derived>>;
+
+    /// What it makes of the bytes.
+    fn derive(&self, key: u32, bytes: &[u8]) -> Arc<Self::Derived>;
+}
 
 /// What is wanted of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -194,6 +214,7 @@ impl SourceFile {
         let alike = previous.filter(|old| old.input.digest == digest);
         let derived = alike.map(|old| old.derived.lock().expect("no holder panics").clone()).unwrap_or_default();
         let kept = alike.map(|old| Arc::clone(&old.kept)).unwrap_or_default();
+        let hints = alike.map(|old| old.hints.clone()).unwrap_or_default();
         let input = match same {
             Some(old) => Arc::clone(&old.input),
             None => {
@@ -201,7 +222,15 @@ impl SourceFile {
                 Arc::new(InputFile { path, digest, is_executable: stamp.is_executable() })
             }
         };
-        Arc::new(Content { input, stamp, generation, bytes: Mutex::new(bytes), derived: Mutex::new(derived), kept })
+        Arc::new(Content {
+            input,
+            stamp,
+            generation,
+            bytes: Mutex::new(bytes),
+            derived: Mutex::new(derived),
+            hints,
+            kept,
+        })
     }
 
     /// The digest, and the bytes where they are wanted; `None` where the file changed meanwhile.
@@ -239,37 +268,52 @@ impl SourceFile {
 impl State {
     /// The state in which an earlier process left the file at `path`. It counts once its stamp is found to be the same.
     fn recall(path: &Arc<Path>, kept: KeptFile) -> Option<Self> {
-        let (stamp, digest) = (kept.stamp(), kept.digest()?);
+        let (stamp, digest, hints) = (kept.stamp(), kept.digest()?, OnceLock::from(kept.hints()));
         let input = Arc::new(InputFile { path: Arc::clone(path), digest, is_executable: stamp.is_executable() });
         let kept = Arc::from(kept.into_derived());
-        let content = Content { input, stamp, generation: 1, bytes: Mutex::default(), derived: Mutex::default(), kept };
+        let content =
+            Content { input, stamp, generation: 1, bytes: Mutex::default(), derived: Mutex::default(), hints, kept };
         Some(Self { stamp, settled: true, content: Ok(Arc::new(content)) })
     }
 }
 
 impl Content {
-    /// What is made of the bytes under `key`, once: by `recall` of what an earlier process kept, if it can, or else by
-    /// `derive` of the bytes, those that are still at hand or those that are read anew.
+    /// What `deriver` makes of the bytes, once for all derivers of the same key: of what an earlier process kept, if it can,
+    /// or else of the bytes, those that are still at hand or those that are read anew.
     ///
     /// # Errors
     /// [`Reason::Changing`] where the file no longer holds this content.
-    pub(crate) fn derive<T: Any + Send + Sync>(
-        &self,
-        key: u32,
-        path: &Path,
-        recall: impl FnOnce(&[KeptDerived]) -> Option<Arc<T>>,
-        derive: impl FnOnce(&[u8]) -> Arc<T>,
-    ) -> Result<Arc<T>, Fallback> {
+    pub(crate) fn derive<D: Deriver>(&self, path: &Path, deriver: &D) -> Result<Arc<D::Derived>, Fallback> {
         let mut derived = self.derived.lock().expect("no holder of a content's lock panics");
+        let mut bytes = None;
+        let hints = match self.hints.get() {
+            Some(hints) => *hints,
+            None => {
+                let bytes = bytes.insert(self.bytes_again(path)?);
+                *self.hints.get_or_init(|| deriver.hints(bytes))
+            }
+        };
+        let key = deriver.key(hints);
         if let Some((_, known)) = derived.iter().find(|(known, _)| *known == key) {
             return Ok(Arc::clone(known).downcast().expect("a key stands for one type"));
         }
-        let value = match recall(&self.kept) {
+        let value = match deriver.recall(key, &self.kept) {
             Some(value) => value,
-            None => derive(&self.bytes_again(path)?),
+            None => {
+                let bytes = match bytes {
+                    Some(bytes) => bytes,
+                    None => self.bytes_again(path)?,
+                };
+                deriver.derive(key, &bytes)
+            }
         };
         derived.push((key, Arc::clone(&value) as Derived));
         Ok(value)
+    }
+
+    /// What [`Deriver::hints`] said, if it was asked.
+    pub(super) fn known_hints(&self) -> Option<u32> {
+        self.hints.get().copied()
     }
 
     /// The bytes: those that are still at hand, which are gone then, or those that are read anew.

@@ -43,6 +43,9 @@ pub(super) struct KeptFile {
     /// How many processes have not used it since.
     #[prost(uint32, tag = "5")]
     unused: u32,
+    /// [`Deriver::hints`](crate::files::file::Deriver::hints) of the bytes.
+    #[prost(uint32, tag = "6")]
+    hints: u32,
 }
 
 /// What was made of the file's bytes.
@@ -124,7 +127,14 @@ impl KeptFile {
         let derived = content.encoded(file.path(), encoder)?;
         let path = Bytes::copy_from_slice(file.path().as_os_str().as_bytes());
         let hash = Bytes::copy_from_slice(content.input.digest.hash());
-        Some(Self { path, stamp: KeptStamp::of(content.stamp)?, hash, derived, unused: 0 })
+        Some(Self {
+            path,
+            stamp: KeptStamp::of(content.stamp)?,
+            hash,
+            derived,
+            unused: 0,
+            hints: content.known_hints()?,
+        })
     }
 
     pub(super) fn stamp(&self) -> Stamp {
@@ -134,6 +144,10 @@ impl KeptFile {
     pub(super) fn digest(&self) -> Option<Digest> {
         let hash = self.hash.as_ref().try_into().ok()?;
         Some(Digest::new(hash, self.stamp().size_bytes()))
+    }
+
+    pub(super) const fn hints(&self) -> u32 {
+        self.hints
     }
 
     pub(super) fn into_derived(self) -> Vec<KeptDerived> {

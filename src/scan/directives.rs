@@ -1,6 +1,8 @@
 //! A file's directives as the lexer leaves them: a pure function of the file's bytes and the [`LexModes`].
 
+use memchr::memmem::Finder;
 use std::fmt;
+use std::sync::LazyLock;
 
 /// How a file is lexed. Everything else about a language is the replay's business.
 #[expect(clippy::struct_excessive_bools, reason = "ten independent traits of a language")]
@@ -43,6 +45,27 @@ impl LexModes {
         modes
     }
 
+    /// The modes that can make a difference to `content`: all others may be set or not.
+    pub(crate) fn that_matter_to(content: &[u8]) -> Self {
+        let has_byte = |byte| memchr::memchr(byte, content).is_some();
+        let has_trigraphs = TRIGRAPH.find(content).is_some();
+        let raw_strings = RAW_STRING.find(content).is_some() || has_splice_after(content, b"R");
+        let has_elifdef = |at: usize| matches!(content.get(at + 4), Some(b'd' | b'n'));
+        let elifdef = ELIF.find_iter(content).any(has_elifdef) || has_splice_after(content, b"elif");
+        Self {
+            raw_strings,
+            lines_end_raw_strings: raw_strings,
+            digit_separators: has_byte(b'\''),
+            trigraphs: has_trigraphs,
+            carriage_return_ends_line: has_byte(b'\r'),
+            modules: true,
+            no_digraphs: true,
+            no_line_comments: true,
+            no_elifdef: has_trigraphs || elifdef,
+            assembler: true,
+        }
+    }
+
     fn flags(&mut self) -> [&mut bool; 10] {
         [
             &mut self.raw_strings,
@@ -57,6 +80,18 @@ impl LexModes {
             &mut self.assembler,
         ]
     }
+}
+
+static TRIGRAPH: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"??"));
+static RAW_STRING: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"R\""));
+static ELIF: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"elif"));
+
+/// Whether a backslash that ends its line stands behind one of `bytes`.
+fn has_splice_after(content: &[u8], bytes: &[u8]) -> bool {
+    memchr::memchr_iter(b'\\', content).any(|at| {
+        let follows = content.get(at + 1).is_some_and(|byte| byte.is_ascii_whitespace() || *byte == 0x0b);
+        follows && at > 0 && bytes.contains(&content[at - 1])
+    })
 }
 
 macro_rules! kinds {

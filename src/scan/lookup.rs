@@ -53,7 +53,7 @@ pub(crate) struct Header {
     /// Whether gcc takes it for a system header, because of where it was found or what included it.
     pub(crate) is_system: bool,
     pub(crate) file: Arc<SourceFile>,
-    /// The directory in which the name stands, which is not the file's where the name is a link's.
+    /// The directory in which the name stands, where that is a link's, and not the file's own one.
     pub(crate) stands_in: Option<u32>,
     /// What replays of it did.
     pub(crate) effects: Effects,
@@ -345,30 +345,31 @@ impl Setting {
                 return Err(Fallback::at(Reason::PrecompiledHeader, "stands beside the header", as_path(&path), 0));
             }
         }
+        let links = search.trail.symlinks.len();
         Ok(match store.resolve(start, rest, view, &mut search.trail)? {
             Place::File(file) => {
                 let target = file.path().as_os_str().as_bytes();
-                let (length, mut trail) = (rest.len() - name_in_directory(rest).len(), Trail::default());
-                let stands_in = match store.resolve(start, &rest[..length], view, &mut trail)? {
-                    Place::Directory(place) => Some(place),
-                    _ => None,
-                };
-                let is_link = stands_in.as_ref().map(|place| &**place.path()) != file.path().parent();
-                if is_link {
-                    file.note_link();
+                let mut stands_in = None;
+                if search.trail.symlinks.len() > links {
+                    let (length, mut trail) = (rest.len() - name_in_directory(rest).len(), Trail::default());
+                    if let Place::Directory(place) = store.resolve(start, &rest[..length], view, &mut trail)?
+                        && Some(&**place.path()) != file.path().parent()
+                    {
+                        file.note_link();
+                        stands_in = Some(place.id());
+                    }
                 }
                 // gcc spells a system header by its target where that is shorter.
                 let may_be_shorter = self.shortens_system_headers && target.len() < path.len();
                 if let Start::Beside(beside, _) = key.start
                     && may_be_shorter
-                    && is_link
+                    && stands_in.is_some()
                     && position == Position::Beside
                 {
                     search.doubtful = Some(beside);
                 }
                 let spelled = if may_be_shorter && is_system { target } else { &path };
                 let is_system = key.by_system || is_system;
-                let stands_in = stands_in.map(|place| place.id());
                 Found::Header(self.header(spelled, position, is_system, &file, stands_in, searcher.symbols))
             }
             Place::Directory(_) => Found::Nothing,

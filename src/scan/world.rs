@@ -2,11 +2,11 @@
 
 use crate::command::Command;
 use crate::fallback::{Fallback, Reason};
-use crate::files::file::Content;
+use crate::files::file::{Content, Deriver};
 use crate::files::kept::{Encoder, KeptDerived};
 use crate::files::{FileStore, View};
 use crate::scan::definitions::{DefinitionId, Definitions, name_length};
-use crate::scan::directives::LexModes;
+use crate::scan::directives::{Directives, LexModes};
 use crate::scan::kept_directives;
 use crate::scan::lexer::lex;
 use crate::scan::limits::MAX_REMEMBERED_BYTES;
@@ -16,6 +16,7 @@ use crate::scan::probe::{Probe, Probes};
 use crate::scan::program::Program;
 use crate::scan::search_path::SearchPath;
 use crate::scan::symbols::{Symbol, Symbols};
+use crate::scan::tokens::TokenModes;
 use crate::scan::working_directory;
 use bytes::Bytes;
 use dashmap::DashMap;
@@ -80,20 +81,7 @@ impl World {
     /// # Errors
     /// [`Reason::Changing`] where the bytes are gone.
     pub(crate) fn program(&self, content: &Content, path: &Path, probe: &Probe) -> Result<Arc<Program>, Fallback> {
-        let modes = probe.token_modes;
-        let token_key =
-            u32::from(modes.cplusplus) << 2 | u32::from(modes.digit_separators) << 1 | u32::from(modes.raw_strings);
-        let lex_key = probe.lex_modes.key();
-        let bind = |directives| {
-            let program = Program::new(directives, modes, &self.symbols, &self.definitions);
-            self.program_bytes.fetch_add(program.bytes(), Ordering::Relaxed);
-            Arc::new(program)
-        };
-        let recall = |kept: &[KeptDerived]| {
-            let kept = kept.iter().find(|kept| kept.key == lex_key)?;
-            kept_directives::decode(&kept.data).map(bind)
-        };
-        content.derive(lex_key << TOKEN_KEY_BITS | token_key, path, recall, |bytes| bind(lex(bytes, probe.lex_modes)))
+        content.derive(path, &ProgramMaker { world: self, lex_modes: probe.lex_modes, token_modes: probe.token_modes })
     }
 
     /// Keeps what the next scanner can use, where a state directory was given.
@@ -154,6 +142,53 @@ impl World {
         let definition = self.definitions.text(text, setting.probe.token_modes);
         Ok((self.symbols.intern(&text[..length]), definition))
     }
+}
+
+/// Makes programs. Where the modes make no difference to a file, they have the same program.
+struct ProgramMaker<'a> {
+    world: &'a World,
+    lex_modes: LexModes,
+    token_modes: TokenModes,
+}
+
+impl ProgramMaker<'_> {
+    fn bind(&self, directives: Directives, key: u32) -> Arc<Program> {
+        let program = Program::new(directives, token_modes(key), &self.world.symbols, &self.world.definitions);
+        self.world.program_bytes.fetch_add(program.bytes(), Ordering::Relaxed);
+        Arc::new(program)
+    }
+}
+
+impl Deriver for ProgramMaker<'_> {
+    type Derived = Program;
+
+    fn hints(&self, bytes: &[u8]) -> u32 {
+        LexModes::that_matter_to(bytes).key()
+    }
+
+    fn key(&self, hints: u32) -> u32 {
+        let matter = LexModes::of_key(hints);
+        let TokenModes { digit_separators, cplusplus, raw_strings } = self.token_modes;
+        let token_key = u32::from(cplusplus) << 2
+            | u32::from(digit_separators && matter.digit_separators) << 1
+            | u32::from(raw_strings && matter.raw_strings);
+        (self.lex_modes.key() & hints) << TOKEN_KEY_BITS | token_key
+    }
+
+    fn recall(&self, key: u32, kept: &[KeptDerived]) -> Option<Arc<Program>> {
+        let kept_key = LexedFiles.kept_key(key);
+        let kept = kept.iter().find(|kept| kept.key == kept_key)?;
+        kept_directives::decode(&kept.data).map(|directives| self.bind(directives, key))
+    }
+
+    fn derive(&self, key: u32, bytes: &[u8]) -> Arc<Program> {
+        self.bind(lex(bytes, LexModes::of_key(LexedFiles.kept_key(key))), key)
+    }
+}
+
+/// The modes that the last bits of a program's key say.
+const fn token_modes(key: u32) -> TokenModes {
+    TokenModes { cplusplus: key & 4 != 0, digit_separators: key & 2 != 0, raw_strings: key & 1 != 0 }
 }
 
 /// Directives are what is kept of files.
