@@ -21,6 +21,12 @@ use std::path::{Component, Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
+/// The kernel takes no longer path, the final zero among them.
+const MAX_PATH_BYTES: usize = 4096;
+
+/// The kernel takes no longer part of a path.
+const MAX_NAME_BYTES: usize = 255;
+
 /// What compiles with the same compiler, flags and search path have in common.
 #[derive(Debug)]
 pub(crate) struct Setting {
@@ -338,6 +344,13 @@ impl Setting {
         let (store, view) = (searcher.store, searcher.view);
         if name.is_empty() || name.contains(&0) {
             return Ok(Found::Nothing);
+        }
+        if path.len() >= MAX_PATH_BYTES || name.split(|byte| *byte == b'/').any(|part| part.len() > MAX_NAME_BYTES) {
+            return match self.family {
+                Family::Gcc => Err(Fallback::new(Reason::Unreadable, "a header's name is too long")),
+                // clang takes what the kernel refuses for absent.
+                Family::Clang => Ok(Found::Nothing),
+            };
         }
         if self.family == Family::Gcc {
             let precompiled = [rest, b".gch"].concat();

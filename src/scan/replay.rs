@@ -15,6 +15,7 @@ mod text_input;
 use crate::command::{Command, Family, MacroOption};
 use crate::fallback::{Fallback, Reason};
 use crate::files::file::Want;
+use crate::scan::assembler;
 use crate::scan::condition::{Problem, Truth, evaluate};
 use crate::scan::definitions::{Definition, DefinitionId};
 use crate::scan::expand::{Buffers, Expander, Observations, Position, Surroundings};
@@ -226,6 +227,9 @@ impl<'a> Replay<'a> {
 
     fn pragma(&mut self, place: &mut Place<'_>, at: usize, pragma: Pragma) -> Result<(), Fallback> {
         match pragma {
+            // clang only warns of it in the source itself.
+            Pragma::Once
+                if place.header.position == HeaderPosition::Primary && self.setting.family == Family::Clang => {}
             Pragma::Once => self.mark_once(place.header)?,
             Pragma::Push(symbol) => self.table.push(symbol),
             Pragma::Pop(symbol) => self.table.pop(symbol),
@@ -357,8 +361,7 @@ impl<'a> Replay<'a> {
         };
         place.line_shift = line - i64::from(place.program.line(at)) - 1;
         if let Some(name) = tokens.get(1).filter(|token| token.kind == Kind::Text) {
-            let quoted = text(name.symbol);
-            place.presumed = quoted.get(1..quoted.len() - 1).map(<[u8]>::to_vec);
+            place.presumed = Some(assembler::unescape(text(name.symbol)));
             if let Some(name) = &place.presumed
                 && self.setting.family == Family::Gcc
             {

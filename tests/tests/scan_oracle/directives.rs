@@ -169,6 +169,15 @@ fn a_pragma_in_text_is_not_seen_in_a_file_for_its_macros() {
 }
 
 #[test]
+fn once_in_the_source_itself() {
+    let text =
+        "#pragma once\n#ifndef DEEP\n#define DEEP\n#include __FILE__\n#else\n#include \"again.h\"\n#endif\nint a;\n";
+    for line in ["gcc a.c", "clang a.c"] {
+        Case::new().file("a.c", text).file("again.h", "extern int again;\n").preprocessed().check(line);
+    }
+}
+
+#[test]
 fn import_is_once() {
     for line in ["gcc a.c", "clang a.c", "gcc -x objective-c -E a.c -o /dev/null"] {
         let mut case = Case::new()

@@ -60,6 +60,27 @@ fn include_loops_end() {
 }
 
 #[test]
+fn names_that_double_end() {
+    for line in ["gcc a.c", "clang a.c", "gcc -Id a.c", "clang -Id a.c"] {
+        // Each name is that of the directory and the whole name again.
+        let mut case =
+            Case::new().file("a.c", "#include \"d/b.h\"\n").file("d/b.h", "#include __FILE__\n").symlink("d/d", ".");
+        let _ = ends(&mut case, line);
+        let mut case = Case::new()
+            .file("a.c", "#line 1 \"a\\\\b\"\n#include \"b.h\"\n")
+            .file("b.h", "#line 1 __FILE__\n#include \"b.h\"\n".repeat(30));
+        let _ = ends(&mut case, line);
+    }
+    for line in ["gcc a.c", "clang a.c"] {
+        let (part, path) = ("x".repeat(300), "./".repeat(3000));
+        for name in [part, format!("{path}b.h")] {
+            let text = format!("#if __has_include(\"{name}\")\n#include \"{name}\"\n#endif\nint a;\n");
+            Case::new().file("a.c", text).file("b.h", "").check_rejected(line);
+        }
+    }
+}
+
+#[test]
 fn unknown_conditions_do_not_multiply() {
     let mut text = String::new();
     for index in 0..40 {
