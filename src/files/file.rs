@@ -278,33 +278,33 @@ impl State {
 }
 
 impl Content {
-    /// What `deriver` makes of the bytes, once for all derivers of the same key: of what an earlier process kept, if it can,
+    /// What `maker` makes of the bytes, once for all makers of the same key: of what an earlier process kept, if it can,
     /// or else of the bytes, those that are still at hand or those that are read anew.
     ///
     /// # Errors
     /// [`Reason::Changing`] where the file no longer holds this content.
-    pub(crate) fn derive<D: Deriver>(&self, path: &Path, deriver: &D) -> Result<Arc<D::Derived>, Fallback> {
+    pub(crate) fn derive<D: Deriver>(&self, path: &Path, maker: &D) -> Result<Arc<D::Derived>, Fallback> {
         let mut derived = self.derived.lock().expect("no holder of a content's lock panics");
         let mut bytes = None;
         let hints = match self.hints.get() {
             Some(hints) => *hints,
             None => {
                 let bytes = bytes.insert(self.bytes_again(path)?);
-                *self.hints.get_or_init(|| deriver.hints(bytes))
+                *self.hints.get_or_init(|| maker.hints(bytes))
             }
         };
-        let key = deriver.key(hints);
+        let key = maker.key(hints);
         if let Some((_, known)) = derived.iter().find(|(known, _)| *known == key) {
             return Ok(Arc::clone(known).downcast().expect("a key stands for one type"));
         }
-        let value = match deriver.recall(key, &self.kept) {
+        let value = match maker.recall(key, &self.kept) {
             Some(value) => value,
             None => {
                 let bytes = match bytes {
                     Some(bytes) => bytes,
                     None => self.bytes_again(path)?,
                 };
-                deriver.derive(key, &bytes)
+                maker.derive(key, &bytes)
             }
         };
         derived.push((key, Arc::clone(&value) as Derived));

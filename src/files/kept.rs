@@ -158,20 +158,20 @@ impl KeptFile {
 impl Content {
     /// What was derived, encoded; `None` where nothing was, or the file no longer holds this content.
     fn encoded(&self, path: &Path, encoder: &dyn Encoder) -> Option<Vec<KeptDerived>> {
-        let mut encoded = self.kept.to_vec();
+        let mut parts = self.kept.to_vec();
         let mut bytes = None;
         for key in self.derived_keys() {
             let key = encoder.kept_key(key);
-            if encoded.iter().any(|known| known.key == key) {
+            if parts.iter().any(|known| known.key == key) {
                 continue;
             }
             let bytes = match &bytes {
                 Some(bytes) => bytes,
                 None => bytes.insert(self.bytes_again(path).ok()?),
             };
-            encoded.push(KeptDerived { key, data: encoder.encode(key, bytes) });
+            parts.push(KeptDerived { key, data: encoder.encode(key, bytes) });
         }
-        (!encoded.is_empty()).then_some(encoded)
+        (!parts.is_empty()).then_some(parts)
     }
 }
 

@@ -89,7 +89,7 @@ pub(super) fn about(questions: &[Vec<u8>]) -> String {
         let operator = question.split('(').next().unwrap_or_default();
         if open.as_deref() != Some(operator) {
             let end = if open.is_some() { "#endif\n" } else { "" };
-            let _ = write!(source, "{end}#ifdef {operator}\n");
+            let _ = writeln!(source, "{end}#ifdef {operator}");
             open = Some(operator.to_owned());
         }
         let _ = writeln!(source, "PUMPHOUSE_FEATURE {index} {question}");

@@ -75,7 +75,7 @@ impl Request {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
-        if !self.arguments.iter().all(|argument| names_no_file(argument)) {
+        if !self.arguments.iter().all(names_no_file) {
             // A process that starts elsewhere takes a copy of this one's page tables, which costs more than the rest.
             command.current_dir(&self.working_directory);
         }

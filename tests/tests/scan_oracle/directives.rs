@@ -94,7 +94,7 @@ fn in_a_macro_the_next_one_is_any() {
         for line in ["gcc a.c -Ix -Iy", "clang a.c -Ix -Iy"] {
             let mut case = Case::new()
                 .file("a.c", "#include <m.h>\n")
-                .file("x/m.h", &format!("{condition}#include \"yes.h\"\n#else\n#include \"no.h\"\n#endif\n"))
+                .file("x/m.h", format!("{condition}#include \"yes.h\"\n#else\n#include \"no.h\"\n#endif\n"))
                 .file("x/n.h", "")
                 .file("x/yes.h", "int yes;\n")
                 .file("x/no.h", "int no;\n")

@@ -156,7 +156,7 @@ fn a_file_that_line_names_is_quoted_in_messages() {
             // That of a preprocessed source lists nothing.
             .surplus()
             .file("a.c", source)
-            .file("b.i", &source.replace("#line", "#"))
+            .file("b.i", source.replace("#line", "#"))
             .file("grammar.y", "int f(void) { /* as its author wrote it */ unsigned a; return a; }\n");
         case.check(line);
     }
