@@ -1,9 +1,9 @@
 //! What the closures of whole projects cost, and whether they are right: beside `clang-scan-deps`, on real code.
 //!
 //! `tests/corpora` prepares the projects. Each is scanned by one thread, cold and twice warm, everything counted, the
-//! compilers that are asked included; every closure is compared with the compiler's own list. Published of distcc's
-//! include server, which sends no system headers and looks at no file twice, cold: redis 11.1 ms a unit, git 1.75,
-//! abseil 4.6, linux 8.0; Debian's can't be run beside it, for it ends at its first request.
+//! compilers that are asked included; every closure is compared with the compiler's own list. The same units go through
+//! distcc's include server, which sends no system headers and looks at no file twice: Debian's ends at its first request,
+//! so its analysis is called without the server around it, and without the compression.
 
 use crate::table::Table;
 use crate::usage::{children, milliseconds, ratio};
@@ -46,6 +46,13 @@ struct Verification {
     failed: BTreeMap<String, String>,
 }
 
+/// What distcc's include server did.
+#[derive(Debug, Deserialize)]
+struct Analysis {
+    cpu_ms: f64,
+    not_covered: usize,
+}
+
 /// Prints a row for each project: those that are named, or all that there are.
 pub(crate) fn run(names: &[String]) -> Result<()> {
     let corpora = program()?.parent().context("the program has a directory")?.with_file_name("corpora");
@@ -64,6 +71,8 @@ pub(crate) fn run(names: &[String]) -> Result<()> {
         "warm",
         "clang-scan-deps",
         "ratio",
+        "distcc's include server",
+        "ratio",
     ]);
     for project in projects {
         let name = project.file_name().to_string_lossy().into_owned();
@@ -72,12 +81,12 @@ pub(crate) fn run(names: &[String]) -> Result<()> {
             table.row(measure(name, &database)?);
         }
     }
-    println!("processor time a unit, by one thread; clang-scan-deps -j1 minimises sources and ships nothing");
+    println!("processor time a unit, by one thread; clang-scan-deps -j1 minimises sources and ships nothing;\ndistcc's include server ships no system headers, here without compressing what it ships");
     table.print();
     Ok(())
 }
 
-fn measure(name: String, database: &Path) -> Result<[String; 11]> {
+fn measure(name: String, database: &Path) -> Result<[String; 13]> {
     let mut scan = Command::new(program()?);
     scan.args(["scan", "--repeat", "3", "--verify", "--json", "--compile-commands"]).arg(database);
     // It exits with 1 where a closure lacks a file; the row tells.
@@ -89,6 +98,10 @@ fn measure(name: String, database: &Path) -> Result<[String; 11]> {
     run_command(&mut peer)?;
     let units = u32::try_from(report.translation_units)?;
     let peer = children()?.saturating_sub(before) / units.max(1);
+    let mut include_server = Command::new("python3");
+    include_server.arg(repository().join("tests/src/bin/bench/distcc_include_server.py")).arg(database);
+    let analysis: Analysis = serde_json::from_str(&succeed(&mut include_server)?).context("the include server's cost")?;
+    let include_server = Duration::from_secs_f64(analysis.cpu_ms / 1e3) / units.max(1);
     let pass = |at: usize| {
         let milliseconds = report.passes.get(at).map_or(0.0, |pass| pass.cpu_ms_per_unit);
         Duration::from_secs_f64(milliseconds / 1e3)
@@ -106,5 +119,10 @@ fn measure(name: String, database: &Path) -> Result<[String; 11]> {
         milliseconds(pass(2)),
         milliseconds(peer),
         ratio(pass(0), peer),
+        match analysis.not_covered {
+            0 => milliseconds(include_server),
+            count => format!("{} ({count} not covered)", milliseconds(include_server)),
+        },
+        ratio(pass(0), include_server),
     ])
 }
