@@ -81,7 +81,9 @@ pub(crate) fn run(names: &[String]) -> Result<()> {
             table.row(measure(name, &database)?);
         }
     }
-    println!("processor time a unit, by one thread; clang-scan-deps -j1 minimises sources and ships nothing;\ndistcc's include server ships no system headers, here without compressing what it ships");
+    println!(
+        "processor time a unit, by one thread; clang-scan-deps -j1 minimises sources and ships nothing;\ndistcc's include server ships no system headers, here without compressing what it ships"
+    );
     table.print();
     Ok(())
 }
@@ -100,7 +102,8 @@ fn measure(name: String, database: &Path) -> Result<[String; 13]> {
     let peer = children()?.saturating_sub(before) / units.max(1);
     let mut include_server = Command::new("python3");
     include_server.arg(repository().join("tests/src/bin/bench/distcc_include_server.py")).arg(database);
-    let analysis: Analysis = serde_json::from_str(&succeed(&mut include_server)?).context("the include server's cost")?;
+    let analysis: Analysis =
+        serde_json::from_str(&succeed(&mut include_server)?).context("the include server's cost")?;
     let include_server = Duration::from_secs_f64(analysis.cpu_ms / 1e3) / units.max(1);
     let pass = |at: usize| {
         let milliseconds = report.passes.get(at).map_or(0.0, |pass| pass.cpu_ms_per_unit);
