@@ -17,7 +17,7 @@ use crate::scan::search_path::SearchPath;
 use crate::scan::symbols::{Symbol, Symbols};
 use dashmap::DashMap;
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::{Component, Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -445,17 +445,23 @@ fn name_in_directory(path: &[u8]) -> &[u8] {
 
 /// `path`, from `start` where it is relative, without `.` and `..`.
 pub(crate) fn lexical(start: &Path, path: &[u8]) -> Arc<Path> {
-    let mut lexical = PathBuf::new();
-    for component in start.join(as_path(path)).components() {
-        match component {
-            Component::ParentDir => {
-                lexical.pop();
+    let base = if path.starts_with(b"/") { &b"/"[..] } else { start.as_os_str().as_bytes() };
+    let mut lexical = Vec::with_capacity(base.len() + 1 + path.len());
+    lexical.extend_from_slice(base.strip_suffix(b"/").unwrap_or(base));
+    for part in path.split(|byte| *byte == b'/') {
+        match part {
+            b"" | b"." => {}
+            b".." => lexical.truncate(memchr::memrchr(b'/', &lexical).unwrap_or(0)),
+            name => {
+                lexical.push(b'/');
+                lexical.extend_from_slice(name);
             }
-            Component::CurDir => {}
-            other => lexical.push(other),
         }
     }
-    Arc::from(lexical)
+    if lexical.is_empty() {
+        lexical.push(b'/');
+    }
+    Arc::from(as_path(&lexical))
 }
 
 /// The file that a search found.
@@ -478,5 +484,24 @@ fn command_line(symbols: &Symbols, store: &FileStore) -> Header {
         stands_in: None,
         effects: Effects::default(),
         once: OnceLock::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::lexical;
+    use std::path::Path;
+
+    #[test]
+    fn lexical_paths() {
+        let check = |start: &str, path: &str, expect: &str| {
+            assert_eq!(lexical(Path::new(start), path.as_bytes()).as_ref(), Path::new(expect), "{start}, {path}");
+        };
+        check("/a/b", "c.h", "/a/b/c.h");
+        check("/a/b", "./c//d/../e.h", "/a/b/c/e.h");
+        check("/a/b", "../../../e.h", "/e.h");
+        check("/a/b", "/x/./y", "/x/y");
+        check("/", "c.h", "/c.h");
+        check("/a", "..", "/");
     }
 }

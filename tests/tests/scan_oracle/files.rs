@@ -161,9 +161,12 @@ fn names_at_their_limits() {
     let longer = "y".repeat(300);
     for compiler in ["gcc", "clang"] {
         let mut case = Case::new()
-            .file("a.c", format!("#include \"{long}\"\n#if __has_include(\"{longer}\")\nint longer;\n#endif\n"))
+            .file("a.c", format!("#include \"{long}\"\n"))
+            .file("b.c", format!("#if __has_include(\"{longer}\")\nint longer;\n#endif\n"))
             .file(&long, "int x;\n");
         case.needs(&format!("{compiler} a.c"), &[&long]);
+        // gcc gives up at a name that no file can have.
+        case.check_rejected(&format!("{compiler} b.c"));
         let mut case = Case::new().file("a.c", "#if __has_include(\"\")\n#endif\n#include \"b.h\"\n").file("b.h", "");
         case.check(&format!("{compiler} a.c"));
     }
