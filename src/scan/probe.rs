@@ -219,10 +219,7 @@ fn build(
         id,
         trail,
         key,
-        front_end: answer
-            .front_end
-            .map(|program| (key::stamp(&program), program))
-            .map(|(stamp, program)| (program, stamp)),
+        front_end: answer.front_end.map(|program| (program.clone(), key::stamp(&program))),
         request,
         later_features: AtomicBool::new(false),
         features,

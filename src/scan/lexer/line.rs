@@ -45,7 +45,7 @@ impl Lexer<'_> {
     }
 
     fn directive_name(&mut self) -> Vec<u8> {
-        let mut name = Vec::new();
+        let mut name = Vec::with_capacity(16);
         loop {
             let byte = self.byte(self.at);
             if if name.is_empty() { starts_identifier(byte) } else { continues_identifier(byte) } {
@@ -119,25 +119,26 @@ impl Lexer<'_> {
             b'"' => b'"',
             _ => return,
         };
-        let mut name = vec![self.byte(self.at)];
+        let start = text.len();
+        text.push(self.byte(self.at));
         let mut at = self.at + 1;
         while at < self.source.len() {
             let byte = self.source[at];
             match byte {
-                b'\n' => return,
+                b'\n' => break,
                 b'\\' if self.splice_at(at).is_some() => {
                     at = self.splice_end(at);
                     continue;
                 }
-                _ => name.push(byte),
+                _ => text.push(byte),
             }
             at += 1;
             if byte == terminator {
-                text.extend_from_slice(&name);
                 self.at = at;
                 return;
             }
         }
+        text.truncate(start);
     }
 
     /// Copies up to `end`, without the splices.
