@@ -141,20 +141,22 @@ impl SearchPath {
 
     fn merge(&mut self, found: &[SearchDirectory], family: Family) {
         let group = |group| found.iter().filter(move |directory| directory.group == group).cloned();
-        let quote: Vec<_> = group(Group::Quote).collect();
+        let mut quote: Vec<_> = group(Group::Quote).collect();
         let bracket: Vec<_> = group(Group::Bracket).collect();
         let system: Vec<_> = group(Group::System).chain(group(Group::After)).collect();
         match family {
             Family::Gcc => {
                 let system = without_duplicates(system, &[]);
                 let mut bracket = without_duplicates(bracket, &system);
+                // The last one that was named, whether it stays or not, alone may not be the next one of the search.
+                let last = quote.pop();
                 let mut quote = without_duplicates(quote, &system);
-                bracket.extend(system);
-                if let (Some(last), Some(first)) = (quote.last(), bracket.first())
-                    && last.identity == first.identity
-                {
-                    quote.pop();
+                let next = bracket.first().or(system.first()).map(|next| next.identity);
+                if let Some(last) = last.filter(|last| Some(last.identity) != next) {
+                    quote.push(last);
+                    quote = without_duplicates(quote, &system);
                 }
+                bracket.extend(system);
                 self.bracket_start = quote.len();
                 quote.append(&mut bracket);
                 self.directories = quote;

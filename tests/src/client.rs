@@ -1,6 +1,6 @@
 //! A developer's side of a site: the launcher, its daemon and its statistics, in a directory of their own.
 
-use crate::process::{run, succeed};
+use crate::process::{run, succeed, variables_and_words};
 use crate::processes::{Process, processes};
 use crate::program::program;
 use anyhow::{Context, Result};
@@ -118,7 +118,8 @@ impl Client {
     /// # Errors
     /// When it hangs or can't be started; not when the compiler fails.
     pub fn compile(&self, directory: &Path, command_line: &str) -> Result<Output> {
-        run(self.pumphouse(command_line.split_whitespace()).current_dir(directory))
+        let (variables, words) = variables_and_words(command_line);
+        run(self.pumphouse(words).envs(variables).current_dir(directory))
     }
 
     /// The counts so far.

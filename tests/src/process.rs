@@ -13,6 +13,14 @@ use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
+/// The variables that a command line sets in front, and its words.
+pub fn variables_and_words(command_line: &str) -> (Vec<(&str, &str)>, Vec<&str>) {
+    let words: Vec<_> = command_line.split_whitespace().collect();
+    let variables: Vec<_> = words.iter().map_while(|word| word.split_once('=')).collect();
+    let words = words[variables.len()..].to_vec();
+    (variables, words)
+}
+
 /// How long any one command of a suite may take before it counts as hanging.
 pub const COMMAND_DEADLINE: Duration = Duration::from_secs(600);
 

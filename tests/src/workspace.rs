@@ -1,7 +1,7 @@
 //! A developer's source directory, and the question that most suites ask: does `pumphouse` leave what the compiler leaves?
 
 use crate::client::Client;
-use crate::process::run;
+use crate::process::{run, variables_and_words};
 use anyhow::{Context, Result, ensure};
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
@@ -87,9 +87,9 @@ impl Workspace {
     /// # Errors
     /// When it can't be run.
     pub fn plainly(&self, command_line: &str) -> Result<Effect> {
-        let mut words = command_line.split_whitespace();
-        let mut command = Command::new(words.next().context("an empty command line")?);
-        self.effect(|| run(command.args(words).current_dir(self.path())))
+        let (variables, words) = variables_and_words(command_line);
+        let (program, arguments) = words.split_first().context("an empty command line")?;
+        self.effect(|| run(Command::new(program).args(arguments).envs(variables).current_dir(self.path())))
     }
 
     /// What it does through `client`. The workspace is as before afterwards.
