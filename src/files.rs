@@ -154,11 +154,6 @@ impl FileStore {
         });
         Arc::clone(&entry)
     }
-
-    /// How many files are known.
-    pub fn file_count(&self) -> usize {
-        self.files.len()
-    }
 }
 
 impl View {

@@ -27,6 +27,7 @@ mod symbols;
 #[cfg(test)]
 mod tests;
 mod tokens;
+pub mod work;
 mod world;
 
 use crate::command::{Command, Language};
@@ -39,6 +40,7 @@ use crate::scan::closure::Closure;
 use crate::scan::closure_memo::ClosureMemo;
 use crate::scan::lookup::{Position, Searcher};
 use crate::scan::replay::Replay;
+use crate::scan::work::{Counters, Work};
 use crate::scan::world::World;
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
@@ -54,24 +56,8 @@ const MAX_SCAN_ATTEMPTS: u32 = 3;
 #[derive(Debug)]
 pub struct Scanner {
     state: Option<PathBuf>,
+    counters: Arc<Counters>,
     memory: RwLock<Arc<Memory>>,
-}
-
-/// How much a scanner remembers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Usage {
-    /// Files by path.
-    pub files: usize,
-    /// About how many bytes the spellings of names take.
-    pub symbol_bytes: usize,
-    /// About how many bytes macro definitions take.
-    pub definition_bytes: usize,
-    /// About how many bytes the directives of files took, those included that changed since.
-    pub program_bytes: usize,
-    /// How many macro states, look-ups and files all remembered effects hold.
-    pub effect_entries: usize,
-    /// About how many bytes the closures of whole compiles take.
-    pub closure_bytes: usize,
 }
 
 #[derive(Debug)]
@@ -81,15 +67,17 @@ struct Memory {
 }
 
 impl Memory {
-    fn new(state: Option<&Path>) -> Arc<Self> {
-        Arc::new(Self { world: World::new(state), closures: ClosureMemo::default() })
+    fn new(state: Option<&Path>, counters: &Arc<Counters>) -> Arc<Self> {
+        Arc::new(Self { world: World::new(state, Arc::clone(counters)), closures: ClosureMemo::default() })
     }
 }
 
 impl Scanner {
     /// A scanner that keeps what the next daemon can use in `state`, if one is given. Reads nothing yet.
     pub fn open(state: Option<&Path>) -> Self {
-        Self { state: state.map(Path::to_path_buf), memory: RwLock::new(Memory::new(state)) }
+        let counters = Arc::default();
+        let memory = RwLock::new(Memory::new(state, &counters));
+        Self { state: state.map(Path::to_path_buf), counters, memory }
     }
 
     /// What `command` reads, as of now. Blocks; costs a `stat` for each file and directory that the answer depends on
@@ -137,17 +125,9 @@ impl Scanner {
         self.memory().world.keep()
     }
 
-    /// How much is remembered: for statistics.
-    pub fn usage(&self) -> Usage {
-        let memory = self.memory();
-        Usage {
-            files: memory.world.store.file_count(),
-            symbol_bytes: memory.world.symbols.bytes(),
-            definition_bytes: memory.world.definitions.bytes(),
-            program_bytes: memory.world.program_bytes.load(std::sync::atomic::Ordering::Relaxed),
-            effect_entries: memory.world.effect_entries.load(std::sync::atomic::Ordering::Relaxed),
-            closure_bytes: memory.closures.bytes(),
-        }
+    /// How much work all scans were.
+    pub fn work(&self) -> Work {
+        self.counters.work()
     }
 
     /// The memory; a fresh one where the last has grown too large.
@@ -158,7 +138,7 @@ impl Scanner {
         }
         let mut current = self.memory.write().expect("no holder of the memory's lock panics");
         if current.world.is_full() {
-            *current = Memory::new(self.state.as_deref());
+            *current = Memory::new(self.state.as_deref(), &self.counters);
         }
         Arc::clone(&current)
     }
@@ -185,6 +165,7 @@ fn scan_anew(world: &World, command: &Command, view: View) -> Result<(Assembled,
     };
     world.return_table(table);
     let mut record = record?;
+    world.counters.count_replay(record.replays);
     record.trail.absorb(trail);
     Ok((assemble(record, &source, &setting, command, store, view)?, Arc::clone(&setting.probe)))
 }

@@ -42,6 +42,9 @@ struct ProjectArguments {
     /// How many passes are made: the first one is cold, the others are warm
     #[arg(long, value_name = "N", default_value = "1", requires = "compile_commands")]
     repeat: NonZeroUsize,
+    /// Have the shell run this before each pass: an edit, say
+    #[arg(long, value_name = "COMMAND", requires = "compile_commands")]
+    prepare: Option<OsString>,
     /// Compare each closure with what the compiler lists
     #[arg(long, requires = "compile_commands")]
     verify: bool,
@@ -88,9 +91,10 @@ fn run_project(scanner: &Scanner, compile_commands: &Path, arguments: &ProjectAr
         compile_commands: compile_commands.to_path_buf(),
         jobs: arguments.jobs,
         repeat: arguments.repeat,
+        prepare: arguments.prepare.clone(),
         verify: arguments.verify,
     };
-    let report = project::scan_project(&options, &|command| scanner.scan(command))?;
+    let report = project::scan_project(&options, scanner)?;
     let mut output = io::stdout().lock();
     if arguments.json {
         serde_json::to_writer_pretty(&mut output, &report).context("standard output")?;

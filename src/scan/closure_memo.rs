@@ -89,11 +89,6 @@ impl ClosureMemo {
         self.closures.insert(self.key(command), Arc::new(remembered));
     }
 
-    /// About how many bytes all closures take.
-    pub(crate) fn bytes(&self) -> usize {
-        self.closures.weight() as usize
-    }
-
     fn key(&self, command: &Command) -> u64 {
         let mut hasher = self.hasher.build_hasher();
         command.compiler.hash(&mut hasher);

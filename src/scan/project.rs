@@ -11,16 +11,19 @@ mod verify;
 
 pub use report::Report;
 
-use crate::command::{self, Command};
+use crate::command;
 use crate::fallback::Fallback;
+use crate::scan::Scanner;
 use crate::scan::closure::Closure;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use compile_commands::Entry;
 use cost::Stopwatch;
 use report::{Pass, Unit};
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
+use std::io;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
+use std::process::{self, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -33,12 +36,14 @@ pub struct ProjectOptions {
     pub jobs: NonZeroUsize,
     /// How many passes are made.
     pub repeat: NonZeroUsize,
+    /// A command for the shell to be run before each pass, with the pass's number in [`PASS_VARIABLE`].
+    pub prepare: Option<OsString>,
     /// Whether each closure is compared with what the compiler lists.
     pub verify: bool,
 }
 
-/// Answers what a command reads: the scanner.
-pub type Scan<'a> = &'a (dyn Fn(&Command) -> Result<Arc<Closure>, Fallback> + Sync);
+/// The variable that tells a pass's preparation the pass's number, from 1.
+pub const PASS_VARIABLE: &str = "PUMPHOUSE_PASS";
 
 /// A unit's last answer.
 type Answer = Result<Arc<Closure>, Fallback>;
@@ -46,23 +51,27 @@ type Answer = Result<Arc<Closure>, Fallback>;
 /// Scans all units of a project as often as the options say.
 ///
 /// Units are parsed and scanned on `jobs` threads. Runs the compiler once for each unit if `verify` is set, and as often as
-/// `scan` does.
+/// `scanner` does.
 ///
 /// # Errors
-/// Where the list of commands can't be read or is malformed.
-pub fn scan_project(options: &ProjectOptions, scan: Scan<'_>) -> Result<Report> {
+/// Where the list of commands can't be read or is malformed, or a preparation fails.
+pub fn scan_project(options: &ProjectOptions, scanner: &Scanner) -> Result<Report> {
     let entries = compile_commands::read(&options.compile_commands)?;
     let environment: Vec<(OsString, OsString)> = std::env::vars_os().collect();
     let answer = |entry: &Entry| -> Answer {
         let command = command::parse(&entry.arguments, &entry.directory, &environment)?;
-        scan(&command)
+        scanner.scan(&command)
     };
     let mut passes = Vec::new();
     let mut answers = Vec::new();
-    for _ in 0..options.repeat.get() {
+    for number in 1..=options.repeat.get() {
+        if let Some(command) = &options.prepare {
+            prepare(command, number)?;
+        }
+        let before = scanner.work();
         let stopwatch = Stopwatch::start();
         answers = in_parallel(&entries, options.jobs, &answer);
-        passes.push(Pass::new(&stopwatch.stop(), entries.len()));
+        passes.push(Pass::new(&stopwatch.stop(), scanner.work() - before, entries.len()));
     }
     let verification = options.verify.then(|| verify(&entries, &answers, options.jobs)).transpose()?;
     let units: Vec<Unit<'_>> = entries
@@ -71,6 +80,20 @@ pub fn scan_project(options: &ProjectOptions, scan: Scan<'_>) -> Result<Report> 
         .map(|(entry, answer)| Unit { source: entry.source(), answer: answer.as_ref() })
         .collect();
     Ok(Report::new(&units, passes, verification))
+}
+
+/// Runs the preparation of the pass `number`, with standard error for all that it writes.
+fn prepare(command: &OsStr, number: usize) -> Result<()> {
+    let status = process::Command::new("sh")
+        .arg("-c")
+        .arg(command)
+        .env(PASS_VARIABLE, number.to_string())
+        .stdin(Stdio::null())
+        .stdout(io::stderr())
+        .status()
+        .context("sh")?;
+    ensure!(status.success(), "the preparation of pass {number} failed: {status}");
+    Ok(())
 }
 
 /// Compares every closure with the compiler's list.

@@ -160,6 +160,7 @@ impl<'a> Replay<'a> {
 
     /// Replays the directives of `header`, every one of them.
     fn replay_all(&mut self, header: &Arc<Header>, program: &Program) -> Result<(), Fallback> {
+        self.record.replays += 1;
         let mut place = Place { header, program, line_shift: 0, presumed: None, is_system: header.is_system };
         self.run_ops(&mut place, 0, program.ops.len())
     }

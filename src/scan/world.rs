@@ -17,6 +17,7 @@ use crate::scan::program::Program;
 use crate::scan::search_path::SearchPath;
 use crate::scan::symbols::{Symbol, Symbols};
 use crate::scan::tokens::TokenModes;
+use crate::scan::work::Counters;
 use crate::scan::working_directory;
 use bytes::Bytes;
 use dashmap::DashMap;
@@ -45,10 +46,11 @@ pub(crate) struct World {
     pub(crate) program_bytes: AtomicUsize,
     settings: DashMap<Vec<u8>, Arc<Setting>, foldhash::fast::RandomState>,
     tables: Mutex<Vec<MacroTable>>,
+    pub(crate) counters: Arc<Counters>,
 }
 
 impl World {
-    pub(crate) fn new(state: Option<&Path>) -> Self {
+    pub(crate) fn new(state: Option<&Path>, counters: Arc<Counters>) -> Self {
         Self {
             symbols: Symbols::default(),
             definitions: Definitions::default(),
@@ -58,6 +60,7 @@ impl World {
             program_bytes: AtomicUsize::new(0),
             settings: DashMap::default(),
             tables: Mutex::default(),
+            counters,
         }
     }
 
@@ -182,6 +185,7 @@ impl Deriver for ProgramMaker<'_> {
     }
 
     fn derive(&self, key: u32, bytes: &[u8]) -> Arc<Program> {
+        self.world.counters.count_lexed_file();
         self.bind(lex(bytes, LexModes::of_key(LexedFiles.kept_key(key))), key)
     }
 }

@@ -7,6 +7,7 @@ use super::show;
 use super::verify::Difference;
 use crate::fallback::Fallback;
 use crate::scan::closure::Closure;
+use crate::scan::work::Work;
 use anyhow::Result;
 use serde::Serialize;
 use std::collections::{BTreeMap, HashMap};
@@ -77,6 +78,9 @@ pub struct Pass {
     pub wall_ms: f64,
     /// Processor time by unit.
     pub cpu_ms_per_unit: f64,
+    /// What was not known from earlier passes.
+    #[serde(flatten)]
+    pub work: Work,
 }
 
 /// The comparison with the compiler's lists.
@@ -146,13 +150,14 @@ impl Spread {
 }
 
 impl Pass {
-    pub(super) fn new(cost: &Cost, units: usize) -> Self {
+    pub(super) fn new(cost: &Cost, work: Work, units: usize) -> Self {
         let cpu_ms = milliseconds(cost.own + cost.children);
         Self {
             cpu_ms,
             compilers_cpu_ms: milliseconds(cost.children),
             wall_ms: milliseconds(cost.wall),
             cpu_ms_per_unit: if units == 0 { 0.0 } else { cpu_ms / units as f64 },
+            work,
         }
     }
 }
@@ -219,13 +224,16 @@ impl fmt::Display for Report {
         for (index, pass) in self.passes.iter().enumerate() {
             writeln!(
                 formatter,
-                "pass {} ({}): {:.1} ms of processor ({:.1} of them the compilers'), {:.3} a unit; {:.1} ms elapsed",
+                "pass {} ({}): {:.1} ms of processor ({:.1} of them the compilers'), {:.3} a unit; {:.1} ms elapsed; {} units and {} files replayed, {} files lexed",
                 index + 1,
                 if index == 0 { "cold" } else { "warm" },
                 pass.cpu_ms,
                 pass.compilers_cpu_ms,
                 pass.cpu_ms_per_unit,
-                pass.wall_ms
+                pass.wall_ms,
+                pass.work.replayed_units,
+                pass.work.replayed_files,
+                pass.work.lexed_files
             )?;
         }
         self.verification.as_ref().map_or(Ok(()), |verification| verification.fmt(formatter))

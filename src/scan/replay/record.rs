@@ -29,6 +29,8 @@ pub(crate) struct Record {
     pub(crate) trail: Trail,
     /// Whether the time of the compile is used.
     pub(crate) uses_time: bool,
+    /// How many files' directives were replayed.
+    pub(crate) replays: u64,
     seen_lookups: Vec<u32>,
     seen_files: Vec<u32>,
     open: usize,

@@ -17,5 +17,6 @@ mod hostile;
 mod inputs;
 mod lexing;
 mod macros;
+mod project;
 mod revalidation;
 mod search_path;
