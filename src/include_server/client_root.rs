@@ -11,6 +11,7 @@
 //! either cleans up after the other.
 
 use anyhow::{Context as _, Result, bail};
+use rustix::io::Errno;
 use rustix::process::Pid;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
@@ -85,7 +86,7 @@ impl ClientRoots {
 
     /// Removes the roots of include servers that are no more, and gives their paths.
     pub(super) fn clean_out_others(&self) -> Vec<PathBuf> {
-        self.remove(|process| rustix::process::getpgid(Some(process)).is_err())
+        self.remove(|process| rustix::process::test_kill_process(process) == Err(Errno::SRCH))
     }
 
     /// Removes `root`, which [`ClientRoots::make`] gave, as well as it can.

@@ -5,23 +5,22 @@ use crate::scan::symbols::{Symbol, known};
 
 /// The value of an integer constant; unknown for what is none.
 pub(super) fn parse(text: &[u8]) -> Value {
-    let text: Vec<u8> = text.iter().copied().filter(|byte| *byte != b'\'').collect();
-    let (radix, digits) = match text.as_slice() {
+    let (radix, digits) = match text {
         [b'0', b'x' | b'X', rest @ ..] => (16, rest),
         [b'0', b'b' | b'B', rest @ ..] => (2, rest),
-        [b'0', ..] => (8, text.as_slice()),
-        _ => (10, text.as_slice()),
+        [b'0', ..] => (8, text),
+        _ => (10, text),
     };
-    let length = digits.iter().position(|byte| !(*byte as char).is_digit(radix)).unwrap_or(digits.len());
+    let is_digit = |byte: &u8| (*byte as char).is_digit(radix);
+    let length = digits.iter().position(|byte| *byte != b'\'' && !is_digit(byte)).unwrap_or(digits.len());
     let (digits, suffix) = digits.split_at(length);
     let Some(suffix_is_unsigned) = suffix_sign(suffix) else { return Value::Unknown };
-    if digits.is_empty() {
+    if !digits.iter().any(is_digit) {
         return Value::Unknown;
     }
     let mut bits: u64 = 0;
-    for digit in digits {
-        let digit = u64::from((*digit as char).to_digit(radix).expect("only digits were kept"));
-        let Some(more) = bits.checked_mul(u64::from(radix)).and_then(|bits| bits.checked_add(digit)) else {
+    for digit in digits.iter().filter_map(|byte| (*byte as char).to_digit(radix)) {
+        let Some(more) = bits.checked_mul(u64::from(radix)).and_then(|bits| bits.checked_add(u64::from(digit))) else {
             return Value::Unknown;
         };
         bits = more;
@@ -31,12 +30,10 @@ pub(super) fn parse(text: &[u8]) -> Value {
 }
 
 fn suffix_sign(suffix: &[u8]) -> Option<bool> {
-    let lower = suffix.to_ascii_lowercase();
-    match lower.as_slice() {
-        b"" | b"l" | b"ll" | b"z" => Some(false),
-        b"u" | b"ul" | b"ull" | b"lu" | b"llu" | b"uz" | b"zu" => Some(true),
-        _ => None,
-    }
+    const SIGNED: &[&[u8]] = &[b"", b"l", b"ll", b"z"];
+    const UNSIGNED: &[&[u8]] = &[b"u", b"ul", b"ull", b"lu", b"llu", b"uz", b"zu"];
+    let is_one_of = |known: &[&[u8]]| known.iter().any(|known| known.eq_ignore_ascii_case(suffix));
+    if is_one_of(SIGNED) { Some(false) } else { is_one_of(UNSIGNED).then_some(true) }
 }
 
 /// The value of a character constant; unknown for what depends on the execution character set.

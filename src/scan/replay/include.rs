@@ -286,16 +286,16 @@ impl Replay<'_> {
         let name = match self.setting.family {
             Family::Gcc => {
                 let (digest, seconds) = self.content_and_time(header)?;
-                format!("\0alias {seconds} {digest}")
+                [b"\0alias ", seconds.to_le_bytes().as_slice(), digest.hash()].concat()
             }
             Family::Clang => {
                 let content = header.file.content(self.searcher.view, Want::Bytes)?;
-                format!("\0alias {:?}", content.stamp.identity())
+                format!("\0alias {:?}", content.stamp.identity()).into_bytes()
             }
         };
         let path = [b"\0", header.file.path().as_os_str().as_bytes()].concat();
         let state = self.world.definitions.text(&path, self.setting.probe.token_modes);
-        Ok((self.world.symbols.intern(name.as_bytes()), state))
+        Ok((self.world.symbols.intern(&name), state))
     }
 
     /// `#pragma once`.

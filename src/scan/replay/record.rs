@@ -6,7 +6,6 @@ use crate::fallback::Fallback;
 use crate::files::file::SourceFile;
 use crate::files::resolve::Trail;
 use crate::scan::lookup::Lookup;
-use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -33,6 +32,7 @@ pub(crate) struct Record {
     pub(crate) replays: u64,
     seen_lookups: Vec<u32>,
     seen_files: Vec<u32>,
+    once: Once,
     open: usize,
     spoiled: usize,
 }
@@ -75,13 +75,9 @@ impl Record {
         if is_spoiled || !wanted {
             return None;
         }
-        let mut known = HashSet::<u32, foldhash::fast::RandomState>::default();
-        let lookups =
-            self.lookups[mark.lookups..].iter().filter(|lookup| known.insert(lookup.number)).cloned().collect();
-        known.clear();
-        let probed = self.probed[mark.probed..].iter().filter(|lookup| known.insert(lookup.number)).cloned().collect();
-        known.clear();
-        let files = self.files[mark.files..].iter().filter(|(file, _)| known.insert(file.id())).cloned().collect();
+        let lookups = self.once.each(&self.lookups[mark.lookups..], |lookup| lookup.number);
+        let probed = self.once.each(&self.probed[mark.probed..], |lookup| lookup.number);
+        let files = self.once.each(&self.files[mark.files..], |(file, _)| file.id());
         Some(Part { lookups, probed, files, uses_time })
     }
 
@@ -126,6 +122,23 @@ impl Record {
         changed.map(|(file, _)| {
             Fallback::at(crate::fallback::Reason::Changing, "changed during the scan", file.path().as_ref(), 0)
         })
+    }
+}
+
+/// Drops what is repeated, with no set to be made for each list.
+#[derive(Debug, Default)]
+struct Once {
+    /// For each number the last list that had it.
+    seen: Vec<u32>,
+    list: u32,
+}
+
+impl Once {
+    /// The first one of those items of `list` that have the same number.
+    fn each<T: Clone>(&mut self, list: &[T], number: impl Fn(&T) -> u32) -> Vec<T> {
+        self.list += 1;
+        let before = self.list - 1;
+        list.iter().filter(|item| is_fresh(&mut self.seen, number(item), before, before)).cloned().collect()
     }
 }
 
