@@ -12,7 +12,7 @@ const UNITS: usize = 6;
 
 /// What a header of the project has: enough for it to be worth remembering what it did.
 fn header(name: &str) -> String {
-    let macros: String = (0..40).map(|number| format!("#define {name}_{number} {number}\n")).collect();
+    let macros: String = format!("#define {name}_ {name}\n").repeat(40);
     format!("#ifndef {name}\n#define {name}\n{macros}#endif\n")
 }
 
