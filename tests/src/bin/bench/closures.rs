@@ -5,46 +5,16 @@
 //! distcc's include server, which sends no system headers and looks at no file twice: Debian's ends at its first request,
 //! so its analysis is called without the server around it, and without the compression.
 
+use crate::corpora::{self, Corpus, Pass};
 use crate::table::Table;
-use crate::usage::{children, milliseconds, ratio};
+use crate::usage::{milliseconds, ratio};
 use anyhow::{Context, Result};
-use pumphouse_tests::process::{run as run_command, succeed};
-use pumphouse_tests::program::{program, repository};
+use pumphouse_tests::process::succeed;
+use pumphouse_tests::program::repository;
 use serde::Deserialize;
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
-
-/// The part of the program's report that is shown.
-#[derive(Debug, Deserialize)]
-struct Report {
-    translation_units: usize,
-    refused: Vec<serde_json::Value>,
-    files_per_unit: Spread,
-    passes: Vec<Pass>,
-    verification: Verification,
-}
-
-#[derive(Debug, Deserialize)]
-struct Spread {
-    mean: f64,
-}
-
-#[derive(Debug, Deserialize)]
-struct Pass {
-    cpu_ms_per_unit: f64,
-}
-
-#[derive(Debug, Deserialize)]
-struct Verification {
-    units: usize,
-    equal_units: usize,
-    listed_files: usize,
-    closure_files: usize,
-    misses: BTreeMap<String, Vec<String>>,
-    failed: BTreeMap<String, String>,
-}
 
 /// What distcc's include server did.
 #[derive(Debug, Deserialize)]
@@ -55,10 +25,6 @@ struct Analysis {
 
 /// Prints a row for each project: those that are named, or all that there are.
 pub(crate) fn run(names: &[String]) -> Result<()> {
-    let corpora = program()?.parent().context("the program has a directory")?.with_file_name("corpora");
-    succeed(Command::new(repository().join("tests/corpora")).arg(&corpora).args(names))?;
-    let mut projects: Vec<_> = std::fs::read_dir(&corpora)?.collect::<Result<_, _>>()?;
-    projects.sort_by_key(std::fs::DirEntry::file_name);
     let mut table = Table::new(&[
         "",
         "units",
@@ -74,12 +40,8 @@ pub(crate) fn run(names: &[String]) -> Result<()> {
         "distcc's include server",
         "ratio",
     ]);
-    for project in projects {
-        let name = project.file_name().to_string_lossy().into_owned();
-        let database = project.path().join("compile_commands.json");
-        if database.exists() && (names.is_empty() || names.contains(&name)) {
-            table.row(measure(name, &database)?);
-        }
+    for Corpus { name, database } in corpora::prepare(names)? {
+        table.row(measure(name, &database)?);
     }
     println!(
         "processor time a unit, by one thread; clang-scan-deps -j1 minimises sources and ships nothing;\ndistcc's include server ships no system headers, here without compressing what it ships"
@@ -89,26 +51,15 @@ pub(crate) fn run(names: &[String]) -> Result<()> {
 }
 
 fn measure(name: String, database: &Path) -> Result<[String; 13]> {
-    let mut scan = Command::new(program()?);
-    scan.args(["scan", "--repeat", "3", "--verify", "--json", "--compile-commands"]).arg(database);
-    // It exits with 1 where a closure lacks a file; the row tells.
-    let report: Report = serde_json::from_slice(&run_command(&mut scan)?.stdout).context("the report")?;
-    let before = children()?;
-    let mut peer = Command::new("clang-scan-deps-14");
-    peer.args(["-j", "1", "-mode=preprocess-minimized-sources", "-compilation-database"]).arg(database);
-    // It exits with 1 when it can't read one of the units as gcc does.
-    run_command(&mut peer)?;
+    let report = corpora::scan(database, &["--repeat", "3", "--verify"])?;
     let units = u32::try_from(report.translation_units)?;
-    let peer = children()?.saturating_sub(before) / units.max(1);
+    let peer = corpora::clang_scan_deps(database)? / units.max(1);
     let mut include_server = Command::new("python3");
     include_server.arg(repository().join("tests/src/bin/bench/distcc_include_server.py")).arg(database);
     let analysis: Analysis =
         serde_json::from_str(&succeed(&mut include_server)?).context("the include server's cost")?;
     let include_server = Duration::from_secs_f64(analysis.cpu_ms / 1e3) / units.max(1);
-    let pass = |at: usize| {
-        let milliseconds = report.passes.get(at).map_or(0.0, |pass| pass.cpu_ms_per_unit);
-        Duration::from_secs_f64(milliseconds / 1e3)
-    };
+    let pass = |at: usize| report.passes.get(at).map(Pass::cpu).unwrap_or_default() / units.max(1);
     let verification = &report.verification;
     Ok([
         name,

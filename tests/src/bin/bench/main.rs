@@ -3,6 +3,8 @@
 //! `tests/bench NAME` builds the program, installs the peers and runs one of them.
 
 mod closures;
+mod corpora;
+mod edits;
 mod execute;
 mod include_server;
 mod launcher;
@@ -14,7 +16,7 @@ mod usage;
 use anyhow::{Result, bail};
 use std::process::ExitCode;
 
-const USAGE: &str = "usage: tests/bench launcher|scan|closures|execute|projects|include-server";
+const USAGE: &str = "usage: tests/bench launcher|scan|closures|edits|execute|projects|include-server";
 
 fn main() -> ExitCode {
     let name = std::env::args().nth(1).unwrap_or_default();
@@ -28,10 +30,12 @@ fn main() -> ExitCode {
 }
 
 fn run(name: &str) -> Result<()> {
+    let arguments: Vec<_> = std::env::args().skip(2).collect();
     match name {
         "launcher" => launcher::run(),
         "scan" => scan::run(),
-        "closures" => closures::run(&std::env::args().skip(2).collect::<Vec<_>>()),
+        "closures" => closures::run(&arguments),
+        "edits" => edits::run(&arguments),
         "execute" => execute::run(),
         "projects" => projects::run(),
         "include-server" => include_server::run(),
