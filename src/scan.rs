@@ -145,6 +145,7 @@ impl Scanner {
 }
 
 fn scan_anew(world: &World, command: &Command, view: View) -> Result<(Assembled, Arc<probe::Probe>), Fallback> {
+    world.make_room_for_effects();
     let store = &world.store;
     let setting = world.setting(command, view)?;
     let mut trail = Trail::default();

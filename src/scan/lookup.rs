@@ -165,6 +165,13 @@ impl Setting {
         is_current
     }
 
+    /// Forgets what replays of all headers did.
+    pub(crate) fn forget_effects(&self) {
+        for header in &self.headers {
+            header.effects.clear();
+        }
+    }
+
     /// Where `name` leads, included `how` by `includer`.
     pub(crate) fn look_up(
         &self,

@@ -13,7 +13,7 @@ use crate::scan::limits::{MAX_EFFECT_ENTRIES, MAX_EFFECTS_OF_A_HEADER};
 use crate::scan::lookup::Lookup;
 use crate::scan::macros::{MacroTable, States};
 use crate::scan::symbols::Symbol;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, RwLock};
 
 /// The effect of a header under some states of the macros that it reads.
@@ -70,6 +70,41 @@ impl Effect {
 
     fn entries(&self) -> usize {
         self.writes.len() + self.lookups.len() + self.files.len()
+    }
+}
+
+/// What all effects of a scanner may hold, and do.
+#[derive(Debug, Default)]
+pub(crate) struct Budget {
+    entries: AtomicUsize,
+    was_exceeded: AtomicBool,
+}
+
+impl Budget {
+    /// Whether `entries` more may be held. They are held from now on.
+    fn take(&self, entries: usize) -> bool {
+        if self.entries.fetch_add(entries, Ordering::Relaxed) + entries <= MAX_EFFECT_ENTRIES {
+            return true;
+        }
+        self.give_back(entries);
+        self.was_exceeded.store(true, Ordering::Relaxed);
+        false
+    }
+
+    fn give_back(&self, entries: usize) {
+        // What was held by headers that are gone was never given back, so a new beginning may count too little.
+        let less = |held: usize| Some(held.saturating_sub(entries));
+        let _ = self.entries.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+    }
+
+    /// Begins anew, if an effect could not be held since the last time: true once, and then all of them are to be
+    /// forgotten.
+    pub(crate) fn begins_anew(&self) -> bool {
+        let begins = self.was_exceeded.load(Ordering::Relaxed) && self.was_exceeded.swap(false, Ordering::Relaxed);
+        if begins {
+            self.entries.store(0, Ordering::Relaxed);
+        }
+        begins
     }
 }
 
@@ -131,44 +166,53 @@ impl Effects {
         Some(effect)
     }
 
-    /// Remembers `effect` for `reads`. `budget` counts what all trees hold.
-    pub(crate) fn insert(&self, reads: States, effect: Arc<Effect>, budget: &AtomicUsize) {
+    /// Remembers `effect` for `reads`, where `budget` allows it.
+    pub(crate) fn insert(&self, reads: &[(Symbol, DefinitionId)], effect: Arc<Effect>, budget: &Budget) {
         let mut tree = self.0.write().expect("no holder of an effect tree's lock panics");
-        let cost = reads.len() + effect.entries();
         if tree.effects >= MAX_EFFECTS_OF_A_HEADER {
-            budget.fetch_sub(tree.entries, Ordering::Relaxed);
+            budget.give_back(tree.entries);
             *tree = Tree::default();
         }
-        if budget.load(Ordering::Relaxed) + cost > MAX_EFFECT_ENTRIES {
+        let cost = reads.len() + effect.entries();
+        if !budget.take(cost) {
             return;
         }
-        budget.fetch_add(cost, Ordering::Relaxed);
-        tree.entries += cost;
-        tree.effects += 1;
+        let expected = tree.entries + cost;
         tree.insert(reads, effect);
+        // Reads that were known already, and an effect that took the place of an outdated one.
+        budget.give_back(expected.saturating_sub(tree.entries));
+    }
+
+    /// Forgets all of them. Their budget is the caller's business.
+    pub(crate) fn clear(&self) {
+        *self.0.write().expect("no holder of an effect tree's lock panics") = Tree::default();
     }
 }
 
 impl Tree {
-    fn insert(&mut self, reads: States, effect: Arc<Effect>) {
+    fn insert(&mut self, reads: &[(Symbol, DefinitionId)], effect: Arc<Effect>) {
         if self.segments.is_empty() {
-            self.segments.push(Segment { reads, then: Then::Effect(effect) });
+            self.push(reads, effect);
             return;
         }
         let mut at = 0;
-        let mut rest = reads.as_slice();
+        let mut rest = reads;
         loop {
             let common = self.segments[at].reads.iter().zip(rest).take_while(|(known, new)| known == new).count();
-            if common < self.segments[at].reads.len() {
-                return self.split(at, common, &rest[common..], effect);
-            }
+            let known = self.segments[at].reads.get(common).map(|(symbol, _)| *symbol);
             rest = &rest[common..];
+            if let Some(known) = known {
+                return match rest.first() {
+                    Some((symbol, _)) if *symbol == known => self.split(at, common, rest, effect),
+                    _ => self.begin_anew(reads, effect),
+                };
+            }
             let next = match (&self.segments[at].then, rest.first()) {
                 (Then::Branch(symbol, ways), Some((read, state))) if symbol == read => {
                     ways.iter().find(|(way, _)| way == state).map(|(_, segment)| *segment)
                 }
-                // The files changed: what was remembered here is of no use any more.
-                _ => return self.replace(at, rest, effect),
+                (Then::Effect(_), None) => return self.replace(at, effect),
+                _ => return self.begin_anew(reads, effect),
             };
             let (_, state) = rest[0];
             match next {
@@ -188,46 +232,53 @@ impl Tree {
     }
 
     fn push(&mut self, reads: &[(Symbol, DefinitionId)], effect: Arc<Effect>) -> usize {
+        self.effects += 1;
+        self.entries += reads.len() + effect.entries();
         self.segments.push(Segment { reads: reads.to_vec(), then: Then::Effect(effect) });
         self.segments.len() - 1
     }
 
-    /// The reads of segment `at` and those to be inserted differ after the first `common` ones.
+    /// The reads of segment `at` and `rest` differ in the state of one macro, after `common` reads of the segment.
     fn split(&mut self, at: usize, common: usize, rest: &[(Symbol, DefinitionId)], effect: Arc<Effect>) {
-        let (old_symbol, old_state) = self.segments[at].reads[common];
-        let Some((new_symbol, new_state)) = rest.first().copied().filter(|(symbol, _)| *symbol == old_symbol) else {
-            self.segments[at].reads.truncate(common);
-            return self.replace(at, rest, effect);
-        };
+        let (symbol, old_state) = self.segments[at].reads[common];
         let tail = self.segments[at].reads.split_off(common + 1);
         self.segments[at].reads.truncate(common);
         let fresh = self.push(&rest[1..], effect);
         let old = self.segments.len();
-        let placeholder = Then::Branch(new_symbol, vec![(old_state, old), (new_state, fresh)]);
+        let placeholder = Then::Branch(symbol, vec![(old_state, old), (rest[0].1, fresh)]);
         let then = std::mem::replace(&mut self.segments[at].then, placeholder);
         self.segments.push(Segment { reads: tail, then });
     }
 
-    fn replace(&mut self, at: usize, rest: &[(Symbol, DefinitionId)], effect: Arc<Effect>) {
-        let segment = &mut self.segments[at];
-        segment.reads.extend_from_slice(rest);
-        segment.then = Then::Effect(effect);
+    /// A file changed, and what it reads did not: the effect is another one.
+    fn replace(&mut self, at: usize, effect: Arc<Effect>) {
+        self.entries += effect.entries();
+        if let Then::Effect(outdated) = std::mem::replace(&mut self.segments[at].then, Then::Effect(effect)) {
+            self.entries -= outdated.entries();
+        }
+    }
+
+    /// A file changed so that it reads other macros: the tree is of no use any more.
+    fn begin_anew(&mut self, reads: &[(Symbol, DefinitionId)], effect: Arc<Effect>) {
+        *self = Self::default();
+        self.push(reads, effect);
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Effect, Effects};
+    use super::{Budget, Effect, Effects};
     use crate::files::FileStore;
     use crate::scan::definitions::DefinitionId;
-    use crate::scan::macros::MacroTable;
+    use crate::scan::limits::MAX_EFFECT_ENTRIES;
+    use crate::scan::macros::{MacroTable, States};
     use crate::scan::symbols::Symbol;
     use std::sync::Arc;
-    use std::sync::atomic::AtomicUsize;
+    use std::sync::atomic::Ordering;
 
     #[test]
     fn finds_the_effect_whose_reads_fit() {
-        let (effects, budget, view) = (Effects::default(), AtomicUsize::new(0), FileStore::new().view());
+        let (effects, budget, view) = (Effects::default(), Budget::default(), FileStore::new().view());
         let state = |number| DefinitionId(number);
         let sequences: &[&[(u32, u32)]] = &[
             &[(1, 0), (2, 1), (3, 1)],
@@ -237,9 +288,9 @@ mod tests {
             &[(1, 6), (7, 7)],
         ];
         for (steps, reads) in sequences.iter().enumerate() {
-            let reads = reads.iter().map(|(symbol, value)| (Symbol(*symbol), state(*value))).collect();
+            let reads: States = reads.iter().map(|(symbol, value)| (Symbol(*symbol), state(*value))).collect();
             let effect = Effect::new(Vec::new(), Vec::new(), Vec::new(), Vec::new(), false, steps as u64, view);
-            effects.insert(reads, Arc::new(effect), &budget);
+            effects.insert(&reads, Arc::new(effect), &budget);
         }
         for (steps, reads) in sequences.iter().enumerate() {
             let mut table = MacroTable::default();
@@ -251,5 +302,29 @@ mod tests {
             table.write(Symbol(1), state(9));
             assert!(effects.find(&mut table).is_none());
         }
+    }
+
+    #[test]
+    fn what_is_outdated_gives_its_room_back() {
+        let (effects, budget, view) = (Effects::default(), Budget::default(), FileStore::new().view());
+        let held = |budget: &Budget| budget.entries.load(Ordering::Relaxed);
+        let effect = |writes: usize| {
+            let writes = (0..writes).map(|number| (Symbol(number as u32), DefinitionId(1))).collect();
+            Arc::new(Effect::new(writes, Vec::new(), Vec::new(), Vec::new(), false, 1, view))
+        };
+        let read = |symbol, state| (Symbol(symbol), DefinitionId(state));
+        for writes in 1..=10 {
+            effects.insert(&[read(1, 0), read(2, 1)], effect(writes), &budget);
+            assert_eq!(held(&budget), 2 + writes);
+        }
+        effects.insert(&[read(1, 0), read(2, 2), read(3, 1)], effect(1), &budget);
+        assert_eq!(held(&budget), 2 + 10 + 1 + 1, "the first two reads are known");
+        effects.insert(&[read(9, 0)], effect(1), &budget);
+        assert_eq!(held(&budget), 2, "other reads: all before is outdated");
+        assert!(!budget.begins_anew());
+        effects.insert(&[read(9, 1)], effect(MAX_EFFECT_ENTRIES), &budget);
+        assert_eq!(held(&budget), 2, "no room");
+        assert!(budget.begins_anew() && !budget.begins_anew());
+        assert_eq!(held(&budget), 0);
     }
 }

@@ -12,6 +12,7 @@ use crate::scan::lexer::lex;
 use crate::scan::limits::MAX_REMEMBERED_BYTES;
 use crate::scan::lookup::Setting;
 use crate::scan::macros::MacroTable;
+use crate::scan::memo::Budget;
 use crate::scan::probe::{Probe, Probes};
 use crate::scan::program::Program;
 use crate::scan::search_path::SearchPath;
@@ -40,8 +41,8 @@ pub(crate) struct World {
     pub(crate) definitions: Definitions,
     pub(crate) store: FileStore,
     pub(crate) probes: Probes,
-    /// How much all effects hold.
-    pub(crate) effect_entries: AtomicUsize,
+    /// How much all effects may hold.
+    pub(crate) effect_budget: Budget,
     /// How many bytes the directives of all files took, those included that changed since.
     pub(crate) program_bytes: AtomicUsize,
     settings: DashMap<Vec<u8>, Arc<Setting>, foldhash::fast::RandomState>,
@@ -56,7 +57,7 @@ impl World {
             definitions: Definitions::default(),
             store: state.map_or_else(FileStore::new, |state| FileStore::recalling(state.join(KEPT_FILES))),
             probes: Probes::new(state),
-            effect_entries: AtomicUsize::new(0),
+            effect_budget: Budget::default(),
             program_bytes: AtomicUsize::new(0),
             settings: DashMap::default(),
             tables: Mutex::default(),
@@ -68,6 +69,16 @@ impl World {
     pub(crate) fn is_full(&self) -> bool {
         let programs = self.program_bytes.load(Ordering::Relaxed);
         self.symbols.bytes() + self.definitions.bytes() + programs > MAX_REMEMBERED_BYTES
+    }
+
+    /// Forgets all effects where there is no room for more: what is in use now is soon known again, and the outdated rest
+    /// would keep its place for ever.
+    pub(crate) fn make_room_for_effects(&self) {
+        if self.effect_budget.begins_anew() {
+            for setting in &self.settings {
+                setting.forget_effects();
+            }
+        }
     }
 
     /// A table for one replay; give it back with [`World::return_table`].

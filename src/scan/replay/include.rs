@@ -223,7 +223,7 @@ impl Replay<'_> {
             let writes = self.table.frame_writes(&frame);
             let effect =
                 Effect::new(writes, part.lookups, part.probed, part.files, part.uses_time, steps, self.searcher.view);
-            header.effects.insert(reads, Arc::new(effect), &self.world.effect_entries);
+            header.effects.insert(&reads, Arc::new(effect), &self.world.effect_budget);
         }
         self.table.end_frame(&frame);
         replayed
