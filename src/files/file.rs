@@ -320,7 +320,7 @@ impl Content {
     ///
     /// # Errors
     /// As [`Content::derive`].
-    pub(super) fn bytes_again(&self, path: &Path) -> Result<Vec<u8>, Fallback> {
+    pub(crate) fn bytes_again(&self, path: &Path) -> Result<Vec<u8>, Fallback> {
         let at_hand = self.bytes.lock().expect("no holder of a content's lock panics").take();
         at_hand.map_or_else(|| reread(path, &self.input.digest), Ok)
     }

@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::LazyLock;
 
 /// How a file is lexed. Everything else about a language is the replay's business.
-#[expect(clippy::struct_excessive_bools, reason = "ten independent traits of a language")]
+#[expect(clippy::struct_excessive_bools, reason = "eleven independent traits of a language")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct LexModes {
     /// `R"x(…)x"` is a string that ends where it says, whatever it holds.
@@ -22,8 +22,10 @@ pub struct LexModes {
     pub modules: bool,
     /// `%:` is no spelling of `#`, as in the C of 1990 and in assembler.
     pub no_digraphs: bool,
-    /// `//*` starts a block comment after a slash, as in the C of 1990.
+    /// `//` starts no comment: gcc's C of 1990, outside system headers.
     pub no_line_comments: bool,
+    /// `//*` starts a block comment after a slash, and any other `//` a line's: clang's C of 1990.
+    pub blocks_before_lines: bool,
     /// `#elifdef` and `#elifndef` mean nothing.
     pub no_elifdef: bool,
     /// Assembler: `.incbin` and `.include` stand in the text itself.
@@ -61,12 +63,13 @@ impl LexModes {
             modules: true,
             no_digraphs: true,
             no_line_comments: true,
+            blocks_before_lines: true,
             no_elifdef: has_trigraphs || elifdef,
             assembler: true,
         }
     }
 
-    fn flags(&mut self) -> [&mut bool; 10] {
+    fn flags(&mut self) -> [&mut bool; 11] {
         [
             &mut self.raw_strings,
             &mut self.lines_end_raw_strings,
@@ -76,6 +79,7 @@ impl LexModes {
             &mut self.modules,
             &mut self.no_digraphs,
             &mut self.no_line_comments,
+            &mut self.blocks_before_lines,
             &mut self.no_elifdef,
             &mut self.assembler,
         ]
@@ -144,8 +148,10 @@ kinds! {
     Undef = "undef",
     /// `#pragma`
     Pragma = "pragma",
-    /// `#line`, and `# 1 "file"`
+    /// `#line`
     Line = "line",
+    /// `# 1 "file" 3`
+    LineMarker = "[line marker]",
     /// `#error`
     Error = "error",
     /// `__COUNTER__` in text
@@ -164,6 +170,8 @@ kinds! {
     DefinedInput = "[defined input]",
     /// `import` or `module` at the start of a line
     TextModule = "[module]",
+    /// `//` in text where it starts no comment: an error
+    TextLineComment = "[line comment]",
 }
 
 /// One directive.

@@ -80,7 +80,7 @@ impl Lexer<'_> {
                 if self.modes.modules {
                     self.note_module();
                 }
-                self.skip_text();
+                self.skip_text(true);
                 continue;
             };
             self.emit_notables(self.at);

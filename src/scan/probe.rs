@@ -181,7 +181,8 @@ fn build(
         carriage_return_ends_line: family == Family::Clang,
         modules: defines(b"__cpp_modules").is_some(),
         no_digraphs: !traits.digraphs,
-        no_line_comments: traits.no_line_comments,
+        no_line_comments: traits.no_line_comments && family == Family::Gcc,
+        blocks_before_lines: traits.no_line_comments && family == Family::Clang,
         no_elifdef: !traits.elifdef,
         assembler: is_assembler,
     };

@@ -60,6 +60,8 @@ pub(crate) enum Op {
     },
     Line {
         operand: u32,
+        /// Whether it is spelled as compilers spell it in their output, without the word.
+        is_marker: bool,
     },
     Error {
         operand: u32,
@@ -74,6 +76,7 @@ pub(crate) enum Op {
         operand: u32,
     },
     TextModule,
+    TextLineComment,
 }
 
 /// A pragma that matters.
@@ -273,7 +276,8 @@ impl Binder<'_> {
                     None => return,
                 }
             }
-            DirectiveKind::Line => Op::Line { operand: self.operand(directive) },
+            DirectiveKind::Line => Op::Line { operand: self.operand(directive), is_marker: false },
+            DirectiveKind::LineMarker => Op::Line { operand: self.operand(directive), is_marker: true },
             DirectiveKind::Error => Op::Error { operand: self.operand(directive) },
             DirectiveKind::TextCounter => Op::TextCounter,
             DirectiveKind::TextTime => Op::TextTime,
@@ -281,6 +285,7 @@ impl Binder<'_> {
             DirectiveKind::TextInput => Op::TextInput { operand: self.operand(directive) },
             DirectiveKind::DefinedInput => Op::DefinedInput { operand: self.operand(directive) },
             DirectiveKind::TextModule => Op::TextModule,
+            DirectiveKind::TextLineComment => Op::TextLineComment,
         };
         self.push(op, directive.line);
     }

@@ -204,7 +204,7 @@ impl<'a> Replay<'a> {
                 self.record.spoil();
                 self.volatile.insert(symbol);
             }
-            Op::Line { operand } => self.set_line(place, at, operand)?,
+            Op::Line { operand, is_marker } => self.set_line(place, at, operand, is_marker)?,
             Op::Error { operand } => {
                 if self.unknown_depth == 0 {
                     let text = String::from_utf8_lossy(place.program.operand(operand)).into_owned();
@@ -221,6 +221,9 @@ impl<'a> Replay<'a> {
             Op::TextInput { operand } => self.text_input(place, at, operand)?,
             Op::DefinedInput { operand } => self.defined_input(place, at, operand)?,
             Op::TextModule => return Err(self.refuse_at(place, at, Reason::Modules, "import or module declaration")),
+            Op::TextLineComment => {
+                return Err(self.refuse_at(place, at, Reason::Unscannable, "a line comment in the C of 1990"));
+            }
             _ => {}
         }
         Ok(())
@@ -235,10 +238,29 @@ impl<'a> Replay<'a> {
             Pragma::Push(symbol) => self.table.push(symbol),
             Pragma::Pop(symbol) => self.table.pop(symbol),
             // In the source itself it has no effect.
-            Pragma::SystemHeader => place.is_system |= place.header.position != HeaderPosition::Primary,
+            Pragma::SystemHeader if place.header.position == HeaderPosition::Primary => {}
+            Pragma::SystemHeader => self.begin_system_header(place, at, true)?,
             Pragma::Dependency(operand) => self.dependency(place, at, operand)?,
         }
         Ok(())
+    }
+
+    /// What follows in this file is a system header for gcc, or is none.
+    fn begin_system_header(&self, place: &mut Place<'_>, at: usize, is_system: bool) -> Result<(), Fallback> {
+        let is_other = place.is_system != is_system && self.setting.probe.lex_modes.no_line_comments;
+        if is_other && self.has_line_comments(place.header)? {
+            let detail = "line comments where a system header begins or ends, in the C of 1990";
+            return Err(self.refuse_at(place, at, Reason::Unscannable, detail));
+        }
+        place.is_system = is_system;
+        Ok(())
+    }
+
+    /// Whether `//` may stand in `header`.
+    fn has_line_comments(&self, header: &Header) -> Result<bool, Fallback> {
+        let content = header.file.content(self.searcher.view, Want::Bytes)?;
+        let bytes = content.bytes_again(header.file.path())?;
+        Ok(bytes.windows(2).any(|pair| matches!(pair, b"//" | b"/\\")))
     }
 
     /// Defines or undefines a macro.
@@ -351,7 +373,13 @@ impl<'a> Replay<'a> {
     }
 
     /// `#line`, and `# 1 "file"`: what `__LINE__` and `__FILE__` say from here on.
-    pub(super) fn set_line(&mut self, place: &mut Place<'_>, at: usize, operand: u32) -> Result<(), Fallback> {
+    pub(super) fn set_line(
+        &mut self,
+        place: &mut Place<'_>,
+        at: usize,
+        operand: u32,
+        is_marker: bool,
+    ) -> Result<(), Fallback> {
         let tokens = place.program.tokens(operand, &self.world.symbols);
         let Ok((tokens, _)) = self.expand_operand(place, at, tokens)? else { return Ok(()) };
         let number = tokens.first().filter(|token| token.kind == Kind::Number);
@@ -363,6 +391,10 @@ impl<'a> Replay<'a> {
         place.line_shift = line - i64::from(place.program.line(at)) - 1;
         if let Some(name) = tokens.get(1).filter(|token| token.kind == Kind::Text) {
             place.presumed = Some(assembler::unescape(text(name.symbol)));
+            if is_marker {
+                let is_system = tokens[2..].iter().take(2).any(|flag| text(flag.symbol) == b"3");
+                self.begin_system_header(place, at, is_system)?;
+            }
             if let Some(name) = &place.presumed
                 && self.setting.family == Family::Gcc
             {
@@ -375,7 +407,11 @@ impl<'a> Replay<'a> {
     /// The content of `header` as a program.
     fn program(&self, header: &Header) -> Result<(Arc<Program>, u32), Fallback> {
         let content = header.file.content(self.searcher.view, Want::Bytes)?;
-        let program = self.world.program(&content, header.file.path(), &self.setting.probe)?;
+        let probe = &self.setting.probe;
+        let mut lex_modes = probe.lex_modes;
+        // System headers have line comments in every mode.
+        lex_modes.no_line_comments &= !header.is_system;
+        let program = self.world.program(&content, header.file.path(), lex_modes, probe.token_modes)?;
         Ok((program, content.generation))
     }
 

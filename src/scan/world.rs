@@ -29,7 +29,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 /// What is known of files, in the state directory; its number changes with its form.
-const KEPT_FILES: &str = "scanned-files-1";
+const KEPT_FILES: &str = "scanned-files-2";
 
 /// How many bits of a program's key say how its tokens are read.
 const TOKEN_KEY_BITS: u32 = 3;
@@ -90,12 +90,18 @@ impl World {
         self.tables.lock().expect("no holder of the tables' lock panics").push(table);
     }
 
-    /// The directives of `content`, lexed as `probe` says.
+    /// The directives of `content`, read as the modes say.
     ///
     /// # Errors
     /// [`Reason::Changing`] where the bytes are gone.
-    pub(crate) fn program(&self, content: &Content, path: &Path, probe: &Probe) -> Result<Arc<Program>, Fallback> {
-        content.derive(path, &ProgramMaker { world: self, lex_modes: probe.lex_modes, token_modes: probe.token_modes })
+    pub(crate) fn program(
+        &self,
+        content: &Content,
+        path: &Path,
+        lex_modes: LexModes,
+        token_modes: TokenModes,
+    ) -> Result<Arc<Program>, Fallback> {
+        content.derive(path, &ProgramMaker { world: self, lex_modes, token_modes })
     }
 
     /// Keeps what the next scanner can use, where a state directory was given.

@@ -10,7 +10,7 @@ impl Lexer<'_> {
         self.skip_line_blanks();
         let name = self.directive_name();
         let Some(kind) = kind_of(&name, self.byte(self.at), self.modes) else {
-            self.skip_text();
+            self.skip_text(false);
             return;
         };
         self.in_directive = true;
@@ -198,7 +198,7 @@ fn kind_of(name: &[u8], next: u8, modes: LexModes) -> Option<DirectiveKind> {
         b"pragma" => DirectiveKind::Pragma,
         b"line" => DirectiveKind::Line,
         b"error" => DirectiveKind::Error,
-        b"" if next.is_ascii_digit() => DirectiveKind::Line,
+        b"" if next.is_ascii_digit() => DirectiveKind::LineMarker,
         _ => return None,
     })
 }

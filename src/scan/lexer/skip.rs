@@ -1,5 +1,6 @@
 //! What the lexer skips: blanks, comments, strings, and lines of text.
 
+use crate::scan::directives::DirectiveKind;
 use crate::scan::lexer::Lexer;
 use crate::scan::tokens::{continues_identifier, raw_string_end};
 
@@ -65,7 +66,8 @@ impl Lexer<'_> {
         let second = self.splice_end(start + 1);
         match self.byte(second) {
             b'*' => self.at = self.block_comment_end(second + 1),
-            b'/' if self.modes.no_line_comments && self.byte(self.splice_end(second + 1)) == b'*' => return false,
+            b'/' if self.modes.no_line_comments => return false,
+            b'/' if self.modes.blocks_before_lines && self.byte(self.splice_end(second + 1)) == b'*' => return false,
             b'/' => self.at = self.logical_line_end(second + 1),
             _ => return false,
         }
@@ -118,8 +120,9 @@ impl Lexer<'_> {
         self.source.len()
     }
 
-    /// Over the rest of a logical line of text, with the comments and strings that start in it, and its newline.
-    pub(super) fn skip_text(&mut self) {
+    /// Over the rest of a logical line, with the comments and strings that start in it, and its newline. Where
+    /// `is_text` is set it belongs to no directive.
+    pub(super) fn skip_text(&mut self, is_text: bool) {
         while self.at < self.source.len() {
             let rest = &self.source[self.at..];
             let Some(stop) = rest.iter().position(|byte| STOPS[usize::from(*byte)]) else {
@@ -137,6 +140,9 @@ impl Lexer<'_> {
                 }
                 b'/' => {
                     if !self.skip_comment() {
+                        if is_text && self.modes.no_line_comments {
+                            self.note_line_comment();
+                        }
                         self.at += 1;
                     }
                 }
@@ -147,6 +153,15 @@ impl Lexer<'_> {
                 }
                 _ => self.at = self.character_end(self.at),
             }
+        }
+    }
+
+    /// Tells of the line comment that starts here, if one does: text may have none. `//*` is a slash and a comment.
+    fn note_line_comment(&mut self) {
+        let second = self.splice_end(self.at + 1);
+        if self.byte(second) == b'/' && self.byte(self.splice_end(second + 1)) != b'*' {
+            self.emit_notables(self.at);
+            self.push(DirectiveKind::TextLineComment, self.at, b"");
         }
     }
 

@@ -10,6 +10,7 @@ const CXX: LexModes = LexModes {
     modules: false,
     no_digraphs: false,
     no_line_comments: false,
+    blocks_before_lines: false,
     no_elifdef: false,
     assembler: false,
 };
@@ -82,10 +83,22 @@ fn spelling() {
     check("\u{feff}#undef A", "1: undef A\n");
     check("\x0c#\x0cundef\x0bA", "1: undef A\n");
     check_modes(LexModes::default(), b"#undef\0A", "1: undef A\n");
-    check("# 33 \"a\"\n#nonsense /*\n#undef A\n*/#undef B\n#undef C", "1: line 33 \"a\"\n5: undef C\n");
+    check("# 33 \"a\"\n#nonsense /*\n#undef A\n*/#undef B\n#undef C", "1: [line marker] 33 \"a\"\n5: undef C\n");
     check("#define  F( x,  y )   x  +\\\n  y  ", "1: define F( x, y ) x + y\n");
     let old = LexModes { no_digraphs: true, no_line_comments: true, ..LexModes::default() };
     check_modes(old, b"%:undef A\n#undef B //* c\n#undef D\n*/\n#undef E", "2: undef B /\n5: undef E\n");
+    check_modes(
+        old,
+        b"#define A 1 // c\n#pragma a // /*\n*/\n#undef B",
+        "1: define A 1 // c\n2: pragma a //\n4: undef B\n",
+    );
+    check_modes(old, b"a // b\n#warning // c\nd //* e\n*/\n#undef A", "1: [line comment]\n5: undef A\n");
+    let old = LexModes { blocks_before_lines: true, ..LexModes::default() };
+    check_modes(
+        old,
+        b"#undef A // c /*\n#undef B //* c\n#undef D\n*/\n#undef E",
+        "1: undef A\n2: undef B /\n5: undef E\n",
+    );
     let trigraphs = LexModes { trigraphs: true, ..LexModes::default() };
     check_modes(trigraphs, b"??=include \"a\"\n#inc??/\nlude <b>", "1: include \"a\"\n2: include <b>\n");
     check("??=include \"a\"\n", "");

@@ -220,7 +220,7 @@ impl Replay<'_> {
         for at in 0..program.ops.len() {
             match program.ops[at] {
                 Op::TextInput { operand } => self.text_input(&place, at, operand)?,
-                Op::Line { operand } => self.set_line(&mut place, at, operand)?,
+                Op::Line { operand, is_marker } => self.set_line(&mut place, at, operand, is_marker)?,
                 _ => {}
             }
         }

@@ -1,6 +1,7 @@
 //! What is a directive, and what its operand is.
 
 use crate::case::Case;
+use pumphouse::fallback::Reason;
 
 /// `text` as a source that includes `b.h` and nothing else, for gcc and clang.
 #[track_caller]
@@ -44,7 +45,7 @@ fn trigraphs_count_where_the_standard_says_so() {
     for line in ["gcc a.c", "clang a.c", "gcc -std=gnu11 a.c"] {
         case.needs(line, &["b.h"]);
     }
-    for line in ["gcc -std=c99 a.c", "gcc -trigraphs a.c", "clang -std=c11 a.c", "gcc -ansi -Wno-comment a.c"] {
+    for line in ["gcc -std=c99 a.c", "gcc -trigraphs a.c", "clang -std=c11 a.c", "clang -ansi a.c"] {
         let closure = case.check(line);
         assert!(!case.holds(&closure, "b.h"), "{line}");
     }
@@ -227,5 +228,56 @@ fn what_counts_is_how_the_compiler_reads_and_not_what_it_defines() {
             case = case.file(name, "");
         }
         case.preprocessed().check(line);
+    }
+}
+
+#[test]
+fn system_headers_have_line_comments_in_the_c_of_1990() {
+    // In the C of 1990 the comment of the first line goes on to the third one, outside system headers.
+    let text = "#if 1 // a /*\n#include \"b.h\"\n/* */\n#endif\nint a = 4 //**/ 2\n;\n#if 0\n// c /*\n#else\n#include \"c.h\"\n#endif\n/* */\n";
+    for lines in [
+        ["gcc -std=c90", "gcc -ansi"],
+        ["gcc -std=gnu90", "gcc -std=iso9899:199409"],
+        ["clang -std=c90", "clang -ansi"],
+    ] {
+        for line in lines {
+            let case =
+                || Case::new().file("a.c", "#include <a.h>\n").file("x/a.h", text).file("x/b.h", "").file("x/c.h", "");
+            case().check(&format!("{line} -isystem x a.c"));
+        }
+    }
+    let text = "#if 0\n// see x/*.h\n#else\n#include \"b.h\"\n#endif\n/* */\n#endif\n#include \"c.h\"\n";
+    for line in ["gcc -std=c90 a.c", "clang -std=c90 a.c"] {
+        let mut case = Case::new().file("a.c", text.replace("#endif\n/* */\n#endif\n", "/* */\n#endif\n"));
+        case = case.file("b.h", "").file("c.h", "");
+        case.check(line);
+    }
+}
+
+#[test]
+fn line_comments_of_the_c_of_1990_are_errors() {
+    let mut case = Case::new().file("a.c", "int a; // b\n#include \"b.h\"\n").file("b.h", "");
+    case.check_rejected("gcc -std=c90 a.c");
+    case.check("gcc -std=gnu90 a.c");
+    case.check("clang -std=c90 a.c");
+    let text = "#pragma GCC system_header\n#include <b.h>\nint a; // b\n";
+    let mut case = Case::new().file("a.c", "#include \"a.h\"\n").file("a.h", text).file("b.h", "");
+    case.check_unless("gcc -std=c90 -I. a.c", Reason::Unscannable);
+    case.check("gcc -std=c99 -I. a.c");
+}
+
+#[test]
+fn a_line_marker_begins_and_ends_a_system_header() {
+    let header =
+        "# 7 \"a.h\" 3\n#include <b.h>\n# 8 \"a.h\"\n#include <c.h>\n#line 9 \"a.h\" 3\n#include <d.h>\nint a;\n";
+    let mut case = Case::new().file("a.c", "#include \"a.h\"\n").file("a.h", header);
+    for name in ["b.h", "c.h", "d.h"] {
+        case = case
+            .file(format!("x/{name}"), "#include \"beside.h\"\n")
+            .symlink(&format!("y/long/{name}"), &format!("../../x/{name}"));
+    }
+    case = case.file("x/beside.h", "").file("y/long/beside.h", "");
+    for line in ["gcc -Iy/long a.c", "gcc -Iy/long -Wall a.c", "clang -Iy/long a.c"] {
+        case.check(line);
     }
 }
