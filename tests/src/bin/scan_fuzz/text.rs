@@ -326,6 +326,8 @@ impl<'a> Writer<'a> {
             "#ident \"text\"",
             "#pragma STDC FP_CONTRACT ON",
             "# 1 \"elsewhere/x.h\"",
+            "# 2 \"elsewhere/x.h\" 3",
+            "# 3 \"elsewhere/x.h\" 3 4",
             "#line 70 \"base/h1.h\"",
             "#pragma message(\"said\")",
             "#pragma",
@@ -343,6 +345,8 @@ impl<'a> Writer<'a> {
             "#bogus directive\n#error dead\n#include <\n",
             "#if 1\n#elif garbage ( /\n#else garbage\n#endif garbage\n",
             "/* #endif */\n// \\\n#endif\n",
+            "// open /*\n#else\n#undef M2\n#define M2 5\n/* */\n",
+            "#else // open /*\n#undef M3\n#define M3 5\n/* */\n",
             "\"/*\" '\\'' \"\\\"\"\n#define M1 9\n",
             "#include\n#if\n#endif\n#ifdef\n#endif\n",
         ];
