@@ -2,7 +2,7 @@
 
 use crate::command_line::Compiler;
 use crate::tally::Tally;
-use anyhow::Result;
+use anyhow::{Context, Result};
 use pumphouse::fallback::Fallback;
 use pumphouse::scan::closure::Closure;
 use pumphouse_tests::scan_oracle::compiler::{Invocation, Product};
@@ -215,7 +215,8 @@ pub(crate) fn clang_lists(invocations: &[Invocation], scratch: &Path) -> Result<
     let done = std::process::Command::new("clang-scan-deps-14")
         .args(["-j", "1", "-mode", "preprocess", "-compilation-database"])
         .arg(&database)
-        .output()?;
+        .output()
+        .context("run clang-scan-deps-14 (package clang-tools-14)")?;
     let mut lists = vec![None; invocations.len()];
     for rule in depfile::parse(&done.stdout) {
         let target = rule.target.to_string_lossy().into_owned();
