@@ -87,15 +87,19 @@ impl Kept {
 
     fn entries(&self) -> &Mutex<HashMap<Bytes, KeptFile>> {
         self.entries.get_or_init(|| {
-            let kept =
-                state_file::read::<KeptFiles>(&self.path).filter(|kept| Some(&kept.program) == program().as_ref());
-            let files = kept.map(|kept| kept.files).unwrap_or_default();
-            Mutex::new(files.into_iter().map(|file| (file.path.clone(), file)).collect())
+            let files = program().map(|program| self.read(&program)).unwrap_or_default();
+            Mutex::new(files)
         })
     }
 
-    /// Writes what is known of `files`, and what an earlier process knew of others. Reads those files whose derived data
-    /// nobody has encoded yet.
+    /// What `program` wrote, by path.
+    fn read(&self, program: &KeptStamp) -> HashMap<Bytes, KeptFile> {
+        let kept = state_file::read::<KeptFiles>(&self.path).filter(|kept| kept.program == *program);
+        kept.map(|kept| kept.files).unwrap_or_default().into_iter().map(|file| (file.path.clone(), file)).collect()
+    }
+
+    /// Writes what is known of `files`, and what an earlier process knew of others. Reads what was written last, and
+    /// those files whose derived data nobody has encoded yet.
     ///
     /// # Errors
     /// Where it can't be written.
@@ -105,7 +109,8 @@ impl Kept {
         encoder: &dyn Encoder,
     ) -> io::Result<()> {
         let Some(program) = program() else { return Ok(()) };
-        let mut kept: Vec<_> = files.filter_map(|file| KeptFile::of(file, encoder)).collect();
+        let written = self.read(&program);
+        let mut kept: Vec<_> = files.filter_map(|file| KeptFile::of(file, &written, encoder)).collect();
         let unused = self.entries().lock().expect("no holder of the kept files' lock panics");
         let mut unused: Vec<_> = unused.values().filter(|file| file.unused < MAX_UNUSED).cloned().collect();
         unused.sort_by(|one, two| one.unused.cmp(&two.unused).then_with(|| one.path.cmp(&two.path)));
@@ -122,11 +127,12 @@ impl Kept {
 
 impl KeptFile {
     /// What is known of `file`, if it was read, and something was derived from it, and its stamp will tell of a change.
-    fn of(file: &SourceFile, encoder: &dyn Encoder) -> Option<Self> {
+    fn of(file: &SourceFile, written: &HashMap<Bytes, Self>, encoder: &dyn Encoder) -> Option<Self> {
         let content = file.settled()?;
-        let derived = content.encoded(file.path(), encoder)?;
-        let path = Bytes::copy_from_slice(file.path().as_os_str().as_bytes());
         let hash = Bytes::copy_from_slice(content.input.digest.hash());
+        let written = written.get(file.path().as_os_str().as_bytes()).filter(|written| written.hash == hash);
+        let derived = content.encoded(file.path(), written.map_or(&[], |written| &written.derived), encoder)?;
+        let path = Bytes::copy_from_slice(file.path().as_os_str().as_bytes());
         Some(Self {
             path,
             stamp: KeptStamp::of(content.stamp)?,
@@ -156,9 +162,10 @@ impl KeptFile {
 }
 
 impl Content {
-    /// What was derived, encoded; `None` where nothing was, or the file no longer holds this content.
-    fn encoded(&self, path: &Path, encoder: &dyn Encoder) -> Option<Vec<KeptDerived>> {
-        let mut parts = self.kept.to_vec();
+    /// What was derived, encoded: what was `written` before, or else anew. `None` where nothing was, or the file no longer
+    /// holds this content.
+    fn encoded(&self, path: &Path, written: &[KeptDerived], encoder: &dyn Encoder) -> Option<Vec<KeptDerived>> {
+        let mut parts = if written.is_empty() { self.kept.to_vec() } else { written.to_vec() };
         let mut bytes = None;
         for key in self.derived_keys() {
             let key = encoder.kept_key(key);

@@ -25,7 +25,7 @@ use dashmap::DashMap;
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 /// What is known of files, in the state directory; its number changes with its form.
@@ -48,6 +48,8 @@ pub(crate) struct World {
     settings: DashMap<Vec<u8>, Arc<Setting>, foldhash::fast::RandomState>,
     tables: Mutex<Vec<MacroTable>>,
     pub(crate) counters: Arc<Counters>,
+    /// How many files had been lexed when what is known of files was kept last.
+    kept_lexed: AtomicU64,
 }
 
 impl World {
@@ -61,6 +63,7 @@ impl World {
             program_bytes: AtomicUsize::new(0),
             settings: DashMap::default(),
             tables: Mutex::default(),
+            kept_lexed: AtomicU64::new(counters.work().lexed_files),
             counters,
         }
     }
@@ -110,7 +113,12 @@ impl World {
     /// Where it can't be written.
     pub(crate) fn keep(&self) -> io::Result<()> {
         self.probes.keep()?;
-        self.store.keep(&LexedFiles)
+        let lexed = self.counters.work().lexed_files;
+        if self.kept_lexed.load(Ordering::Relaxed) != lexed {
+            self.store.keep(&LexedFiles)?;
+            self.kept_lexed.store(lexed, Ordering::Relaxed);
+        }
+        Ok(())
     }
 
     /// The setting of `command`: kept while the search path stands.
