@@ -15,6 +15,7 @@ pub use notices::Notices;
 
 use crate::compile::Compiler;
 use crate::config::Config;
+use crate::heap;
 use crate::ipc::socket::{self, Directories};
 use crate::stats::Statistics;
 use anyhow::{Context as _, bail};
@@ -82,6 +83,7 @@ pub enum Start {
 /// # Errors
 /// The directories, the cache or the socket can't be set up, or (in the foreground) another daemon serves already.
 pub fn run(config: Config, directories: &Directories, start: Start) -> anyhow::Result<()> {
+    heap::prepare();
     // Outputs get the permissions that the launcher's mask allows, not this process's.
     rustix::process::umask(rustix::fs::Mode::empty());
     raise_descriptor_limit();
@@ -226,10 +228,14 @@ async fn flush(daemon: &Arc<Daemon>) {
     }
 }
 
-/// Writes what the next daemon can use.
+/// Writes what the next daemon can use, and keeps no memory that is free.
 async fn remember(daemon: &Arc<Daemon>) {
     let compiler = Arc::clone(&daemon.compiler);
-    if let Err(error) = tokio::task::spawn_blocking(move || compiler.remember()).await {
+    let rest = move || {
+        compiler.remember();
+        heap::give_back();
+    };
+    if let Err(error) = tokio::task::spawn_blocking(rest).await {
         tracing::warn!(%error, "keeping what was learned");
     }
 }

@@ -42,6 +42,7 @@ pub fn run(arguments: IncludeServerArguments) -> anyhow::Result<()> {
     } else if arguments.startup {
         process::startup()
     } else if arguments.foreground {
+        crate::heap::prepare();
         process::serve(arguments)
     } else {
         process::start_in_background()

@@ -19,6 +19,7 @@ pub mod daemon;
 pub mod fallback;
 /// The file system, remembered and revalidated.
 pub mod files;
+mod heap;
 /// A drop-in for distcc's include server.
 pub mod include_server;
 /// What a compile reads, as a Merkle tree.

@@ -35,6 +35,7 @@ use crate::fallback::{Fallback, Reason};
 use crate::files::directory::Directory;
 use crate::files::resolve::{Place, Trail};
 use crate::files::{FileStore, View};
+use crate::heap;
 use crate::scan::assemble::{Assembled, assemble};
 use crate::scan::closure::Closure;
 use crate::scan::closure_memo::ClosureMemo;
@@ -145,6 +146,7 @@ impl Scanner {
 }
 
 fn scan_anew(world: &World, command: &Command, view: View) -> Result<(Assembled, Arc<probe::Probe>), Fallback> {
+    heap::cover();
     world.make_room_for_effects();
     let store = &world.store;
     let setting = world.setting(command, view)?;

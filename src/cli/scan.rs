@@ -2,6 +2,7 @@
 
 use crate::command;
 use crate::fallback::Fallback;
+use crate::heap;
 use crate::scan::Scanner;
 use crate::scan::closure::Closure;
 use crate::scan::project::{self, ProjectOptions};
@@ -59,6 +60,7 @@ struct ProjectArguments {
 /// # Errors
 /// Where the working directory is unknown, standard output can't be written to, or a project's commands can't be read.
 pub(super) fn run(arguments: &ScanArguments) -> anyhow::Result<u8> {
+    heap::prepare();
     let scanner = Scanner::open(arguments.state.as_deref());
     let done = match &arguments.compile_commands {
         Some(compile_commands) => run_project(&scanner, compile_commands, &arguments.project),
