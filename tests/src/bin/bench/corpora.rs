@@ -75,6 +75,11 @@ pub(crate) fn prepare(names: &[String]) -> Result<Vec<Corpus>> {
     Ok(prepared)
 }
 
+/// Has the kernel read all files of `database`.
+pub(crate) fn read(database: &Path) -> Result<()> {
+    run(Command::new(program()?).args(["scan", "--compile-commands"]).arg(database)).map(drop)
+}
+
 /// Scans all units of `database` on one thread.
 pub(crate) fn scan(database: &Path, arguments: &[&str]) -> Result<Report> {
     let mut scan = Command::new(program()?);
