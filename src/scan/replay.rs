@@ -304,17 +304,8 @@ impl<'a> Replay<'a> {
         let clock = self.clock();
         let file = self.world.symbols.text(place.header.spelled);
         let position = self.position(place, at, file);
-        let surroundings = Surroundings {
-            table: self.table,
-            symbols: &self.world.symbols,
-            definitions: &self.world.definitions,
-            modes: self.setting.probe.token_modes,
-            position,
-            observations: &mut self.observations,
-            has_va_opt: self.setting.probe.has_va_opt,
-            family: self.setting.family,
-            buffers: &mut self.buffers,
-        };
+        let state = (&mut *self.table, &mut self.observations, &mut self.buffers);
+        let surroundings = surroundings(self.world, self.setting, position, state);
         let expander = Expander::new(surroundings, tokens);
         let mut oracle = oracle::HeaderOracle {
             setting: self.setting,
@@ -423,6 +414,27 @@ impl<'a> Replay<'a> {
     fn refuse_at(&self, place: &Place<'_>, at: usize, reason: Reason, detail: &str) -> Fallback {
         let (path, line) = self.location(place, at);
         Fallback::at(reason, detail, path, line)
+    }
+}
+
+/// What an expansion at `position` takes from a replay, and leaves in its `state`.
+pub(super) fn surroundings<'s>(
+    world: &'s World,
+    setting: &'s Setting,
+    position: Position<'s>,
+    state: (&'s mut MacroTable, &'s mut Observations, &'s mut Buffers),
+) -> Surroundings<'s> {
+    let (table, observations, buffers) = state;
+    Surroundings {
+        table,
+        symbols: &world.symbols,
+        definitions: &world.definitions,
+        modes: setting.probe.token_modes,
+        position,
+        observations,
+        has_va_opt: setting.probe.has_va_opt,
+        family: setting.family,
+        buffers,
     }
 }
 

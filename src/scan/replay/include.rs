@@ -4,13 +4,13 @@ use crate::command::Family;
 use crate::fallback::{Fallback, Reason};
 use crate::files::file::Want;
 use crate::scan::definitions::{Definition, DefinitionId};
-use crate::scan::expand::{Expander, Surroundings, Trouble};
+use crate::scan::expand::{Expander, Trouble};
 use crate::scan::limits::{MAX_COMPUTED_NAMES, MAX_INCLUDE_DEPTH, MAX_INCLUDES};
 use crate::scan::lookup::{Found, Header, Includer, Lookup, Position};
 use crate::scan::memo::Effect;
 use crate::scan::program::{HeaderName, Inclusion, Op, Program, Quoting, header_name};
 use crate::scan::replay::branches::Outcomes;
-use crate::scan::replay::{Place, Replay, found_header};
+use crate::scan::replay::{Place, Replay, found_header, surroundings};
 use crate::scan::symbols::{Symbol, known};
 use crate::scan::tokens::{Kind, Token};
 use pumphouse_proto::digest::Digest;
@@ -411,17 +411,8 @@ impl Replay<'_> {
     ) -> Result<Expansion, Fallback> {
         let file = self.world.symbols.text(place.header.spelled);
         let position = self.position(place, at, file);
-        let surroundings = Surroundings {
-            table: self.table,
-            symbols: &self.world.symbols,
-            definitions: &self.world.definitions,
-            modes: self.setting.probe.token_modes,
-            position,
-            observations: &mut self.observations,
-            has_va_opt: self.setting.probe.has_va_opt,
-            family: self.setting.family,
-            buffers: &mut self.buffers,
-        };
+        let state = (&mut *self.table, &mut self.observations, &mut self.buffers);
+        let surroundings = surroundings(self.world, self.setting, position, state);
         let mut expander = Expander::new(surroundings, tokens);
         let outcome = expander.expand_all();
         let undecided = expander.undecided;
