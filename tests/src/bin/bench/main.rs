@@ -8,6 +8,7 @@ mod edits;
 mod execute;
 mod include_server;
 mod launcher;
+mod objects;
 mod projects;
 mod scan;
 mod table;
@@ -16,7 +17,7 @@ mod usage;
 use anyhow::{Result, bail};
 use std::process::ExitCode;
 
-const USAGE: &str = "usage: tests/bench launcher|scan|closures|edits|execute|projects|include-server";
+const USAGE: &str = "usage: tests/bench launcher|scan|closures|edits|execute|projects|objects|include-server";
 
 fn main() -> ExitCode {
     let name = std::env::args().nth(1).unwrap_or_default();
@@ -38,6 +39,7 @@ fn run(name: &str) -> Result<()> {
         "edits" => edits::run(&arguments),
         "execute" => execute::run(),
         "projects" => projects::run(),
+        "objects" => objects::run(&arguments),
         "include-server" => include_server::run(),
         _ => bail!("no bench {name:?}\n{USAGE}"),
     }
