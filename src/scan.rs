@@ -21,6 +21,7 @@ mod memo;
 mod probe;
 mod program;
 pub mod project;
+mod refusal;
 mod replay;
 mod search_path;
 mod symbols;
@@ -146,6 +147,7 @@ impl Scanner {
 }
 
 fn scan_anew(world: &World, command: &Command, view: View) -> Result<(Assembled, Arc<probe::Probe>), Fallback> {
+    refusal::check(command)?;
     heap::cover();
     world.make_room_for_effects();
     let store = &world.store;

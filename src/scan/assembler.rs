@@ -7,21 +7,32 @@ use crate::command::{Command, SearchChain};
 use crate::scan::tokens::continues_identifier;
 use std::os::unix::ffi::OsStrExt as _;
 
-/// Whether `text`, which starts with the directive, goes on with a string, or with the end of the C string that a
-/// name made by macros may follow.
+/// The length of the directive that reads a file and stands at the start of `text`, in letters of either case; and
+/// whether it is `.include`.
+pub(crate) fn directive(text: &[u8]) -> Option<(usize, bool)> {
+    let stands = |name: &[u8]| text.get(..name.len()).is_some_and(|start| start.eq_ignore_ascii_case(name));
+    [(b".incbin".as_slice(), false), (b".include", true)]
+        .into_iter()
+        .find_map(|(name, is_include)| stands(name).then_some((name.len(), is_include)))
+}
+
+/// Whether `text`, which starts with the directive or with its first letters, may read a file. `.include` alone may be
+/// something else, a member of a structure for instance.
 pub(crate) fn may_take_operand(text: &[u8], is_assembler: bool) -> bool {
+    if !is_include(text) {
+        return true;
+    }
     let rest = after_directive(text);
-    rest.starts_with(b"\"") || rest.starts_with(b"\\\"") || rest.starts_with(b"%") || is_assembler && !rest.is_empty()
+    rest.starts_with(b"\"") || rest.starts_with(b"\\") || rest.starts_with(b"%") || is_assembler && !rest.is_empty()
 }
 
 /// Whether the directive at the start of `text` is `.include`.
 pub(crate) fn is_include(text: &[u8]) -> bool {
-    text.starts_with(b".include")
+    directive(text).is_some_and(|(_, is_include)| is_include)
 }
 
 fn after_directive(text: &[u8]) -> &[u8] {
-    let text = text.strip_prefix(b".incbin").or_else(|| text.strip_prefix(b".include")).unwrap_or(text);
-    let mut rest = text;
+    let mut rest = &text[directive(text).map_or(0, |(length, _)| length)..];
     loop {
         let trimmed = rest.trim_ascii_start();
         let trimmed = trimmed.strip_prefix(b"\\t").unwrap_or(trimmed);
@@ -44,9 +55,10 @@ pub(crate) fn literal_operand(text: &[u8]) -> Option<Vec<u8>> {
     let end = memchr::memmem::find(line, close)?;
     let name = &line[..end];
     // A quote within ends the C string: the rest of the name comes from elsewhere.
-    let is_whole = !name.is_empty() && !name.contains(&b'"') && !name.contains(&b'%');
+    // An escape may be any character, and in the assembler's own macros an argument.
+    let is_whole = !name.is_empty() && !name.iter().any(|byte| matches!(byte, b'"' | b'%' | b'\\'));
     let is_plain_quote = close == b"\"" && line.get(end + 1).is_none_or(|next| !continues_identifier(*next));
-    (is_whole && (close != b"\"" || is_plain_quote && looks_like_name(name))).then(|| unescape_body(name))
+    (is_whole && (close != b"\"" || is_plain_quote && looks_like_name(name))).then(|| name.to_vec())
 }
 
 /// Between the end of one C string and the start of the next stands no name: `" MACRO "`.
@@ -106,26 +118,42 @@ fn unescape_body(body: &[u8]) -> Vec<u8> {
     text
 }
 
-/// Every `.incbin` and `.include` in assembly, with its operand: whether it is an `.include`, and the name.
-pub(crate) fn inputs(assembly: &[u8]) -> Vec<(bool, Vec<u8>)> {
-    let mut inputs = Vec::new();
-    for (directive, is_include) in [(b".incbin".as_slice(), false), (b".include", true)] {
-        for found in memchr::memmem::find_iter(assembly, directive) {
-            let rest = &assembly[found..];
-            let before = found.checked_sub(1).map_or(b' ', |at| assembly[at]);
-            let is_word = !continues_identifier(before)
-                && rest.get(directive.len()).is_none_or(|byte| !continues_identifier(*byte));
-            let operand = after_directive(rest);
-            if is_word
-                && let Some(quoted) = operand.strip_prefix(b"\"")
-                && let Some(end) = memchr::memchr2(b'"', b'\n', quoted)
-                && quoted[end] == b'"'
-            {
-                inputs.push((is_include, unescape_body(&quoted[..end])));
-            }
+/// Whether a string literal has escapes that [`unescape`] does not know: numbers of characters.
+pub(crate) fn has_numeric_escape(literal: &[u8]) -> bool {
+    let mut bytes = literal.iter();
+    while let Some(byte) = bytes.next() {
+        if *byte == b'\\' && bytes.next().is_some_and(|escaped| matches!(escaped, b'0'..=b'9' | b'x' | b'u' | b'U')) {
+            return true;
         }
     }
-    inputs
+    false
+}
+
+/// Every `.incbin` and `.include` in assembly, with its operand: whether it is an `.include`, and the name. `None` where
+/// one of them has no plain name: it stands in a macro of the assembler, say.
+pub(crate) fn inputs(assembly: &[u8]) -> Option<Vec<(bool, Vec<u8>)>> {
+    let mut inputs = Vec::new();
+    for dot in memchr::memchr_iter(b'.', assembly) {
+        let rest = &assembly[dot..];
+        let before = dot.checked_sub(1).map_or(b' ', |at| assembly[at]);
+        if continues_identifier(before) || rest.len() < 5 || !rest[..4].eq_ignore_ascii_case(b".inc") {
+            continue;
+        }
+        if rest[4] == b'\\' {
+            return None;
+        }
+        let Some((length, is_include)) = directive(rest) else { continue };
+        if rest.get(length).is_some_and(|byte| continues_identifier(*byte)) {
+            continue;
+        }
+        let quoted = after_directive(rest).strip_prefix(b"\"")?;
+        let end = memchr::memchr2(b'"', b'\n', quoted).filter(|end| quoted[*end] == b'"')?;
+        if quoted[..end].contains(&b'\\') {
+            return None;
+        }
+        inputs.push((is_include, quoted[..end].to_vec()));
+    }
+    Some(inputs)
 }
 
 /// The directories that the assembler searches after the working directory: `-I` and `-Wa,-I`.
@@ -161,7 +189,10 @@ mod tests {
 
     #[test]
     fn inputs_of_assembly() {
-        let found = inputs(b"\t.include \"a.s\"\n .incbin \"b c\" .incbinx \"d\"\n.incbin \"e\n");
-        assert_eq!(found, [(false, b"b c".to_vec()), (true, b"a.s".to_vec())]);
+        let found = inputs(b"\t.include \"a.s\"\n .INCBIN \"b c\" .incbinx \"d\"\n");
+        assert_eq!(found, Some(vec![(true, b"a.s".to_vec()), (false, b"b c".to_vec())]));
+        for unclear in [".incbin \"e\n", ".incbin \"\\f\"", ".incbin name", ".inc\\x \"a\"", ".include /* */ \"a\""] {
+            assert_eq!(inputs(unclear.as_bytes()), None, "{unclear}");
+        }
     }
 }

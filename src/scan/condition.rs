@@ -195,10 +195,7 @@ impl Parser<'_, '_> {
             (Kind::Punctuator, known::TILDE) => self.unary(evaluates)?.map(|bits| !bits),
             (Kind::Punctuator, known::OPEN) => self.parenthesised(evaluates)?,
             (Kind::Number, symbol) => number::parse(self.expander.spelling(symbol)),
-            (Kind::Character, symbol) => {
-                let is_unsigned = self.has_unsigned_char();
-                number::character(self.expander.spelling(symbol), is_unsigned)
-            }
+            (Kind::Character, symbol) => number::character(self.expander.spelling(symbol)),
             (Kind::Identifier, known::DEFINED) => self.defined()?,
             (Kind::Identifier, _) => self.identifier(token)?,
             (Kind::Unknown, _) => self.unknown()?,
@@ -219,10 +216,6 @@ impl Parser<'_, '_> {
             value = self.conditional(evaluates)?;
         }
         if self.accept(known::CLOSE)? { Ok(value) } else { Err(Problem::Unknown) }
-    }
-
-    fn has_unsigned_char(&mut self) -> bool {
-        self.expander.table.read(known::CHAR_UNSIGNED).is_some()
     }
 
     /// The token after what was taken, unexpanded.

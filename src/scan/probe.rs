@@ -177,7 +177,7 @@ fn build(
         raw_strings: traits.raw_strings,
         lines_end_raw_strings: family == Family::Gcc,
         digit_separators: traits.digit_separators,
-        trigraphs: command.preprocessor.trigraphs,
+        trigraphs: traits.trigraphs,
         carriage_return_ends_line: family == Family::Clang,
         modules: defines(b"__cpp_modules").is_some(),
         no_digraphs: !traits.digraphs,

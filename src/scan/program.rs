@@ -92,6 +92,8 @@ pub(crate) enum Pragma {
     SystemHeader,
     /// `GCC dependency`
     Dependency(u32),
+    /// `GCC target` and `GCC optimize`: gcc's own macros are others from then on.
+    Target,
 }
 
 /// How a file is included.
@@ -381,8 +383,11 @@ impl Binder<'_> {
             _ => None,
         };
         let first = tokens.first()?;
+        let is_target = first.symbol == known::GCC
+            && tokens.get(1).is_some_and(|token| matches!(self.symbols.text(token.symbol), b"target" | b"optimize"));
         if directive.kind == DirectiveKind::DefinedPragma {
             return match first.symbol {
+                _ if is_target => Some(Op::TextPragma(Pragma::Target)),
                 known::PUSH_MACRO | known::POP_MACRO => macro_name().map(|symbol| Op::Volatile { symbol }),
                 _ => None,
             };
@@ -394,6 +399,7 @@ impl Binder<'_> {
             }
             known::PUSH_MACRO => Pragma::Push(macro_name()?),
             known::POP_MACRO => Pragma::Pop(macro_name()?),
+            _ if is_target => Pragma::Target,
             known::GCC if tokens.get(1).is_some_and(|token| token.symbol == known::SYSTEM_HEADER) => {
                 Pragma::SystemHeader
             }

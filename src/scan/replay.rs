@@ -235,6 +235,12 @@ impl<'a> Replay<'a> {
             Pragma::Once
                 if place.header.position == HeaderPosition::Primary && self.setting.family == Family::Clang => {}
             Pragma::Once => self.mark_once(place.header)?,
+            // The compiler's own headers leave things as they found them, and include nothing in between.
+            Pragma::Target if self.setting.family == Family::Clang || place.is_system => {}
+            Pragma::Target => {
+                let detail = "#pragma GCC target or optimize changes the compiler's own macros";
+                return Err(self.refuse_at(place, at, Reason::Unscannable, detail));
+            }
             Pragma::Push(symbol) => self.table.push(symbol),
             Pragma::Pop(symbol) => self.table.pop(symbol),
             // In the source itself it has no effect.

@@ -83,7 +83,6 @@ pub(crate) mod known {
         SYSTEM_HEADER = b"system_header",
         PUSH_MACRO = b"push_macro",
         POP_MACRO = b"pop_macro",
-        CHAR_UNSIGNED = b"__CHAR_UNSIGNED__",
     }
 
     pub(super) const ALL: &[&[u8]] = KNOWN;

@@ -36,28 +36,16 @@ fn suffix_sign(suffix: &[u8]) -> Option<bool> {
     if is_one_of(SIGNED) { Some(false) } else { is_one_of(UNSIGNED).then_some(true) }
 }
 
-/// The value of a character constant; unknown for what depends on the execution character set.
-pub(super) fn character(text: &[u8], char_is_unsigned: bool) -> Value {
-    let Some(open) = text.iter().position(|byte| *byte == b'\'') else { return Value::Unknown };
-    let (prefix, rest) = text.split_at(open);
-    let Some(body) = rest[1..].strip_suffix(b"'") else { return Value::Unknown };
-    let Some(units) = units(body) else { return Value::Unknown };
-    if prefix.is_empty() {
-        let bits = match units[..] {
-            [only] if char_is_unsigned => u64::from(only as u8),
-            [only] => i64::from(only as u8 as i8) as u64,
-            [_, _] | [_, _, _] | [_, _, _, _] => {
-                let all = units.iter().fold(0_u32, |all, unit| all << 8 | (unit & 0xff));
-                i64::from(all as i32) as u64
-            }
-            _ => return Value::Unknown,
-        };
-        return Value::Known { bits, is_unsigned: false };
+/// The value of a character constant; unknown for what depends on the execution character set, and on whether characters
+/// and wide ones are signed, which macros don't tell for sure.
+pub(super) fn character(text: &[u8]) -> Value {
+    let body = text.strip_prefix(b"'").and_then(|rest| rest.strip_suffix(b"'"));
+    let Some(units) = body.and_then(units) else { return Value::Unknown };
+    if units.len() > 4 || units.iter().any(|unit| *unit >= 0x80) {
+        return Value::Unknown;
     }
-    match units[..] {
-        [only] => Value::Known { bits: u64::from(only), is_unsigned: prefix != b"L" },
-        _ => Value::Unknown,
-    }
+    let bits = units.iter().fold(0_u64, |all, unit| all << 8 | u64::from(*unit));
+    Value::Known { bits, is_unsigned: false }
 }
 
 fn units(body: &[u8]) -> Option<Vec<u32>> {

@@ -2,6 +2,7 @@
 //!
 //! A few searches over the whole file find them; most files have none.
 
+use crate::scan::assembler;
 use crate::scan::directives::DirectiveKind;
 use crate::scan::lexer::Lexer;
 use crate::scan::tokens::{continues_identifier, is_blank};
@@ -29,19 +30,17 @@ enum Word {
     Nothing,
 }
 
-const WORDS: [(&str, Word); 7] = [
+const WORDS: [(&str, Word); 5] = [
     ("_Pragma", Word::Pragma),
     ("__COUNTER__", Word::Counter),
     ("__DATE__", Word::Time),
     ("__TIME__", Word::Time),
     ("__TIMESTAMP__", Word::Timestamp),
-    (".incbin", Word::Input),
-    (".include", Word::Input),
 ];
 
 /// What the words have in common, each searched by itself: that is faster than one search for all, whose first bytes stand
 /// everywhere in C.
-const PARTS: [&str; 5] = ["_Pragma", "__COUNTER__", "__DATE__", "__TIME", ".inc"];
+const PARTS: [&str; 7] = ["_Pragma", "__COUNTER__", "__DATE__", "__TIME", ".inc", ".Inc", ".INC"];
 
 static SEARCHES: LazyLock<[Finder<'static>; PARTS.len()]> = LazyLock::new(|| PARTS.map(Finder::new));
 
@@ -58,8 +57,8 @@ pub(super) fn find(source: &[u8]) -> Vec<Notable> {
 
 /// The word that stands at `start` by itself.
 fn notable_at(source: &[u8], start: usize) -> Option<Notable> {
-    let (text, word) = *WORDS.iter().find(|(text, _)| source[start..].starts_with(text.as_bytes()))?;
-    let end = start + text.len();
+    let (length, word) = word_at(&source[start..])?;
+    let end = start + length;
     // In a string, `\n.incbin` begins a line of the assembler's: the letter is half an escape.
     let before = match &source[..start] {
         [.., b'\\', b'n' | b't' | b'r' | b'v' | b'f'] if word == Word::Input => b' ',
@@ -68,6 +67,18 @@ fn notable_at(source: &[u8], start: usize) -> Option<Notable> {
     };
     let after = source.get(end).copied().unwrap_or(b' ');
     (!continues_identifier(before) && !continues_identifier(after)).then_some(Notable { start, end, word })
+}
+
+/// The word that `text` starts with, and its length. A directive of the assembler may be in letters of either case, and
+/// be joined of strings, or of an argument of the assembler's own macros.
+fn word_at(text: &[u8]) -> Option<(usize, Word)> {
+    if let Some((length, _)) = assembler::directive(text) {
+        return Some((length, Word::Input));
+    }
+    if text.len() > 4 && text[..4].eq_ignore_ascii_case(b".inc") && matches!(text[4], b'"' | b'\\') {
+        return Some((4, Word::Input));
+    }
+    WORDS.iter().find(|(word, _)| text.starts_with(word.as_bytes())).map(|(text, word)| (text.len(), *word))
 }
 
 impl Lexer<'_> {

@@ -59,6 +59,7 @@ pub(super) struct Traits {
     pub(super) no_line_comments: bool,
     pub(super) digit_separators: bool,
     pub(super) raw_strings: bool,
+    pub(super) trigraphs: bool,
 }
 
 impl Traits {
@@ -68,6 +69,7 @@ impl Traits {
             b"digraphs" => self.digraphs = true,
             b"digit-separators" => self.digit_separators = true,
             b"raw-strings" => self.raw_strings = true,
+            b"trigraphs" => self.trigraphs = true,
             // What is left of it is the slash before the comment.
             _ => self.no_line_comments |= name.ends_with(b"no-line-comments"),
         }

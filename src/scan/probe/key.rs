@@ -23,7 +23,7 @@ pub(crate) struct ProbeKey {
 }
 
 /// The version of the questions; other answers are not taken for theirs.
-const FORMAT: &str = "pumphouse probe 5";
+const FORMAT: &str = "pumphouse probe 6";
 
 impl ProbeKey {
     /// The key of `command`. Costs a few `stat`s.

@@ -66,6 +66,10 @@ R\"(
 #ifndef PUMPHOUSE_NOT_RAW
 PUMPHOUSE_TRAIT raw-strings
 #endif
+??=define PUMPHOUSE_TRIGRAPH
+#ifdef PUMPHOUSE_TRIGRAPH
+PUMPHOUSE_TRAIT trigraphs
+#endif
 ";
 
 /// The first source: computed macros, `__VA_OPT__`, traits, common features.

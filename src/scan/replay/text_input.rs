@@ -1,19 +1,58 @@
 //! Files that a compile reads without including them: `.incbin` and `.include` of the assembler, `#embed`,
 //! `#pragma GCC dependency`, `#line`.
 
+use crate::command::MacroOption;
 use crate::fallback::{Fallback, Reason};
 use crate::files::directory::Directory;
 use crate::files::resolve::Place as Target;
 use crate::scan::assembler;
+use crate::scan::definitions::Definition;
 use crate::scan::program::Op;
 use crate::scan::program::{Inclusion, Quoting};
 use crate::scan::replay::{Place, Replay, found_header};
+use crate::scan::symbols::Symbol;
 use crate::scan::tokens::{Kind, Token, continues_identifier, tokenize};
 use std::os::unix::ffi::OsStrExt as _;
 use std::sync::Arc;
 
+/// Why a compile is refused whose assembly reads a file of an unclear name.
+const UNCLEAR: &str = "the name of the file that .incbin or .include reads is not clear";
+
 /// How deep `.include` nests.
 const MAX_ASSEMBLER_DEPTH: u32 = 50;
+
+/// Where the word `name` stands in `bytes`.
+fn words<'b>(bytes: &'b [u8], name: &'b [u8]) -> impl Iterator<Item = usize> + 'b {
+    memchr::memmem::find_iter(bytes, name).filter(move |found| {
+        let before = found.checked_sub(1).map_or(b' ', |at| bytes[at]);
+        let after = bytes.get(found + name.len()).copied().unwrap_or(b' ');
+        !continues_identifier(before) && !continues_identifier(after)
+    })
+}
+
+/// Whether the word at `at` is what a `#define` defines.
+fn is_defined_at(bytes: &[u8], at: usize) -> bool {
+    bytes[..at].trim_ascii_end().ends_with(b"define")
+}
+
+/// How often `name` is defined in `bytes`.
+fn definitions_of(bytes: &[u8], name: &[u8]) -> usize {
+    words(bytes, name).filter(|at| is_defined_at(bytes, *at)).count()
+}
+
+/// Whether the byte at `at` is in a directive.
+fn in_directive(bytes: &[u8], at: usize) -> bool {
+    let mut start = at;
+    loop {
+        start = memchr::memrchr(b'\n', &bytes[..start]).unwrap_or(0);
+        let before = bytes[..start].trim_ascii_end();
+        if start == 0 || !before.ends_with(b"\\") {
+            break;
+        }
+    }
+    let line = bytes[start..].trim_ascii_start();
+    line.starts_with(b"#") || line.starts_with(b"%:")
+}
 
 impl Replay<'_> {
     /// `.incbin` or `.include` in text.
@@ -61,52 +100,88 @@ impl Replay<'_> {
         }
         let files: Vec<_> = self.record.files.iter().map(|(file, _)| Arc::clone(file)).collect();
         let mut known_files = std::collections::HashSet::new();
+        let mut contents = Vec::new();
         for file in files.into_iter().filter(|file| known_files.insert(file.id())) {
             let bytes = std::fs::read(file.path())
                 .map_err(|error| Fallback::at(Reason::Unreadable, error.to_string(), file.path().as_ref(), 0))?;
-            for (symbol, header, line) in &macros {
-                let name = self.world.symbols.text(*symbol);
-                for found in memchr::memmem::find_iter(&bytes, name) {
-                    let before = found.checked_sub(1).map_or(b' ', |at| bytes[at]);
-                    let rest = &bytes[found + name.len()..];
-                    if continues_identifier(before) || rest.first().is_some_and(|byte| continues_identifier(*byte)) {
-                        continue;
+            contents.push(bytes);
+        }
+        for (symbol, header, line) in &macros {
+            let name = self.world.symbols.text(*symbol);
+            let options = &self.command.preprocessor.macros;
+            let in_options = options.iter().any(|option| match option {
+                MacroOption::Define(operand) => words(operand.as_bytes(), name).next().is_some(),
+                MacroOption::Undefine(_) => false,
+            });
+            let definitions = contents.iter().map(|bytes| definitions_of(bytes, name)).sum::<usize>();
+            for bytes in &contents {
+                for found in words(bytes, name).filter(|found| !is_defined_at(bytes, *found)) {
+                    // Under the macros of its end alone, a use in a directive or of a name with several definitions can't be
+                    // told.
+                    let arguments = assembler::arguments(&bytes[found + name.len()..]);
+                    if in_options || definitions != 1 || in_directive(bytes, found) {
+                        return Err(self.unclear_use(header, *line));
                     }
-                    if bytes[..found].trim_ascii_end().ends_with(b"define") {
-                        continue;
-                    }
-                    let text = [name, &assembler::arguments(rest)].concat();
-                    self.use_of_input_macro(header, *line, &text)?;
+                    self.use_of_input_macro(header, *line, *symbol, &arguments, &contents)?;
                 }
+            }
+            if in_options {
+                return Err(self.unclear_use(header, *line));
             }
         }
         Ok(())
+    }
+
+    fn unclear_use(&self, header: &crate::scan::lookup::Header, line: u32) -> Fallback {
+        let path = crate::files::as_path(self.world.symbols.text(header.spelled)).to_path_buf();
+        Fallback::at(Reason::Unscannable, UNCLEAR, path, line)
     }
 
     fn use_of_input_macro(
         &mut self,
         header: &Arc<crate::scan::lookup::Header>,
         line: u32,
-        text: &[u8],
+        symbol: Symbol,
+        arguments: &[u8],
+        contents: &[Vec<u8>],
     ) -> Result<(), Fallback> {
+        let state = self.table.read(symbol);
+        let Definition::Text { text: definition, .. } = self.world.definitions.get(state) else {
+            return Err(self.unclear_use(header, line));
+        };
+        let name = self.world.symbols.text(symbol);
+        let modes = self.setting.probe.token_modes;
+        let mut named = Vec::new();
+        tokenize(definition, modes, &self.world.symbols, &mut named);
+        tokenize(arguments, modes, &self.world.symbols, &mut named);
+        let is_other_macro = |token: &Token| {
+            let text = self.world.symbols.text(token.symbol);
+            token.kind == Kind::Identifier
+                && token.symbol != symbol
+                && (self.table.peek(token.symbol).is_some()
+                    || contents.iter().any(|bytes| definitions_of(bytes, text) > 0))
+        };
+        if named.iter().any(is_other_macro) {
+            return Err(self.unclear_use(header, line));
+        }
+        let text = [name, arguments].concat();
         let (program, _) = self.program(header)?;
         let at = (0..program.ops.len()).find(|at| program.line(*at) == line).unwrap_or(0);
         let place = Place { header, program: &program, line_shift: 0, presumed: None, is_system: header.is_system };
         let mut tokens = Vec::new();
-        tokenize(text, self.setting.probe.token_modes, &self.world.symbols, &mut tokens);
+        tokenize(&text, modes, &self.world.symbols, &mut tokens);
         self.expanded_input(&place, at, &tokens)
     }
 
     fn expanded_input(&mut self, place: &Place<'_>, at: usize, tokens: &[Token]) -> Result<(), Fallback> {
-        let refuse = |replay: &Self| {
-            replay.refuse_at(
-                place,
-                at,
-                Reason::Unscannable,
-                "the name of the file that .incbin or .include reads is not clear",
-            )
-        };
+        let refuse = |replay: &Self| replay.refuse_at(place, at, Reason::Unscannable, UNCLEAR);
         let Ok((expanded, None)) = self.expand_operand(place, at, tokens)? else { return Err(refuse(self)) };
+        let is_numeric = |token: &Token| {
+            token.kind == Kind::Text && assembler::has_numeric_escape(self.world.symbols.text(token.symbol))
+        };
+        if expanded.iter().any(is_numeric) {
+            return Err(refuse(self));
+        }
         let mut text = Vec::new();
         for token in &expanded {
             let spelled = self.world.symbols.text(token.symbol);
@@ -127,12 +202,11 @@ impl Replay<'_> {
                 text.extend_from_slice(self.world.symbols.text(token.symbol));
             }
         }
-        let mut found = false;
-        for (directive, name) in assembler::inputs(&text) {
-            found = true;
-            self.read_assembler_input(place, at, &name, directive, 0)?;
+        let inputs = assembler::inputs(&text).filter(|inputs| !inputs.is_empty());
+        for (is_include, name) in inputs.ok_or_else(|| refuse(self))? {
+            self.read_assembler_input(place, at, &name, is_include, 0)?;
         }
-        if found { Ok(()) } else { Err(refuse(self)) }
+        Ok(())
     }
 
     /// Adds the file that the assembler reads, and those that it reads in turn.
@@ -167,7 +241,8 @@ impl Replay<'_> {
                         let bytes = std::fs::read(file.path()).map_err(|error| {
                             Fallback::at(Reason::Unreadable, error.to_string(), file.path().as_ref(), 0)
                         })?;
-                        for (is_include, name) in assembler::inputs(&bytes) {
+                        let unclear = || Fallback::at(Reason::Unscannable, UNCLEAR, file.path().as_ref(), 0);
+                        for (is_include, name) in assembler::inputs(&bytes).ok_or_else(unclear)? {
                             self.read_assembler_input(place, at, &name, is_include, depth + 1)?;
                         }
                     }
@@ -199,7 +274,8 @@ impl Replay<'_> {
         let bytes = std::fs::read(header.file.path())
             .map_err(|error| Fallback::at(Reason::Unreadable, error.to_string(), header.file.path().as_ref(), 0))?;
         let place = Place { header, program: &program, line_shift: 0, presumed: None, is_system: header.is_system };
-        for (is_include, name) in assembler::inputs(&bytes) {
+        let unclear = || Fallback::at(Reason::Unscannable, UNCLEAR, header.file.path().as_ref(), 0);
+        for (is_include, name) in assembler::inputs(&bytes).ok_or_else(unclear)? {
             self.read_assembler_input(&place, 0, &name, is_include, 0)?;
         }
         Ok(self.record)
