@@ -55,8 +55,8 @@ pub(crate) fn literal_operand(text: &[u8]) -> Option<Vec<u8>> {
     let end = memchr::memmem::find(line, close)?;
     let name = &line[..end];
     // A quote within ends the C string: the rest of the name comes from elsewhere.
-    // An escape may be any character, and in the assembler's own macros an argument.
-    let is_whole = !name.is_empty() && !name.iter().any(|byte| matches!(byte, b'"' | b'%' | b'\\'));
+    // An escape may be any character, and in the assembler's own macros an argument; a parenthesis may end a raw string.
+    let is_whole = !name.is_empty() && !name.iter().any(|byte| matches!(byte, b'"' | b'%' | b'\\' | b')'));
     let is_plain_quote = close == b"\"" && line.get(end + 1).is_none_or(|next| !continues_identifier(*next));
     (is_whole && (close != b"\"" || is_plain_quote && looks_like_name(name))).then(|| name.to_vec())
 }

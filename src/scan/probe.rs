@@ -26,6 +26,7 @@ use dashmap::DashMap;
 use dashmap::mapref::multiple::RefMulti;
 pub(crate) use key::ProbeKey;
 use std::io;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
@@ -199,6 +200,17 @@ fn build(
     for name in &answer.builtins {
         let symbol = symbols.intern(name);
         predefined.push((symbol, definitions.builtin(builtin(symbol))));
+    }
+    // Debug information decides, and whether the compiler only preprocesses.
+    let is_unwind_flag = |argument: &std::ffi::OsString| {
+        [b"unwind-tables".as_slice(), b"cfi"]
+            .iter()
+            .any(|part| memchr::memmem::find(argument.as_bytes(), part).is_some())
+    };
+    if command.probe_arguments.iter().any(is_unwind_flag) {
+        let with_debug = definitions.text(b"__GCC_HAVE_DWARF2_CFI_ASM 1", token_modes);
+        let either = definitions.several([DefinitionId::NONE, with_debug]);
+        predefined.push((symbols.intern(b"__GCC_HAVE_DWARF2_CFI_ASM"), either));
     }
     let mut trail = Trail::default();
     for directory in answer.directories.iter().chain(&answer.missing) {

@@ -39,13 +39,18 @@ fn suffix_sign(suffix: &[u8]) -> Option<bool> {
 /// The value of a character constant; unknown for what depends on the execution character set, and on whether characters
 /// and wide ones are signed, which macros don't tell for sure.
 pub(super) fn character(text: &[u8]) -> Value {
+    let (text, is_unsigned) = match text {
+        [b'u' | b'U', rest @ ..] if rest.starts_with(b"'") => (rest, true),
+        text => (text, false),
+    };
     let body = text.strip_prefix(b"'").and_then(|rest| rest.strip_suffix(b"'"));
     let Some(units) = body.and_then(units) else { return Value::Unknown };
-    if units.len() > 4 || units.iter().any(|unit| *unit >= 0x80) {
+    let longest = if is_unsigned { 1 } else { 4 };
+    if units.len() > longest || units.iter().any(|unit| *unit >= 0x80) {
         return Value::Unknown;
     }
     let bits = units.iter().fold(0_u64, |all, unit| all << 8 | u64::from(*unit));
-    Value::Known { bits, is_unsigned: false }
+    Value::Known { bits, is_unsigned }
 }
 
 fn units(body: &[u8]) -> Option<Vec<u32>> {

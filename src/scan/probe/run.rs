@@ -37,14 +37,8 @@ pub(super) struct Output {
 impl Request {
     /// The request for the compiler, the flags, the language and the environment of `command`.
     pub(super) fn new(command: &Command) -> Self {
-        // Whether there is debug information changes a macro where there are no unwind tables.
-        let has_unwind_flags = command.probe_arguments.iter().any(|argument| {
-            let text = argument.as_bytes();
-            memchr::memmem::find(text, b"unwind-tables").is_some() || memchr::memmem::find(text, b"cfi").is_some()
-        });
-        let shows = |argument: &OsString| has_unwind_flags && argument.as_bytes().starts_with(b"-g");
         let mut arguments: Vec<OsString> =
-            command.probe_arguments.iter().filter(|argument| shows(argument) || matters(argument)).cloned().collect();
+            command.probe_arguments.iter().filter(|argument| matters(argument)).cloned().collect();
 
         let language = match command.language {
             Language::Assembler | Language::AssemblerWithCpp => Language::AssemblerWithCpp.name(),

@@ -1,7 +1,7 @@
 //! Files that a compile reads without including them: `.incbin` and `.include` of the assembler, `#embed`,
 //! `#pragma GCC dependency`, `#line`.
 
-use crate::command::MacroOption;
+use crate::command::{Family, MacroOption};
 use crate::fallback::{Fallback, Reason};
 use crate::files::directory::Directory;
 use crate::files::resolve::Place as Target;
@@ -230,8 +230,15 @@ impl Replay<'_> {
                 directories.push(found);
             }
         }
-        for directory in directories {
+        // clang searches other directories than the assembler, in another order.
+        let options = &self.command.preprocessor;
+        let is_ambiguous =
+            self.setting.family == Family::Clang && options.directories.len() + options.assembler_directories.len() > 1;
+        for (number, directory) in directories.into_iter().enumerate() {
             match store.resolve(&directory, name, view, &mut self.record.trail)? {
+                Target::File(_) if number > 0 && is_ambiguous => {
+                    return Err(self.refuse_at(place, at, Reason::Unscannable, UNCLEAR));
+                }
                 Target::File(file) => {
                     if name.starts_with(b"/") {
                         self.record.add_absolute(&file);
@@ -255,6 +262,9 @@ impl Replay<'_> {
                     return Err(Fallback::at(Reason::Unreadable, "not a regular file", path.as_ref(), 0));
                 }
             }
+        }
+        if is_ambiguous {
+            return Err(self.refuse_at(place, at, Reason::Unscannable, UNCLEAR));
         }
         // The assembler complains, as it would here.
         Ok(())

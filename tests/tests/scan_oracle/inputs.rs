@@ -181,3 +181,60 @@ fn precompiled_headers_are_refused_or_read() {
     case.refuses("clang -ivfsoverlay v.yaml a.c", Reason::HeaderMap);
     case.refuses("clang -Ib.hmap a.c", Reason::HeaderMap);
 }
+
+#[test]
+fn assembly_that_reads_a_file_of_an_unclear_name_is_refused_at_least() {
+    let embed = "#define EMBED(s, f) __asm__(\".section .rodata\\n.incbin \\\"\" f \"\\\"\\n\")\n";
+    let texts = [
+        ("a.S", ".INCBIN \"b.bin\"\n".to_owned()),
+        ("a.s", ".IncBin \"b.bin\"\n".to_owned()),
+        ("a.S", ".macro read f\n.incbin \"\\f\"\n.endm\nread b.bin\n".to_owned()),
+        ("a.s", ".irp f,b,c\n.incbin \"\\f\\().bin\"\n.endr\n".to_owned()),
+        ("a.s", ".incbin /* c */ \"b.bin\"\n".to_owned()),
+        ("a.s", ".include \"m.inc\"\n".to_owned()),
+        ("a.S", ".incbin \"\\142.bin\"\n".to_owned()),
+        ("a.c", "__asm__(\".INCBIN \\\"b.bin\\\"\");\n".to_owned()),
+        ("a.c", "__asm__(\".inc\" \"bin \\\"b.bin\\\"\");\n".to_owned()),
+        ("a.c", "__asm__(\".incbin \\\"\\x62.bin\\\"\");\n".to_owned()),
+        ("a.c", format!("{embed}#define BOTH(n) EMBED(n, #n \".bin\")\nBOTH(b);\nBOTH(c);\n")),
+        ("a.c", format!("{embed}#define P \"b.bin\"\nEMBED(x, P);\n#undef P\n#define P \"c.bin\"\nEMBED(y, P);\n")),
+        ("a.cc", "asm(R\"(.incbin \")\" \"b.bin\" R\"(\")\");\n".to_owned()),
+    ];
+    for (name, text) in texts {
+        for compiler in ["gcc", "clang"] {
+            let mut case = Case::new().file(name, &text).file("b.bin", "one").file("c.bin", "two");
+            case = case.file("m.inc", ".macro read f\n.incbin \"\\f\"\n.endm\nread b.bin\n");
+            if name == "a.s" {
+                // Compilers list nothing for it.
+                case = case.surplus();
+            }
+            case.check_unless(&format!("{compiler} {name}"), Reason::Unscannable);
+        }
+    }
+}
+
+#[test]
+fn what_changes_the_compilers_own_macros_is_refused_at_least() {
+    let test = "#ifdef __AVX2__\n#include \"b.h\"\n#else\n#include \"c.h\"\n#endif\n";
+    for pragma in ["#pragma GCC target(\"avx2\")\n", "_Pragma(\"GCC target(\\\"avx2\\\")\")\n"] {
+        let mut case = Case::new().file("a.c", format!("{pragma}{test}")).file("b.h", "").file("c.h", "");
+        case.check_unless("gcc a.c", Reason::Unscannable);
+        case.check("clang a.c");
+    }
+    let mut case = Case::new().file("a.c", "#include <immintrin.h>\nint a;\n");
+    case.check("gcc a.c");
+    let mut case = Case::new()
+        .surplus()
+        .file("a.c", "#ifdef __GCC_HAVE_DWARF2_CFI_ASM\n#include \"b.h\"\n#endif\nint a;\n")
+        .file("b.h", "");
+    case.check("gcc -fno-asynchronous-unwind-tables -g a.c");
+    case.check("gcc -fno-asynchronous-unwind-tables a.c");
+}
+
+#[test]
+fn files_of_options_that_name_files_are_refused() {
+    let mut case = Case::new().file("a.c", "int a;\n").file("b.h", "").file("o.specs", "*cc1:\n+ -include b.h\n\n");
+    case.check_unless("gcc -specs=o.specs a.c", Reason::UnsupportedFlag);
+    let mut case = Case::new().file("a.c", "int a;\n").file("b.h", "").file("o.cfg", "-include b.h\n");
+    case.check_unless("clang --config ./o.cfg a.c", Reason::UnsupportedFlag);
+}
