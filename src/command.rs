@@ -12,10 +12,12 @@ mod assembler;
 mod compiler;
 /// Which environment variables matter.
 pub mod environment;
+pub(crate) mod handed_on;
 mod language;
 mod options;
 mod outputs;
 mod parse;
+pub(crate) mod printed;
 mod response_file;
 #[cfg(test)]
 mod tests;
@@ -73,8 +75,10 @@ pub struct Command {
     /// `-undef`, `-trigraphs`) are here as well; warnings are not. Relative paths in them start from the working directory.
     pub probe_arguments: Vec<OsString>,
     /// The operands of `-specs=` and `--config`: files with further options, as written. A bare name may also be one of the
-    /// compiler's own files. What they define and search, the compiler's own answers show.
+    /// compiler's own files. What they say stands in no other field: the scanner asks the driver.
     pub option_files: Vec<PathBuf>,
+    /// The operands of `-B`, as written: directories, or beginnings of names, of programs, headers and specs.
+    pub tool_directories: Vec<PathBuf>,
     /// Files that flags name and that the compile reads: `-fprofile-use=`, `-fplugin=`, `-specs=`, response files, ….
     /// As written. One that does not exist is looked for by the compiler as well, and its absence matters. Some may be
     /// directories, which the compiler only tells from files.
@@ -84,6 +88,32 @@ pub struct Command {
     /// Whether the compiler writes the same bytes each time. (gcc without `-frandom-seed=` puts random numbers into objects for
     /// link-time optimisation and coverage.)
     pub is_deterministic: bool,
+}
+
+/// Variables that lead gcc's driver to other programs, headers and specs.
+pub(crate) const LEADING_VARIABLES: [&str; 2] = ["COMPILER_PATH", "GCC_EXEC_PREFIX"];
+
+impl Command {
+    /// The arguments with every response file replaced by what it holds. Reads these files.
+    ///
+    /// # Errors
+    /// Where one can't be read.
+    pub(crate) fn expanded_arguments(&self) -> Result<Vec<OsString>, Fallback> {
+        response_file::expand(&self.arguments, &self.working_directory).map(|expanded| expanded.arguments)
+    }
+
+    /// Whether what the driver hands on doesn't follow from the command line, as far as that tells: there are files of
+    /// options, or directories with tools in which such files may stand; and clang hands its assembler's directories to
+    /// the preprocessor as well, where the assembler is its own. A configuration file may also stand beside clang.
+    pub(crate) fn is_led(&self) -> bool {
+        let is_leading = |(name, _): &(OsString, OsString)| LEADING_VARIABLES.iter().any(|leading| name == leading);
+        !self.option_files.is_empty()
+            || !self.tool_directories.is_empty()
+            || match self.family {
+                Family::Gcc => self.environment.iter().any(is_leading),
+                Family::Clang => !self.preprocessor.assembler_directories.is_empty(),
+            }
+    }
 }
 
 /// Which driver's flags a command line is written in.
@@ -143,6 +173,17 @@ impl Language {
         }
     }
 
+    /// The language in which a compiler is asked for what holds in this one: it says nothing of what is preprocessed
+    /// already.
+    pub(crate) const fn asked_as(self) -> Self {
+        match self {
+            Self::Assembler | Self::AssemblerWithCpp => Self::AssemblerWithCpp,
+            Self::CppOutput => Self::C,
+            Self::CxxCppOutput => Self::Cxx,
+            language => language,
+        }
+    }
+
     /// Whether it is C++ or what has all of C++ in it.
     pub const fn is_cplusplus(self) -> bool {
         matches!(self, Self::Cxx | Self::ObjectiveCxx | Self::CxxCppOutput)
@@ -167,6 +208,9 @@ pub struct PreprocessorOptions {
     pub directories: Vec<SearchDirectory>,
     /// `-Wa,-I`: where `.incbin` and `.include` look after the directories of `-I`.
     pub assembler_directories: Vec<PathBuf>,
+    /// Every directory of the assembler's search path, in order, where the driver itself was asked for it: those of `-I`
+    /// and `assembler_directories` don't count then.
+    pub assembler_path: Option<Vec<PathBuf>>,
     /// `--embed-dir=` and `--embed-dir`, in order.
     pub embed_directories: Vec<PathBuf>,
     /// What replaces `=` and `$SYSROOT` in a search directory: `-isysroot`, or else `--sysroot`.

@@ -40,10 +40,12 @@ use crate::heap;
 use crate::scan::assemble::{Assembled, assemble};
 use crate::scan::closure::Closure;
 use crate::scan::closure_memo::ClosureMemo;
-use crate::scan::lookup::{Position, Searcher};
+use crate::scan::lookup::{Position, Searcher, Setting};
+use crate::scan::probe::DriverAnswer;
 use crate::scan::replay::Replay;
 use crate::scan::work::{Counters, Work};
 use crate::scan::world::World;
+use std::borrow::Cow;
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
@@ -151,7 +153,8 @@ fn scan_anew(world: &World, command: &Command, view: View) -> Result<(Assembled,
     heap::cover();
     world.make_room_for_effects();
     let store = &world.store;
-    let setting = world.setting(command, view)?;
+    let (command, setting, driver) = as_driven(world, command, view)?;
+    let command = command.as_ref();
     let mut trail = Trail::default();
     let spelled = command.source.as_os_str().as_bytes();
     let file = match store.resolve(&setting.start, spelled, view, &mut trail)? {
@@ -172,7 +175,35 @@ fn scan_anew(world: &World, command: &Command, view: View) -> Result<(Assembled,
     let mut record = record?;
     world.counters.count_replay(record.replays);
     record.trail.absorb(trail);
-    Ok((assemble(record, &source, &setting, command, store, view)?, Arc::clone(&setting.probe)))
+    if let Some(driver) = &driver {
+        driver.add_to(&mut record.inputs, &mut record.absent, &mut record.trail);
+    }
+    let assembled = assemble(record, &source, &setting, command, store, view)?;
+    if driver.is_some_and(|driver| !driver.is_current(store.view(), store)) {
+        return Err(Fallback::new(Reason::Changing, "files of options changed during the scan"));
+    }
+    Ok((assembled, Arc::clone(&setting.probe)))
+}
+
+/// `command` as the compiler proper sees it, its setting, and the answer of the driver where that had to be asked.
+type AsDriven<'a> = (Cow<'a, Command>, Arc<Setting>, Option<Arc<DriverAnswer>>);
+
+fn as_driven<'a>(world: &World, command: &'a Command, view: View) -> Result<AsDriven<'a>, Fallback> {
+    let seen = |answer: &Option<Arc<DriverAnswer>>| match answer {
+        Some(answer) => Cow::Owned(answer.command(command)),
+        None => Cow::Borrowed(command),
+    };
+    let mut driver = world.probes.driver(command, None, &world.store, view)?;
+    let mut command_seen = seen(&driver);
+    let mut setting = world.setting(&command_seen, driver.as_deref(), view)?;
+    if driver.is_none() {
+        driver = world.probes.driver(command, Some(&setting.probe), &world.store, view)?;
+        if driver.is_some() {
+            command_seen = seen(&driver);
+            setting = world.setting(&command_seen, driver.as_deref(), view)?;
+        }
+    }
+    Ok((command_seen, setting, driver))
 }
 
 /// The working directory of `command`.

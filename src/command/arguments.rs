@@ -15,6 +15,8 @@ pub(super) enum Reader {
     Preprocessor,
     /// clang's front end, behind `-Xclang`.
     FrontEnd,
+    /// The compiler proper, whose command line the driver has made.
+    Proper,
 }
 
 /// One argument, or a flag with the operand that follows it.

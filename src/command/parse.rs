@@ -41,15 +41,16 @@ pub(super) struct Meant {
     pub(super) profiles: Vec<Option<PathBuf>>,
     pub(super) profile_directory: Option<PathBuf>,
     pub(super) profile_prefix: Option<PathBuf>,
-    inputs: Vec<PathBuf>,
+    pub(super) inputs: Vec<PathBuf>,
     option_files: Vec<PathBuf>,
-    sources: Vec<(PathBuf, Option<Language>)>,
-    language: Option<Language>,
-    preprocessor: PreprocessorOptions,
+    tool_directories: Vec<PathBuf>,
+    pub(super) sources: Vec<(PathBuf, Option<Language>)>,
+    pub(super) language: Option<Language>,
+    pub(super) preprocessor: PreprocessorOptions,
     sysroot: Option<PathBuf>,
-    header_sysroot: Option<PathBuf>,
+    pub(super) header_sysroot: Option<PathBuf>,
     prefix: Option<OsString>,
-    probe: Vec<OsString>,
+    pub(super) probe: Vec<OsString>,
     color: Option<Color>,
     records_command_line: bool,
     /// Whether a flag makes gcc write a random number where `-frandom-seed=` gives none.
@@ -97,6 +98,7 @@ pub(super) fn parse(
         preprocessor: meant.preprocessor,
         probe_arguments: meant.probe,
         option_files: meant.option_files,
+        tool_directories: meant.tool_directories,
         extra_inputs,
         outputs,
         is_deterministic,
@@ -134,14 +136,28 @@ impl Meant {
         self.preprocessor.directories.sort_by_key(|directory| !is_first(directory.chain));
     }
 
-    fn read(&mut self, list: &[OsString], family: Family, reader: Reader) -> Result<(), Fallback> {
+    /// Takes in what `list` says, in its order.
+    ///
+    /// # Errors
+    /// The reason for which a flag isn't followed.
+    pub(super) fn read(&mut self, list: &[OsString], family: Family, reader: Reader) -> Result<(), Fallback> {
         for argument in arguments::read(list, family, reader)? {
             match argument {
-                Argument::File(file) if reader != Reader::Driver => {
+                // Operands of flags that are not in the table.
+                Argument::File(file) if reader == Reader::Proper && family == Family::Clang => {
+                    self.probe.push(file.to_owned());
+                }
+                Argument::File(file) if !matches!(reader, Reader::Driver | Reader::Proper) => {
                     return Err(Fallback::new(Reason::UnknownFlag, file.to_string_lossy()));
                 }
                 Argument::File(file) => self.sources.push((file.into(), self.language)),
                 Argument::Unknown(written) => self.pass_unknown(written, reader)?,
+                // Of clang's own flags, some start with the letters of linkers' flags.
+                Argument::Flag { flag, written, .. }
+                    if reader == Reader::Proper && family == Family::Clang && flag.meaning == Meaning::Irrelevant =>
+                {
+                    self.probe_under(written, reader);
+                }
                 Argument::Flag { flag, operand, written } => {
                     if !self.take(flag, operand, written)? {
                         self.probe_under(written, reader);
@@ -154,7 +170,7 @@ impl Meant {
 
     /// Passes on a flag that only its first letters are known of.
     fn pass_unknown(&mut self, written: &OsString, reader: Reader) -> Result<(), Fallback> {
-        if !options::is_passed_through(written.as_bytes()) {
+        if reader != Reader::Proper && !options::is_passed_through(written.as_bytes()) {
             return Err(Fallback::new(Reason::UnknownFlag, written.to_string_lossy()));
         }
         self.records_command_line |= written.as_bytes().windows(7).any(|window| window == b"record-");
@@ -174,7 +190,7 @@ impl Meant {
     /// Adds a flag to those of the probe, in the way in which it reached its reader.
     fn probe_under(&mut self, written: &[OsString], reader: Reader) {
         let hand = match reader {
-            Reader::Driver => None,
+            Reader::Driver | Reader::Proper => None,
             Reader::Preprocessor => Some("-Xpreprocessor"),
             Reader::FrontEnd => Some("-Xclang"),
         };
@@ -239,7 +255,11 @@ impl Meant {
             | Meaning::DependencyDetail
             | Meaning::Irrelevant => {}
             Meaning::MachineModel if bytes.starts_with(b"native") => return Err(refuse(Reason::HostDependent)),
-            Meaning::MachineModel | Meaning::Pass | Meaning::ToolDirectory => return Ok(false),
+            Meaning::MachineModel | Meaning::Pass => return Ok(false),
+            Meaning::ToolDirectory => {
+                self.tool_directories.push(path());
+                return Ok(false);
+            }
             meaning if self.take_input(meaning, operand) => return Ok(false),
             meaning => return self.take_preprocessor(meaning, operand_or_empty).map_err(refuse),
         }
@@ -282,7 +302,11 @@ impl Meant {
             Meaning::Split => {
                 preprocessor.directories.push(SearchDirectory { chain: SearchChain::Split, path: PathBuf::new() });
             }
-            Meaning::Prefix => self.prefix = Some(operand.to_owned()),
+            Meaning::Prefix => {
+                self.prefix = Some(operand.to_owned());
+                // gcc's own directories are looked for below it as well.
+                return Ok(false);
+            }
             Meaning::WithPrefix(chain) => {
                 // Without `-iprefix`, the prefix is the compiler's own, which is not known here.
                 let mut joined = self.prefix.clone().ok_or(Reason::UnsupportedFlag)?;

@@ -73,7 +73,7 @@ fn read(path: &Path) -> Result<Vec<u8>, String> {
 }
 
 /// Splits `content` into arguments as both drivers do.
-fn split(content: &[u8]) -> Vec<OsString> {
+pub(super) fn split(content: &[u8]) -> Vec<OsString> {
     let mut arguments = Vec::new();
     let mut current: Option<Vec<u8>> = None;
     let mut quote = None;

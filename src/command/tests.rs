@@ -111,7 +111,7 @@ fn fields() {
         (SearchChain::PrefixedBracket, "/p/y"),
     ];
     assert_eq!(directories, expect);
-    assert!(parsed.probe_arguments.is_empty());
+    assert_eq!(parsed.probe_arguments, argv("-iprefix /p/"));
 
     let parsed = command(
         "gcc -DA -D B=1 -UC --define-macro=D -Wp,-DE,-UF -Xpreprocessor -DG -imacros m -include i.h --include=j.h -c a.c",

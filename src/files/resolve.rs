@@ -24,7 +24,7 @@ pub enum Place {
 }
 
 /// What walks depended on and passed through.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub struct Trail {
     /// The directories in which a name was looked up, with their generations then.
     pub directories: Vec<(Arc<Directory>, u32)>,

@@ -33,6 +33,9 @@ const TRANSLATED: [&[u8]; 9] = [
 const SOURCE_SUFFIXES: [&[u8]; 16] =
     [b"i", b"ii", b"c", b"cc", b"cpp", b"cxx", b"cp", b"c++", b"C", b"m", b"mm", b"mi", b"mii", b"M", b"s", b"S"];
 
+/// Parts of a file of options by which it names further files or directories, of which a server knows nothing.
+const NAMING_OPTIONS: [&[u8]; 6] = [b"-i", b"-I", b"-B", b"%include", b"%@", b"@"];
+
 const UNTRANSLATED: &str = "is an absolute path that distcc's servers don't translate";
 
 /// Refuses a compile that a server would read other files for, since an absolute path on its command line is not
@@ -71,6 +74,11 @@ pub(super) fn check(arguments: &[OsString], command: &Command, system: &SystemDi
             return refuse(path, UNTRANSLATED);
         }
     }
+    for file in &command.option_files {
+        if names_files(&command.working_directory.join(file)) {
+            return refuse(file, "may name files that distcc's servers don't translate");
+        }
+    }
     if command.source.is_absolute() && translated.source.as_deref() != Some(command.source.as_os_str().as_bytes()) {
         return refuse(&command.source, UNTRANSLATED);
     }
@@ -78,6 +86,12 @@ pub(super) fn check(arguments: &[OsString], command: &Command, system: &SystemDi
         return refuse(&command.source, "climbs above the root directory");
     }
     Ok(())
+}
+
+/// Whether a file of options names further files. One that can't be read here is the compiler's own, and may.
+fn names_files(path: &Path) -> bool {
+    std::fs::read(path)
+        .map_or(true, |content| NAMING_OPTIONS.iter().any(|option| memchr::memmem::find(&content, option).is_some()))
 }
 
 /// The rest of a directory that starts at the sysroot.

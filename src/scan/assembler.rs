@@ -158,6 +158,9 @@ pub(crate) fn inputs(assembly: &[u8]) -> Option<Vec<(bool, Vec<u8>)>> {
 
 /// The directories that the assembler searches after the working directory: `-I` and `-Wa,-I`.
 pub(crate) fn search_directories(command: &Command) -> Vec<Vec<u8>> {
+    if let Some(path) = &command.preprocessor.assembler_path {
+        return path.iter().map(|directory| directory.as_os_str().as_bytes().to_vec()).collect();
+    }
     let mut directories: Vec<Vec<u8>> = command
         .preprocessor
         .directories

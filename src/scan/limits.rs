@@ -33,6 +33,10 @@ pub(crate) const MAX_EFFECTS_OF_A_HEADER: usize = 64;
 pub(crate) const MAX_EFFECT_ENTRIES: usize = 3_500_000;
 /// How many bytes of closures are kept.
 pub(crate) const MAX_CLOSURE_BYTES: usize = 48 << 20;
+/// How many files of options one driver reads.
+pub(crate) const MAX_OPTION_FILES: usize = 64;
+/// How many answers of drivers that read files of options are kept.
+pub(crate) const MAX_DRIVER_ANSWERS: usize = 4_096;
 /// How long the compiler may take to answer a question about itself.
 pub(crate) const MAX_PROBE_TIME: std::time::Duration = std::time::Duration::from_secs(30);
 /// How many bytes of an answer of the compiler are read.

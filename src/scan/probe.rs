@@ -7,6 +7,8 @@
 //! What it does not know: the directories and macros that a command line names; those are the caller's business.
 
 mod answer;
+mod driver;
+mod installation;
 mod key;
 mod question;
 mod run;
@@ -15,16 +17,18 @@ use crate::command::{Command, Family, Language};
 use crate::fallback::Fallback;
 use crate::files::resolve::Trail;
 use crate::files::stamp::{KeptStamp, Stamp};
-use crate::files::{FileStore, View};
+use crate::files::{FileStore, View, as_path};
 use crate::scan::definitions::{Builtin, DefinitionId, Definitions};
 use crate::scan::directives::LexModes;
-use crate::scan::limits::MAX_FEATURE_QUESTIONS;
+use crate::scan::limits::{MAX_DRIVER_ANSWERS, MAX_FEATURE_QUESTIONS};
 use crate::scan::symbols::{Symbol, Symbols, known};
 use crate::scan::tokens::TokenModes;
-use answer::{Answer, Feature, Transcript};
+use answer::{Answer, Feature, PathStamp, Transcript};
 use dashmap::DashMap;
 use dashmap::mapref::multiple::RefMulti;
-pub(crate) use key::ProbeKey;
+pub(crate) use driver::DriverAnswer;
+use driver::Question;
+use key::ProbeKey;
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
@@ -40,6 +44,8 @@ pub(crate) struct Probe {
     pub(crate) driver_directories: Vec<Vec<u8>>,
     /// The compiler's own directories, in order.
     pub(crate) standard_directories: Vec<Vec<u8>>,
+    /// Those among its own directories that don't exist.
+    pub(crate) missing_directories: Vec<Vec<u8>>,
     /// The header that is included before all others, if there is one.
     pub(crate) preinclude: Option<&'static [u8]>,
     pub(crate) lex_modes: LexModes,
@@ -48,19 +54,25 @@ pub(crate) struct Probe {
     pub(crate) has_va_opt: bool,
     /// A number that no other probe of the scanner has.
     pub(crate) id: u32,
+    /// Whether the driver read a configuration file, which this is asked without understanding.
+    is_configured: bool,
     trail: Trail,
     key: ProbeKey,
-    /// The program that the driver runs.
-    front_end: Option<(PathBuf, Stamp)>,
+    /// The program that the driver runs, and directories that it reads.
+    stamps: Vec<(PathBuf, Stamp)>,
     request: run::Request,
     later_features: AtomicBool,
     features: DashMap<Vec<u8>, Option<u64>, foldhash::fast::RandomState>,
 }
 
+/// What stood at paths.
+type Stamps = Vec<(PathBuf, Stamp)>;
+
 /// All probes of a scanner.
 #[derive(Debug)]
 pub(crate) struct Probes {
     known: DashMap<ProbeKey, Arc<Probe>, foldhash::fast::RandomState>,
+    drivers: DashMap<Question, Arc<DriverAnswer>, foldhash::fast::RandomState>,
     directory: Option<PathBuf>,
     next: AtomicU32,
     asking: Mutex<()>,
@@ -71,25 +83,72 @@ impl Probes {
     pub(crate) fn new(directory: Option<&Path>) -> Self {
         Self {
             known: DashMap::default(),
+            drivers: DashMap::default(),
             directory: directory.map(|directory| directory.join("probes")),
             next: AtomicU32::new(0),
             asking: Mutex::new(()),
         }
     }
 
-    /// What the compiler of `command` says under its flags. Costs a run of the compiler where that is new.
+    /// What the driver of `command` would run, where the command line alone doesn't tell; `None` where it does.
+    ///
+    /// Costs a few runs of the driver where that is new.
+    ///
+    /// # Errors
+    /// A [`Fallback`] where that isn't followed.
+    pub(crate) fn driver(
+        &self,
+        command: &Command,
+        known: Option<&Probe>,
+        store: &FileStore,
+        view: View,
+    ) -> Result<Option<Arc<DriverAnswer>>, Fallback> {
+        if !command.is_led() && !known.is_some_and(|probe| probe.is_configured) {
+            return Ok(None);
+        }
+        let question = Question::of(command)?;
+        let current = self.drivers.get(&question).map(|answer| Arc::clone(&answer));
+        if let Some(answer) = current.filter(|answer| answer.is_current(view, store)) {
+            return Ok(Some(answer));
+        }
+        let start = start_directory(command, store, view)?;
+        let answer = Arc::new(DriverAnswer::ask(command, &start, store, view)?);
+        if answer.is_common {
+            if self.drivers.len() >= MAX_DRIVER_ANSWERS {
+                self.drivers.clear();
+            }
+            self.drivers.insert(question, Arc::clone(&answer));
+        }
+        Ok(Some(answer))
+    }
+
+    /// What the compiler of `command` says under its flags; where `driver` tells, the compiler proper as the driver runs
+    /// it. Costs a run of the compiler where that is new.
     ///
     /// # Errors
     /// [`Reason::Compiler`](crate::fallback::Reason::Compiler) where the compiler gives no understandable answer.
     pub(crate) fn get(
         &self,
         command: &Command,
+        driver: Option<&DriverAnswer>,
         store: &FileStore,
         view: View,
         symbols: &Symbols,
         definitions: &Definitions,
     ) -> Result<Arc<Probe>, Fallback> {
-        let key = ProbeKey::of(command, store, view)?;
+        let proper = driver.and_then(|answer| Some((answer, answer.handed_on.proper.as_ref()?)));
+        let (request, key) = match proper {
+            Some((answer, proper)) => {
+                let request = run::Request::of_proper(proper, command);
+                let key = ProbeKey::of_proper(&request, answer);
+                (request, key)
+            }
+            None => {
+                let request = run::Request::new(command);
+                let key = ProbeKey::of(&request, command, store, view)?;
+                (request, key)
+            }
+        };
         let current = || {
             let probe = self.known.get(&key).map(|probe| Arc::clone(&probe));
             probe.filter(|probe| probe.trail.is_current(view, store) && probe.is_same_compiler())
@@ -101,18 +160,22 @@ impl Probes {
         if let Some(probe) = current() {
             return Ok(probe);
         }
-        let request = run::Request::new(command);
-        let answer = match self.recall(&key, command) {
-            Some(answer) => answer,
+        let (answer, stamps) = match self.recall(&key, command) {
+            Some(recalled) => recalled,
             None => self.ask(&request, &key, command)?,
         };
         let id = self.next.fetch_add(1, Ordering::Relaxed);
-        let probe = Arc::new(build(answer, key.clone(), request, command, store, view, symbols, definitions, id)?);
+        let mut probe = build(answer, key.clone(), request, command, store, view, symbols, definitions, id)?;
+        probe.stamps = stamps;
+        let probe = Arc::new(probe);
         self.known.insert(key, Arc::clone(&probe));
         Ok(probe)
     }
 
-    fn ask(&self, request: &run::Request, key: &ProbeKey, command: &Command) -> Result<Answer, Fallback> {
+    fn ask(&self, request: &run::Request, key: &ProbeKey, command: &Command) -> Result<(Answer, Stamps), Fallback> {
+        // What is looked at before the question is asked can't change unseen while it is answered.
+        let places = installation::directories(&request.arguments, command);
+        let mut stamps: Stamps = places.into_iter().map(|path| (path.clone(), key::stamp(&path))).collect();
         let output = request.run(&question::first())?;
         let mut text = Transcript {
             standard_output: output.standard_output,
@@ -121,22 +184,34 @@ impl Probes {
         };
         let answer = Answer::parse(&text, command.family)
             .ok_or_else(|| request.refuse("gave an answer that is not understood"))?;
-        text.front_end = answer.front_end.as_deref().and_then(|program| KeptStamp::of(key::stamp(program)));
+        if let Some(program) = &answer.front_end {
+            let place = installation::place_of_program(program, command);
+            stamps.push((place.clone(), key::stamp(&place)));
+        }
+        let kept = |(path, stamp): &(PathBuf, Stamp)| PathStamp {
+            path: path.as_os_str().as_bytes().to_vec(),
+            stamp: KeptStamp::of(*stamp),
+        };
+        text.stamps = stamps.iter().map(kept).collect();
         if let Some(directory) = &self.directory
             && let Err(error) = key.save(directory, &text)
         {
             tracing::debug!(%error, directory = %directory.display(), "a compiler's answers were not kept");
         }
-        Ok(answer)
+        Ok((answer, stamps))
     }
 
     /// The answer that another daemon got, if the compiler and its directories are the same.
-    fn recall(&self, key: &ProbeKey, command: &Command) -> Option<Answer> {
+    fn recall(&self, key: &ProbeKey, command: &Command) -> Option<(Answer, Stamps)> {
         let text = key.load(self.directory.as_deref()?)?;
         let answer = Answer::parse(&text, command.family)?;
-        let stamp = answer.front_end.as_deref().map(key::stamp);
-        let is_same = stamp == text.front_end.as_ref().map(KeptStamp::stamp);
-        (is_same && answer.directories_stand()).then_some(answer)
+        let known = |kept: &PathStamp| {
+            let path = as_path(&kept.path).to_path_buf();
+            let stamp = key::stamp(&path);
+            (kept.stamp.as_ref().map(KeptStamp::stamp) == Some(stamp)).then_some((path, stamp))
+        };
+        let stamps = text.stamps.iter().map(known).collect::<Option<Stamps>>()?;
+        answer.directories_stand(&command.working_directory).then_some((answer, stamps))
     }
 
     /// Keeps what compilers said since they were asked first.
@@ -201,17 +276,23 @@ fn build(
         let symbol = symbols.intern(name);
         predefined.push((symbol, definitions.builtin(builtin(symbol))));
     }
-    // Debug information decides, and whether the compiler only preprocesses.
+    // Debug information decides, and whether the compiler only preprocesses; unless tables are asked for.
     let is_unwind_flag = |argument: &std::ffi::OsString| {
-        [b"unwind-tables".as_slice(), b"cfi"]
-            .iter()
-            .any(|part| memchr::memmem::find(argument.as_bytes(), part).is_some())
+        argument != "-fasynchronous-unwind-tables"
+            && [b"unwind-tables".as_slice(), b"cfi"]
+                .iter()
+                .any(|part| memchr::memmem::find(argument.as_bytes(), part).is_some())
     };
     if command.probe_arguments.iter().any(is_unwind_flag) {
         let with_debug = definitions.text(b"__GCC_HAVE_DWARF2_CFI_ASM 1", token_modes);
         let either = definitions.several([DefinitionId::NONE, with_debug]);
         predefined.push((symbols.intern(b"__GCC_HAVE_DWARF2_CFI_ASM"), either));
     }
+    // Where a system root has none, a directory of the command line may have one still.
+    let looks_for_preinclude = family == Family::Gcc
+        && !command.preprocessor.no_standard_includes
+        && defines(b"__STDC_HOSTED__") == Some(b"1")
+        && defines(b"__gnu_linux__").is_some();
     let mut trail = Trail::default();
     for directory in answer.directories.iter().chain(&answer.missing) {
         let start = start_directory(command, store, view)?;
@@ -225,14 +306,16 @@ fn build(
         predefined,
         driver_directories: answer.driver_directories,
         standard_directories: answer.standard_directories,
-        preinclude: answer.preinclude.then_some(b"stdc-predef.h".as_slice()),
+        missing_directories: answer.missing,
+        preinclude: (answer.preinclude || looks_for_preinclude).then_some(b"stdc-predef.h".as_slice()),
         lex_modes,
         token_modes,
         has_va_opt: answer.has_va_opt,
         id,
         trail,
         key,
-        front_end: answer.front_end.map(|program| (program.clone(), key::stamp(&program))),
+        is_configured: answer.is_configured,
+        stamps: Vec::new(),
         request,
         later_features: AtomicBool::new(false),
         features,
@@ -263,8 +346,7 @@ fn builtin(name: Symbol) -> Builtin {
 impl Probe {
     /// Whether the compiler is the same one still. Costs a `stat` for each file of it.
     pub(crate) fn is_same_compiler(&self) -> bool {
-        let is_same = |(program, stamp): &(PathBuf, Stamp)| key::stamp(program) == *stamp;
-        self.key.is_current() && self.front_end.as_ref().is_none_or(is_same)
+        self.key.is_current() && self.stamps.iter().all(|(path, known)| key::stamp(path) == *known)
     }
 
     /// The value of `question`, say `__has_builtin(__builtin_expect)`; `None` where the compiler refuses it. Costs a

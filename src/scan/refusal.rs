@@ -2,12 +2,8 @@
 
 use crate::command::{Command, Family, Language};
 use crate::fallback::{Fallback, Reason};
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::Path;
-
-/// Parts of a file of options by which it names further files or directories.
-const NAMING_OPTIONS: [&[u8]; 6] = [b"-i", b"-I", b"-B", b"%include", b"%@", b"@"];
 
 /// Flags under which the language itself is another one.
 const LANGUAGE_FLAGS: [&[u8]; 3] = [b"-fexec-charset", b"-fdollars-in-identifiers", b"-fno-dollars-in-identifiers"];
@@ -21,23 +17,11 @@ const PROFILE_NAME_FLAGS: [&[u8]; 3] = [b"-dumpbase", b"-dumpdir", b"-fprofile-g
 /// [`Reason::UnsupportedFlag`] with the flag.
 pub(crate) fn check(command: &Command) -> Result<(), Fallback> {
     let refuse = |flag: &OsStr| Err(Fallback::new(Reason::UnsupportedFlag, flag.to_string_lossy()));
-    for file in &command.option_files {
-        if names_files(&command.working_directory.join(file)) {
-            return refuse(file.as_os_str());
-        }
-    }
+    check_language(&command.arguments, command.family)?;
     let starts_with = |flags: &[&[u8]]| {
-        let is_one = |argument: &&std::ffi::OsString| flags.iter().any(|flag| argument.as_bytes().starts_with(flag));
+        let is_one = |argument: &&OsString| flags.iter().any(|flag| argument.as_bytes().starts_with(flag));
         command.arguments.iter().find(is_one)
     };
-    if let Some(flag) = starts_with(&LANGUAGE_FLAGS) {
-        return refuse(flag);
-    }
-    if let Some(flag) = starts_with(&[b"-fms-"])
-        && command.family == Family::Clang
-    {
-        return refuse(flag);
-    }
     if let Some(flag) = starts_with(&PROFILE_NAME_FLAGS)
         && command.arguments.iter().any(|argument| argument == "-fprofile-use")
     {
@@ -60,8 +44,18 @@ pub(crate) fn check(command: &Command) -> Result<(), Fallback> {
     Ok(())
 }
 
-/// Whether a file of options names further files. One that can't be read here is the compiler's own, and may.
-fn names_files(path: &Path) -> bool {
-    std::fs::read(path)
-        .map_or(true, |content| NAMING_OPTIONS.iter().any(|option| memchr::memmem::find(&content, option).is_some()))
+/// Whether `arguments` leave the language what it is.
+///
+/// # Errors
+/// [`Reason::UnsupportedFlag`] with the flag.
+pub(crate) fn check_language(arguments: &[OsString], family: Family) -> Result<(), Fallback> {
+    let is_other = |argument: &&OsString| {
+        let argument = argument.as_bytes();
+        LANGUAGE_FLAGS.iter().any(|flag| argument.starts_with(flag))
+            || family == Family::Clang && argument.starts_with(b"-fms-")
+    };
+    match arguments.iter().find(is_other) {
+        Some(flag) => Err(Fallback::new(Reason::UnsupportedFlag, flag.to_string_lossy())),
+        None => Ok(()),
+    }
 }

@@ -87,6 +87,7 @@ impl SearchPath {
                 Place::Special(_) => {}
             }
         }
+        path.missing.extend(probe.missing_directories.iter().cloned());
         path.merge(&found, command.family);
         Ok(path)
     }

@@ -13,7 +13,7 @@ use crate::scan::limits::MAX_REMEMBERED_BYTES;
 use crate::scan::lookup::Setting;
 use crate::scan::macros::MacroTable;
 use crate::scan::memo::Budget;
-use crate::scan::probe::{Probe, Probes};
+use crate::scan::probe::{DriverAnswer, Probe, Probes};
 use crate::scan::program::Program;
 use crate::scan::search_path::SearchPath;
 use crate::scan::symbols::{Symbol, Symbols};
@@ -121,12 +121,17 @@ impl World {
         Ok(())
     }
 
-    /// The setting of `command`: kept while the search path stands.
+    /// The setting of `command`, as its `driver` has it where that was asked: kept while the search path stands.
     ///
     /// # Errors
     /// A [`Fallback`] where the compiler or a directory gives one.
-    pub(crate) fn setting(&self, command: &Command, view: View) -> Result<Arc<Setting>, Fallback> {
-        let probe = self.probes.get(command, &self.store, view, &self.symbols, &self.definitions)?;
+    pub(crate) fn setting(
+        &self,
+        command: &Command,
+        driver: Option<&DriverAnswer>,
+        view: View,
+    ) -> Result<Arc<Setting>, Fallback> {
+        let probe = self.probes.get(command, driver, &self.store, view, &self.symbols, &self.definitions)?;
         let key = setting_key(command, &probe);
         if let Some(setting) = self.settings.get(&key)
             && setting.is_current(view, &self.store)

@@ -15,11 +15,20 @@ pub(super) struct Transcript {
     pub(super) standard_output: Vec<u8>,
     #[prost(bytes = "vec", tag = "2")]
     pub(super) standard_error: Vec<u8>,
-    /// The stamp of [`Answer::front_end`].
-    #[prost(message, optional, tag = "3")]
-    pub(super) front_end: Option<KeptStamp>,
+    /// What else it depends on.
+    #[prost(message, repeated, tag = "3")]
+    pub(super) stamps: Vec<PathStamp>,
     #[prost(message, repeated, tag = "4")]
     pub(super) features: Vec<Feature>,
+}
+
+/// What a path stood for.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct PathStamp {
+    #[prost(bytes = "vec", tag = "1")]
+    pub(super) path: Vec<u8>,
+    #[prost(message, optional, tag = "2")]
+    pub(super) stamp: Option<KeptStamp>,
 }
 
 /// What is known of a feature.
@@ -44,6 +53,8 @@ pub(super) struct Answer {
     pub(super) missing: Vec<Vec<u8>>,
     /// The program that the driver runs.
     pub(super) front_end: Option<PathBuf>,
+    /// Whether the driver read a configuration file.
+    pub(super) is_configured: bool,
     pub(super) preinclude: bool,
     pub(super) has_va_opt: bool,
     pub(super) traits: Traits,
@@ -77,11 +88,15 @@ impl Traits {
 }
 
 impl Answer {
-    /// Reads an answer to [`question::first`]; `None` where it is none.
+    /// Reads an answer to [`question::first`]; `None` where it is none. Of a driver that read a configuration file, that
+    /// alone is an answer: what the file includes may be missing without the directories of the command line.
     pub(super) fn parse(transcript: &Transcript, family: Family) -> Option<Self> {
         let mut answer = Self::default();
-        answer.read_output(&transcript.standard_output)?;
-        answer.read_errors(&transcript.standard_error, family)?;
+        let is_whole = answer.read_errors(&transcript.standard_error, family).is_some()
+            && answer.read_output(&transcript.standard_output).is_some();
+        if !is_whole && !answer.is_configured {
+            return None;
+        }
         answer.features = features(&transcript.standard_output, &question::common_features());
         let later = transcript.features.iter().map(|feature| (feature.question.clone(), feature.value));
         answer.features.extend(later);
@@ -94,9 +109,10 @@ impl Answer {
         definition.as_deref().map(|text| text[name.len()..].trim_ascii_start())
     }
 
-    /// Whether each directory that it names exists, and each that it misses doesn't: for an answer of another day.
-    pub(super) fn directories_stand(&self) -> bool {
-        let exists = |directory: &Vec<u8>| Path::new(as_path(directory)).is_dir();
+    /// Whether each directory that it names, from `working_directory`, exists, and each that it misses doesn't: for an answer
+    /// of another day.
+    pub(super) fn directories_stand(&self, working_directory: &Path) -> bool {
+        let exists = |directory: &Vec<u8>| working_directory.join(as_path(directory)).is_dir();
         self.directories.iter().all(exists) && !self.missing.iter().any(exists)
     }
 
@@ -142,6 +158,8 @@ impl Answer {
                 self.directories.push(directory.trim_ascii_end().to_vec());
             } else if let Some(missing) = line.strip_prefix(b"ignoring nonexistent directory \"") {
                 self.missing.push(missing.strip_suffix(b"\"").unwrap_or(missing).to_vec());
+            } else if line.starts_with(b"Configuration file: ") {
+                self.is_configured = true;
             } else if line.starts_with(b" ") && !has_list {
                 if family == Family::Gcc {
                     self.driver_directories.extend(driver_directories(line));

@@ -7,6 +7,7 @@ use crate::files::resolve::{Place, Trail};
 use crate::files::stamp::Stamp;
 use crate::files::{FileStore, View};
 use crate::scan::probe::answer::Transcript;
+use crate::scan::probe::driver::DriverAnswer;
 use crate::scan::probe::run::Request;
 use crate::state_file;
 use pumphouse_proto::digest::Digest;
@@ -23,15 +24,24 @@ pub(crate) struct ProbeKey {
 }
 
 /// The version of the questions; other answers are not taken for theirs.
-const FORMAT: &str = "pumphouse probe 6";
+const FORMAT: &str = "pumphouse probe 7";
 
 impl ProbeKey {
-    /// The key of `command`. Costs a few `stat`s.
+    /// The key of what the compiler proper says as the driver of `command` would run it, which `answer` tells.
+    pub(super) fn of_proper(request: &Request, answer: &DriverAnswer) -> Self {
+        let proper = request.compiler.clone();
+        let identity = stamp(&proper);
+        let mut files = answer.stamps().to_vec();
+        files.push((proper, identity));
+        Self { request: request.clone(), files }
+    }
+
+    /// The key of what the driver of `command` says to `request`. Costs a few `stat`s.
     ///
     /// # Errors
     /// [`Reason::Compiler`] where the compiler isn't there.
-    pub(crate) fn of(command: &Command, store: &FileStore, view: View) -> Result<Self, Fallback> {
-        let mut request = Request::new(command);
+    pub(super) fn of(request: &Request, command: &Command, store: &FileStore, view: View) -> Result<Self, Fallback> {
+        let mut request = request.clone();
         if !request.depends_on_directory() {
             request.working_directory = "/".into();
         }

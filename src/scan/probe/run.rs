@@ -1,5 +1,6 @@
 //! A run of the compiler that only preprocesses a source of ours.
 
+use crate::command::handed_on::Proper;
 use crate::command::{Command, Language};
 use crate::fallback::{Fallback, Reason};
 use crate::scan::limits::{MAX_PROBE_BYTES, MAX_PROBE_TIME};
@@ -39,24 +40,39 @@ impl Request {
     pub(super) fn new(command: &Command) -> Self {
         let mut arguments: Vec<OsString> =
             command.probe_arguments.iter().filter(|argument| matters(argument)).cloned().collect();
-
-        let language = match command.language {
-            Language::Assembler | Language::AssemblerWithCpp => Language::AssemblerWithCpp.name(),
-            Language::CppOutput => Language::C.name(),
-            Language::CxxCppOutput => Language::Cxx.name(),
-            language => language.name(),
-        };
+        let language = command.language.asked_as().name();
         arguments.extend(["-x", language, "-E", "-dD", "-v", "-"].map(OsString::from));
+        Self::to(command.compiler.clone(), arguments, command)
+    }
+
+    /// The request for the compiler proper, as the driver of `command` would run it.
+    pub(super) fn of_proper(proper: &Proper, command: &Command) -> Self {
+        let mut arguments = proper.arguments.clone();
+        arguments.extend(["-E", "-dD", "-v", "-"].map(OsString::from));
+        Self::to(proper.program.clone(), arguments, command)
+    }
+
+    /// The request for the driver of `command` under all of its arguments, those in response files in their place: gcc
+    /// would show the name of another such file.
+    ///
+    /// # Errors
+    /// [`Reason::ResponseFile`] where one can't be read.
+    pub(super) fn of_driver(command: &Command) -> Result<Self, Fallback> {
+        Ok(Self::to(command.compiler.clone(), command.expanded_arguments()?, command))
+    }
+
+    /// The same request with `flags` before all others.
+    pub(super) fn asking(&self, flags: &[&str]) -> Self {
+        let arguments = flags.iter().map(OsString::from).chain(self.arguments.iter().cloned()).collect();
+        Self { arguments, ..self.clone() }
+    }
+
+    fn to(compiler: PathBuf, arguments: Vec<OsString>, command: &Command) -> Self {
         let unwanted =
             |name: &OsString| SEARCH_VARIABLES.iter().chain(UNWANTED_VARIABLES).any(|unwanted| name == unwanted);
         let variables = command.environment.iter().chain(&command.tool_environment);
         let environment = variables.filter(|(name, _)| !unwanted(name)).cloned().collect();
-        Self {
-            compiler: command.compiler.clone(),
-            arguments,
-            environment,
-            working_directory: command.working_directory.clone(),
-        }
+        Self { compiler, arguments, environment, working_directory: command.working_directory.clone() }
     }
 
     pub(super) fn refuse(&self, detail: &str) -> Fallback {
@@ -163,7 +179,7 @@ impl Request {
             let value = text.iter().position(|byte| *byte == b'=').map_or(text, |at| &text[at + 1..]);
             let names_path = value.contains(&b'/') && !value.starts_with(b"/");
             names_path
-                || [b"-B".as_slice(), b"-specs", b"--specs", b"--config", b"@"]
+                || [b"-B".as_slice(), b"-specs", b"--specs", b"--config", b"-iprefix", b"--include-prefix", b"@"]
                     .iter()
                     .any(|flag| text.starts_with(flag))
         })

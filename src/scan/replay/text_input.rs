@@ -232,8 +232,8 @@ impl Replay<'_> {
         }
         // clang searches other directories than the assembler, in another order.
         let options = &self.command.preprocessor;
-        let is_ambiguous =
-            self.setting.family == Family::Clang && options.directories.len() + options.assembler_directories.len() > 1;
+        let told = options.assembler_path.as_ref().map_or(options.assembler_directories.len(), Vec::len);
+        let is_ambiguous = self.setting.family == Family::Clang && options.directories.len() + told > 1;
         for (number, directory) in directories.into_iter().enumerate() {
             match store.resolve(&directory, name, view, &mut self.record.trail)? {
                 Target::File(_) if number > 0 && is_ambiguous => {

@@ -22,6 +22,7 @@ pub(crate) struct Case {
     working: PathBuf,
     environment: Vec<(OsString, OsString)>,
     allows_surplus: bool,
+    tools_move: bool,
     product: Product,
     pub(crate) scanner: Scanner,
 }
@@ -39,6 +40,7 @@ impl Case {
             working: PathBuf::new(),
             environment: Vec::new(),
             allows_surplus: false,
+            tools_move: false,
             product: Product::PlainObject,
             scanner: Scanner::new(),
         }
@@ -96,6 +98,12 @@ impl Case {
     /// The closure may have files that the compiler does not list: its condition can't be known.
     pub(crate) fn surplus(mut self) -> Self {
         self.allows_surplus = true;
+        self
+    }
+
+    /// The driver looks below the root for what no compile's result depends on: tools, libraries, other targets.
+    pub(crate) fn tools_move(mut self) -> Self {
+        self.tools_move = true;
         self
     }
 
@@ -238,7 +246,7 @@ impl Case {
             let argument = argument.to_string_lossy();
             ["-B", "--sysroot", "-isysroot", "-iprefix"].iter().any(|flag| argument.starts_with(flag))
         });
-        if moves_tools {
+        if moves_tools || self.tools_move {
             return;
         }
         let unknown: Vec<_> = seen.absent.iter().filter(|path| !is_known(path)).collect();

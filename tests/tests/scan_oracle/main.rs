@@ -17,6 +17,7 @@ mod hostile;
 mod inputs;
 mod lexing;
 mod macros;
+mod option_files;
 mod project;
 mod revalidation;
 mod search_path;
