@@ -153,6 +153,9 @@ impl Toolchains {
         let mut variables = Vec::new();
         let libraries = self.libraries(&programs, &description.files, command, &mut variables).map_err(refuse)?;
         wanted.extend(locale::files(&command.environment, &command.probe_arguments, &libraries));
+        for candidate in &description.candidates {
+            tree.depend_on(candidate);
+        }
         depend_on_surroundings(&mut tree, &programs, &description.gcc_installations);
         for file in programs.iter().chain(&libraries).chain(&wanted) {
             tree.add(file, &self.digests)
@@ -214,11 +217,12 @@ impl Toolchains {
 
 impl Question {
     fn of(command: &Command) -> Self {
-        const PATH_FLAGS: [&[u8]; 16] = [
+        const PATH_FLAGS: [&[u8]; 17] = [
             b"-B",
             b"--prefix",
             b"-specs",
             b"--specs",
+            b"--config",
             b"--sysroot",
             b"-isysroot",
             b"--gcc-toolchain",

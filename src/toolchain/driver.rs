@@ -3,11 +3,12 @@
 //! **Source:** gcc's manual, "Overall Options" (`-###`) and "Developer Options" (`-print-file-name=`); clang's manual.
 
 use super::process;
+use crate::command::printed::{self, words};
 use crate::command::{Command, Family, Language};
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::io;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 /// What a driver says of itself.
@@ -23,6 +24,8 @@ pub(super) struct Description {
     pub(super) directories: BTreeSet<PathBuf>,
     /// The installations of gcc that clang chooses among.
     pub(super) gcc_installations: BTreeSet<PathBuf>,
+    /// Where programs and files of options would be found first, if they were there.
+    pub(super) candidates: BTreeSet<PathBuf>,
 }
 
 /// The language that stands for those which run the same programs.
@@ -37,7 +40,7 @@ pub(super) const fn representative(language: Language, family: Family) -> Langua
     }
 }
 
-/// Asks the driver of `command`, under its flags and `environment`. Runs it two or three times.
+/// Asks the driver of `command`, under its flags and `environment`. Runs it a few times.
 ///
 /// # Errors
 /// Where the driver can't be run, or refuses its flags.
@@ -74,33 +77,43 @@ pub(super) fn describe(command: &Command, environment: &[(OsString, OsString)]) 
             }
         }
     }
+    if command.is_led() {
+        let directories = match command.family {
+            Family::Gcc => ask(&[OsStr::new("-print-search-dirs")])?.stdout,
+            Family::Clang => Vec::new(),
+        };
+        description.candidates = candidates(&directories, &answer.stderr, &description.programs, command);
+    }
     for file in
         command.option_files.iter().map(|file| command.working_directory.join(file)).filter(|file| file.is_file())
     {
         description.option_files.insert(file);
     }
-    for file in &description.option_files {
-        check_options(file)?;
-    }
     Ok(description)
 }
 
-/// Looks for what a file with options could say behind the scanner's back. Macros and directories are no secret: the
-/// compiler's own answers show them.
-fn check_options(file: &Path) -> io::Result<()> {
-    const SECRETS: [&[u8]; 4] = [b"-include", b"-imacros", b"%include", b"@"];
-    let content = std::fs::read(file)?;
-    let is_specs = content.contains(&b'%');
-    match SECRETS.iter().find(|secret| {
-        // In specs, `@` is an operator.
-        !(is_specs && **secret == b"@") && content.windows(secret.len()).any(|window| window == **secret)
-    }) {
-        Some(secret) => {
-            let secret = String::from_utf8_lossy(secret);
-            Err(io::Error::other(format!("{}: {secret} in a file with options", file.display())))
+/// Where `-B` and its like would lead to another program or file of options.
+fn candidates(directories: &[u8], answer: &[u8], programs: &BTreeSet<PathBuf>, command: &Command) -> BTreeSet<PathBuf> {
+    let target = answer.split(|&byte| byte == b'\n').find_map(|line| line.strip_prefix(b"Target: "));
+    let mut tools: BTreeSet<Vec<u8>> =
+        programs.iter().filter_map(|program| Some(program.file_name()?.as_bytes().to_vec())).collect();
+    tools.insert(b"as".to_vec());
+    tools.extend(target.map(|target| [target, b"-as"].concat()));
+    let mut options = BTreeSet::from([b"specs".to_vec()]);
+    options.extend(command.option_files.iter().map(|file| file.as_os_str().as_bytes().to_vec()));
+    let in_list = |title, names: &BTreeSet<Vec<u8>>| {
+        let prefixes = printed::search_list(directories, title);
+        prefixes.flat_map(|prefix| names.iter().map(|name| [prefix, name].concat()).collect::<Vec<_>>()).collect()
+    };
+    let mut paths: Vec<Vec<u8>> = in_list(printed::PROGRAMS, &tools);
+    paths.append(&mut in_list(printed::LIBRARIES, &options));
+    for directory in command.tool_directories.iter().map(|directory| directory.as_os_str().as_bytes()) {
+        paths.push(directory.to_vec());
+        for separator in [&b"/"[..], b""] {
+            paths.extend(tools.iter().map(|name| [directory, separator, name].concat()));
         }
-        None => Ok(()),
     }
+    paths.into_iter().map(|path| command.working_directory.join(OsStr::from_bytes(&path))).collect()
 }
 
 /// Reads the answer to `-###`: a line that starts with a blank is a command.
@@ -119,7 +132,7 @@ fn read_commands(text: &[u8], directory: &Path) -> Description {
             description.files.extend(arguments.iter().filter_map(|argument| named_file(argument, directory)));
         } else if let Some(path) = path_after(b"Found candidate GCC installation: ") {
             description.gcc_installations.insert(path);
-        } else if let Some(path) = path_after(b"Configuration file: ") {
+        } else if let Some(path) = path_after(b"Configuration file: ").or_else(|| path_after(b"Reading specs from ")) {
             description.option_files.insert(path);
         }
     }
@@ -138,27 +151,6 @@ fn named_file(argument: &OsStr, directory: &Path) -> Option<PathBuf> {
     (is_path && path.is_file()).then_some(path)
 }
 
-/// Splits a printed command: words are bare, or quoted with backslashes before quotes and backslashes.
-fn words(line: &[u8]) -> Vec<OsString> {
-    let mut words = Vec::new();
-    let mut current: Option<Vec<u8>> = None;
-    let mut is_quoted = false;
-    let mut bytes = line.iter().copied();
-    while let Some(byte) = bytes.next() {
-        match byte {
-            b'\\' => current.get_or_insert_default().extend(bytes.next()),
-            b'"' => {
-                is_quoted = !is_quoted;
-                current.get_or_insert_default();
-            }
-            b' ' if !is_quoted => words.extend(current.take().map(OsString::from_vec)),
-            _ => current.get_or_insert_default().push(byte),
-        }
-    }
-    words.extend(current.map(OsString::from_vec));
-    words
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -174,13 +166,5 @@ mod tests {
         assert_eq!(description.programs, ["/opt/my clang", "as"].map(PathBuf::from).into());
         assert_eq!(description.files, ["/etc/passwd"].map(PathBuf::from).into());
         assert_eq!(description.gcc_installations, ["/usr/lib/gcc/x/12"].map(PathBuf::from).into());
-    }
-
-    #[test]
-    fn words_are_unquoted() {
-        let check = |line: &str, expect: &[&str]| assert_eq!(words(line.as_bytes()), expect, "{line}");
-        check(" as --64", &["as", "--64"]);
-        check(r#" "/a b/c" "-D" "x=\"y\"" "#, &["/a b/c", "-D", "x=\"y\""]);
-        check(r#" "" x"#, &["", "x"]);
     }
 }

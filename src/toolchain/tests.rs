@@ -267,12 +267,55 @@ fn files_with_options_travel() {
     let path = |name: &str| scratch.path().join(name).display().to_string();
     fs::write(path("pie.specs"), "*self_spec:\n+ %{!fno-pie:-fPIE}\n").expect("write");
     fs::write(path("flags.cfg"), "-O2\n-DCONFIGURED=1\n").expect("write");
-    fs::write(path("sneaky.specs"), "*cpp_unique_options:\n+ -include %s\n").expect("write");
-    check_isolated(toolchains, &store, &format!("gcc -Wall -specs={} -c a.c", path("pie.specs")), &[]);
-    check_isolated(toolchains, &store, &format!("clang -Wall --config {} -c a.c", path("flags.cfg")), &[]);
-    let line = format!("gcc -specs={} -c a.c", path("sneaky.specs"));
-    let fallback = toolchains.of(&understand(&line, scratch.path(), &[])).expect_err("an include that isn't seen");
-    assert_eq!(fallback.reason, Reason::Compiler);
+    fs::write(path("more.specs"), "*cpp:\n+ -include limits.h\n\n").expect("write");
+    fs::write(path("all.specs"), format!("%include <{}>\n\n*cc1:\n+ -fno-pie\n\n", path("more.specs"))).expect("write");
+    fs::write(path("all.cfg"), format!("@more.cfg\n-include {}\n", path("own.h"))).expect("write");
+    fs::write(path("more.cfg"), "-DMORE\n").expect("write");
+    fs::write(path("own.h"), "#ifdef MORE\nint more;\n#endif\n").expect("write");
+    for line in [
+        format!("gcc -Wall -specs={} -c a.c", path("pie.specs")),
+        format!("clang -Wall --config {} -c a.c", path("flags.cfg")),
+        format!("gcc -Wall -g -specs={} -c a.c", path("all.specs")),
+        format!("clang -Wall -g --config {} -c a.c", path("all.cfg")),
+    ] {
+        check_isolated(toolchains, &store, &line, &[]);
+    }
+}
+
+/// Programs, specs and headers in a directory of `-B` travel, and what changes or appears there is noticed.
+#[test]
+fn tool_directories_travel() {
+    let (toolchains, store) = shared();
+    let scratch = tempfile::tempdir().expect("temporary directory");
+    let base = scratch.path().canonicalize().expect("canonical");
+    fs::create_dir_all(base.join("tools/x86_64-linux-gnu/12")).expect("create");
+    let line = format!("gcc -Wall -B{}/tools -c a.c", base.display());
+    let identity = || toolchains.of(&understand(&line, &base, &[])).expect("toolchain").identity;
+    let mut known = vec![identity()];
+    let mut changed = |what: &str| {
+        let now = identity();
+        assert!(!known.contains(&now), "{what}");
+        known.push(now);
+        check_isolated(toolchains, &store, &line, &[]);
+    };
+    // Another assembler: the same one, to which bytes were added.
+    let assembler = fs::read("/usr/bin/as").expect("install the Debian package binutils");
+    let write = |name: &str, surplus: &[u8]| {
+        let place = base.join("tools").join(name);
+        let _ = fs::remove_file(&place);
+        fs::write(&place, [&assembler, surplus].concat()).expect("write");
+        fs::set_permissions(&place, PermissionsExt::from_mode(0o755)).expect("chmod");
+    };
+    write("as", b"1");
+    changed("an assembler that appears");
+    write("as", b"2");
+    changed("an assembler that is another one");
+    write("x86_64-linux-gnu/12/as", b"3");
+    changed("an assembler that appears before the other");
+    fs::write(base.join("tools/specs"), "*cpp:\n+ -DSPECS -include limits.h\n\n").expect("write");
+    changed("specs that appear");
+    fs::write(base.join("tools/specs"), "*cpp:\n+ -DSPECS\n\n").expect("write");
+    changed("specs that are others");
 }
 
 #[test]
