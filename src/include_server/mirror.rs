@@ -370,8 +370,11 @@ fn is_once_only(content: &[u8]) -> bool {
 mod tests {
     use super::*;
 
-    fn mirror() -> Mirror {
-        Mirror::new(ClientRoots::new(Some(OsStr::new("/tmp"))).expect("usable")).expect("a mirror")
+    /// A mirror in a directory of its own: cleaning out takes all that are this process's.
+    fn mirror() -> (tempfile::TempDir, Mirror) {
+        let parent = tempfile::tempdir_in("/tmp").expect("temporary directory");
+        let roots = ClientRoots::new(Some(parent.path().as_os_str())).expect("usable");
+        (parent, Mirror::new(roots).expect("a mirror"))
     }
 
     fn input(path: &Path) -> InputFile {
@@ -398,7 +401,7 @@ mod tests {
     fn what_was_told_never_changes() {
         let directory = tempfile::tempdir().expect("temporary directory");
         let path = directory.path().join("a.h");
-        let mirror = mirror();
+        let (_parent, mirror) = mirror();
         let mut copies = Vec::new();
         for round in 0..MAX_ROOTS {
             let content = format!("int round_{round};\n");
@@ -431,7 +434,7 @@ mod tests {
     fn names() {
         let directory = tempfile::tempdir().expect("temporary directory");
         let path = directory.path().join("a.h");
-        let mirror = mirror();
+        let (_parent, mirror) = mirror();
         std::fs::write(&path, b"\xef\xbb\xbfint a;\n").expect("write");
         let plain = mirror.file(&input(&path), None).expect("a copy");
         assert_eq!(sent(&plain.path), b"\xef\xbb\xbfint a;\n");
@@ -449,7 +452,7 @@ mod tests {
         let directory = tempfile::tempdir().expect("temporary directory");
         let real = directory.path().join("real");
         std::fs::create_dir(&real).expect("create");
-        let mirror = mirror();
+        let (_parent, mirror) = mirror();
         let place: Arc<Path> = directory.path().join("place").into();
         mirror.symlink(&place, &Arc::from(real.as_path())).expect("a link");
         // The link becomes a directory on the client.
@@ -476,7 +479,7 @@ mod tests {
         std::fs::write(&path, "int a;\n").expect("write");
         let before = input(&path);
         std::fs::write(&path, "int b;\n").expect("write");
-        let mirror = mirror();
+        let (_parent, mirror) = mirror();
         let check = |result: Result<Copy, MirrorError>, expect: &str| {
             let error = result.expect_err("refused").to_string();
             assert_eq!(error, format!("{}{expect}", path.display()));
