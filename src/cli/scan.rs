@@ -46,6 +46,9 @@ struct ProjectArguments {
     /// Have the shell run this before each pass: an edit, say
     #[arg(long, value_name = "COMMAND", requires = "compile_commands")]
     prepare: Option<OsString>,
+    /// Ask for each unit by itself, as a build does: what was checked for one is checked again for the next
+    #[arg(long, requires = "compile_commands")]
+    separately: bool,
     /// Compare each closure with what the compiler lists
     #[arg(long, requires = "compile_commands")]
     verify: bool,
@@ -94,6 +97,7 @@ fn run_project(scanner: &Scanner, compile_commands: &Path, arguments: &ProjectAr
         jobs: arguments.jobs,
         repeat: arguments.repeat,
         prepare: arguments.prepare.clone(),
+        separately: arguments.separately,
         verify: arguments.verify,
     };
     let report = project::scan_project(&options, scanner)?;

@@ -2,7 +2,7 @@
 //! compiler's own lists where that is asked for.
 //!
 //! One pass scans each unit once. The first pass starts with what was remembered on disk at most; later ones are warm, and
-//! revalidate everything, as a second build would. What verification costs is not part of any pass.
+//! revalidate everything. What verification costs is not part of any pass.
 
 mod compile_commands;
 mod cost;
@@ -26,6 +26,7 @@ use std::path::{Path, PathBuf};
 use std::process::{self, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 /// What is to be done with a project.
 #[derive(Debug, Clone)]
@@ -38,6 +39,9 @@ pub struct ProjectOptions {
     pub repeat: NonZeroUsize,
     /// A command for the shell to be run before each pass, with the pass's number in [`PASS_VARIABLE`].
     pub prepare: Option<OsString>,
+    /// Whether each unit is asked for by itself, as the compiles of a build are; otherwise a pass asks for all at once, and
+    /// what was checked for one unit is not checked again for the next.
+    pub separately: bool,
     /// Whether each closure is compared with what the compiler lists.
     pub verify: bool,
 }
@@ -58,9 +62,9 @@ type Answer = Result<Arc<Closure>, Fallback>;
 pub fn scan_project(options: &ProjectOptions, scanner: &Scanner) -> Result<Report> {
     let entries = compile_commands::read(&options.compile_commands)?;
     let environment: Vec<(OsString, OsString)> = std::env::vars_os().collect();
-    let answer = |entry: &Entry| -> Answer {
+    let answer = |entry: &Entry, asked: Instant| -> Answer {
         let command = command::parse(&entry.arguments, &entry.directory, &environment)?;
-        scanner.scan(&command)
+        scanner.scan_since(&command, asked)
     };
     let mut passes = Vec::new();
     let mut answers = Vec::new();
@@ -70,7 +74,9 @@ pub fn scan_project(options: &ProjectOptions, scanner: &Scanner) -> Result<Repor
         }
         let before = scanner.work();
         let stopwatch = Stopwatch::start();
-        answers = in_parallel(&entries, options.jobs, &answer);
+        let together = Instant::now();
+        let asked = || if options.separately { Instant::now() } else { together };
+        answers = in_parallel(&entries, options.jobs, &|entry| answer(entry, asked()));
         passes.push(Pass::new(&stopwatch.stop(), scanner.work() - before, entries.len()));
     }
     let verification = options.verify.then(|| verify(&entries, &answers, options.jobs)).transpose()?;

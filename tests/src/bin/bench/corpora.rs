@@ -25,6 +25,8 @@ pub(crate) struct Report {
     pub(crate) refused: Vec<serde_json::Value>,
     pub(crate) files_per_unit: Spread,
     pub(crate) passes: Vec<Pass>,
+    /// Empty where it was not asked for.
+    #[serde(default)]
     pub(crate) verification: Verification,
 }
 
@@ -41,7 +43,7 @@ pub(crate) struct Pass {
     pub(crate) lexed_files: u64,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 pub(crate) struct Verification {
     pub(crate) units: usize,
     pub(crate) equal_units: usize,
