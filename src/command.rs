@@ -197,7 +197,6 @@ impl Language {
 
 /// What flags tell the preprocessor, in the order in which they stand.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub struct PreprocessorOptions {
     /// `-D` and `-U`, in order.
     pub macros: Vec<MacroOption>,
@@ -217,8 +216,6 @@ pub struct PreprocessorOptions {
     pub sysroot: Option<PathBuf>,
     /// `-nostdinc`: the compiler's own directories are not searched (the probe is asked under it as well).
     pub no_standard_includes: bool,
-    /// `-trigraphs`, or a `-std=` that turns them on.
-    pub trigraphs: bool,
     /// `-undef`.
     pub undef: bool,
     /// `-fpreprocessed` / `-fdirectives-only`, under which directives mean something else.

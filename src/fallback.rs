@@ -48,7 +48,7 @@ reasons! {
     MalformedFlag = "malformed-flag",
     /// A flag whose effect depends on the machine that compiles (`-march=native`, …).
     HostDependent = "host-dependent",
-    /// A flag that writes or reads files in ways that are not followed (`-save-temps`, `-fdump-*`, …).
+    /// A flag that writes or reads files in ways that are not followed (`-fdump-*`, `-ftime-report`, …).
     UnsupportedFlag = "unsupported-flag",
     /// A precompiled header is written or read.
     PrecompiledHeader = "precompiled-header",

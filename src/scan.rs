@@ -18,10 +18,10 @@ mod limits;
 mod lookup;
 mod macros;
 mod memo;
+mod prefix_map;
 mod probe;
 mod program;
 pub mod project;
-mod refusal;
 mod replay;
 mod search_path;
 mod symbols;
@@ -149,7 +149,6 @@ impl Scanner {
 }
 
 fn scan_anew(world: &World, command: &Command, view: View) -> Result<(Assembled, Arc<probe::Probe>), Fallback> {
-    refusal::check(command)?;
     heap::cover();
     world.make_room_for_effects();
     let store = &world.store;

@@ -61,10 +61,6 @@ pub(super) enum Meaning {
     HeaderSysroot,
     /// `-nostdinc`
     NoStandardIncludes,
-    /// `-trigraphs`
-    Trigraphs,
-    /// `-std=` and `-ansi`
-    Standard,
     /// `-undef`
     Undef,
     /// `-fpreprocessed`, `-fdirectives-only`
@@ -95,6 +91,8 @@ pub(super) enum Meaning {
     Profile,
     /// `-fprofile-dir=`: where profiles are.
     ProfileDirectory,
+    /// `-fprofile-generate=`: the same, and profiles are written there.
+    ProfileGenerate,
     /// `-fprofile-prefix-path=`: what profiles' names leave out.
     ProfilePrefix,
     /// `-fauto-profile` without an operand: `fbdata.afdo`.
@@ -109,6 +107,8 @@ pub(super) enum Meaning {
     NoProduct(Product),
     /// An additional output, named by the operand.
     NamedOutput,
+    /// `-save-temps`, `-save-temps=obj`, `-save-temps=cwd`
+    SaveTemps(SaveTemps),
     /// `-dumpbase`, `-dumpdir`, `-dumpbase-ext`
     DumpName(DumpName),
     /// `-emit-llvm`
@@ -155,6 +155,15 @@ pub(super) enum DumpName {
     Extension,
     /// `-dumpdir`
     Directory,
+}
+
+/// Where the files that the phases hand on stay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum SaveTemps {
+    /// Beside the object.
+    BesideObject,
+    /// In the working directory.
+    InWorkingDirectory,
 }
 
 /// When diagnostics are coloured.

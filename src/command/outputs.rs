@@ -6,7 +6,7 @@
 //! **Source:** gcc's manual, "Overall Options" (`-dumpbase`, `-dumpdir`) and "Developer Options"; both compilers as
 //! observed, which the tests do again.
 
-use super::options::Product;
+use super::options::{Product, SaveTemps};
 use super::parse::{Meant, Phase};
 use super::{Family, Language, Outputs};
 use crate::fallback::{Fallback, Reason};
@@ -24,9 +24,27 @@ pub(super) fn derive(meant: &Meant, source: &Path, language: Language, family: F
     if meant.names_dumps && (!meant.products.is_empty() || meant.output.is_none()) {
         return Err(Fallback::new(Reason::UnsupportedFlag, "-dumpbase with outputs named after it"));
     }
+    if meant.names_dumps && !meant.profiles.is_empty() {
+        return Err(Fallback::new(Reason::UnsupportedFlag, "-dumpbase with profiles named after it"));
+    }
     let mut others = meant.named_outputs.clone();
     for &product in &meant.products {
         others.extend(product_names(product, &object, source, meant, family));
+    }
+    if let Some(place) = meant.save_temps {
+        if meant.emits_llvm {
+            return Err(Fallback::new(Reason::UnsupportedFlag, "-save-temps with -emit-llvm"));
+        }
+        let directory = object.parent().filter(|_| place == SaveTemps::BesideObject).unwrap_or(Path::new(""));
+        let named = |suffix: &&str| match family {
+            Family::Gcc => Path::new(object.file_name().unwrap_or_default()).with_extension(suffix),
+            Family::Clang => replace_suffix(source.file_name(), suffix),
+        };
+        let temporary = temporary_suffixes(language, family).iter().map(|suffix| directory.join(named(suffix)));
+        let is_kept = |name: &PathBuf| {
+            *name != object && !(meant.phase == Some(Phase::Assembly) && name.extension() == Some(OsStr::new("s")))
+        };
+        others.extend(temporary.filter(is_kept));
     }
     let depfile = meant
         .writes_dependencies
@@ -41,6 +59,23 @@ pub(super) fn derive(meant: &Meant, source: &Path, language: Language, family: F
         return Err(Fallback::new(Reason::StandardStream, format!("output {}", stream.display())));
     }
     Ok(outputs)
+}
+
+/// The suffixes of the files that phases hand on: preprocessed, bitcode, assembly.
+const fn temporary_suffixes(language: Language, family: Family) -> &'static [&'static str] {
+    match (language, family) {
+        (Language::Assembler, _) => &[],
+        (Language::AssemblerWithCpp, _) | (Language::CppOutput | Language::CxxCppOutput, Family::Gcc) => &["s"],
+        (Language::CppOutput | Language::CxxCppOutput, Family::Clang) => &["bc", "s"],
+        (Language::C, Family::Gcc) => &["i", "s"],
+        (Language::Cxx, Family::Gcc) => &["ii", "s"],
+        (Language::ObjectiveC, Family::Gcc) => &["mi", "s"],
+        (Language::ObjectiveCxx, Family::Gcc) => &["mii", "s"],
+        (Language::C, Family::Clang) => &["i", "bc", "s"],
+        (Language::Cxx, Family::Clang) => &["ii", "bc", "s"],
+        (Language::ObjectiveC, Family::Clang) => &["mi", "bc", "s"],
+        (Language::ObjectiveCxx, Family::Clang) => &["mii", "bc", "s"],
+    }
 }
 
 fn is_stream(path: &Path) -> bool {

@@ -6,7 +6,7 @@
 use super::arguments::{self, Argument, Reader};
 use super::compiler::{self, Compiler};
 use super::environment::{self, Environment};
-use super::options::{self, Color, Flag, Meaning, Product};
+use super::options::{self, Color, Flag, Meaning, Product, SaveTemps};
 use super::{
     Command, Family, ForcedInclude, Language, MacroOption, PreprocessorOptions, SearchChain, SearchDirectory,
     assembler, language, outputs, response_file,
@@ -38,6 +38,7 @@ pub(super) struct Meant {
     pub(super) products: BTreeSet<Product>,
     pub(super) named_outputs: Vec<PathBuf>,
     pub(super) names_dumps: bool,
+    pub(super) save_temps: Option<SaveTemps>,
     pub(super) profiles: Vec<Option<PathBuf>>,
     pub(super) profile_directory: Option<PathBuf>,
     pub(super) profile_prefix: Option<PathBuf>,
@@ -46,6 +47,8 @@ pub(super) struct Meant {
     tool_directories: Vec<PathBuf>,
     pub(super) sources: Vec<(PathBuf, Option<Language>)>,
     pub(super) language: Option<Language>,
+    /// Whether `-x` was given, be it with `none`.
+    names_language: bool,
     pub(super) preprocessor: PreprocessorOptions,
     sysroot: Option<PathBuf>,
     pub(super) header_sysroot: Option<PathBuf>,
@@ -173,6 +176,10 @@ impl Meant {
         if reader != Reader::Proper && !options::is_passed_through(written.as_bytes()) {
             return Err(Fallback::new(Reason::UnknownFlag, written.to_string_lossy()));
         }
+        if reader == Reader::FrontEnd {
+            // Flags of the front end alone may name any file.
+            self.take_file_value(written.as_bytes());
+        }
         self.records_command_line |= written.as_bytes().windows(7).any(|window| window == b"record-");
         match written.as_bytes() {
             b"-fno-lto" => self.is_seeded = false,
@@ -213,7 +220,10 @@ impl Meant {
             Meaning::Assemble => self.phase = Some(Phase::Assembly),
             Meaning::EmitLlvm => self.emits_llvm = true,
             Meaning::Output => self.output = Some(path()),
-            Meaning::Language => self.language = language::by_name(bytes)?,
+            Meaning::Language => {
+                self.language = language::by_name(bytes)?;
+                self.names_language = true;
+            }
             Meaning::Dependencies => {
                 self.writes_dependencies = true;
                 self.dependency_file = operand.map(PathBuf::from).or(self.dependency_file.take());
@@ -239,6 +249,7 @@ impl Meant {
                 return Ok(false);
             }
             Meaning::NamedOutput => self.named_outputs.push(path()),
+            Meaning::SaveTemps(place) => self.save_temps = Some(place),
             Meaning::DumpName(_) => self.names_dumps = true,
             Meaning::Color(Color::Operand) => {
                 self.color = match bytes {
@@ -274,9 +285,13 @@ impl Meant {
             Meaning::OptionFile => self.option_files.push(path()),
             Meaning::Profile => self.profiles.push(operand.map(PathBuf::from)),
             Meaning::ProfileDirectory => self.profile_directory = Some(path()),
+            Meaning::ProfileGenerate => {
+                self.profile_directory = Some(path());
+                self.is_seeded = true;
+            }
             Meaning::ProfilePrefix => self.profile_prefix = Some(path()),
             Meaning::AutoProfile => self.inputs.push("fbdata.afdo".into()),
-            Meaning::PluginArgument => self.take_plugin_argument(operand.unwrap_or_default().as_bytes()),
+            Meaning::PluginArgument => self.take_file_value(operand.unwrap_or_default().as_bytes()),
             _ => return false,
         }
         true
@@ -331,22 +346,13 @@ impl Meant {
                 preprocessor.undef = true;
                 return Ok(false);
             }
-            Meaning::Trigraphs => {
-                preprocessor.trigraphs = true;
-                return Ok(false);
-            }
-            Meaning::Standard => {
-                // The last standard decides, whatever `-trigraphs` said before a GNU one.
-                preprocessor.trigraphs = has_trigraphs(operand.as_bytes());
-                return Ok(false);
-            }
             _ => return Ok(false),
         }
         Ok(true)
     }
 
-    /// `NAME-KEY=VALUE`: a value that names a file is an input.
-    fn take_plugin_argument(&mut self, argument: &[u8]) {
+    /// `KEY=VALUE`: a value that may name a file is an input.
+    fn take_file_value(&mut self, argument: &[u8]) {
         let Some(equals) = argument.iter().position(|&byte| byte == b'=') else { return };
         let value = &argument[equals + 1..];
         if value.contains(&b'/') || value.contains(&b'.') {
@@ -364,9 +370,11 @@ impl Meant {
         if source.as_os_str() == "-" || source.starts_with("/dev") {
             return Err(Fallback::new(Reason::StandardStream, source.to_string_lossy()));
         }
+        // Once a language is named, g++ takes C for C.
+        let is_cxx = compiler.is_cxx && !(self.names_language && compiler.family == Family::Gcc);
         let language = match given {
             Some(language) => *language,
-            None => language::by_suffix(source, compiler.family, compiler.is_cxx)?
+            None => language::by_suffix(source, compiler.family, is_cxx)?
                 .ok_or_else(|| Fallback::new(Reason::NotACompile, format!("{}: not a source", source.display())))?,
         };
         Ok((source.clone(), language))
@@ -385,23 +393,4 @@ impl Meant {
 
 fn comma_separated(list: &[u8]) -> impl Iterator<Item = OsString> {
     list.split(|&byte| byte == b',').map(|item| OsString::from_vec(item.to_vec()))
-}
-
-/// Whether a standard replaces trigraphs: those of ISO do up to C17 and C++14, those of GNU don't. `-ansi` has no name.
-fn has_trigraphs(standard: &[u8]) -> bool {
-    const WITHOUT: [&[u8]; 12] = [
-        b"c23",
-        b"c2x",
-        b"iso9899:2024",
-        b"c2y",
-        b"c++17",
-        b"c++1z",
-        b"c++20",
-        b"c++2a",
-        b"c++23",
-        b"c++2b",
-        b"c++26",
-        b"c++2c",
-    ];
-    !standard.starts_with(b"gnu") && !WITHOUT.contains(&standard)
 }

@@ -51,7 +51,8 @@ fn refusals_have_their_reason() {
     check("gcc -c a.c -march=native", Reason::HostDependent);
     check("clang -c a.c -mcpu=native", Reason::HostDependent);
     check("gcc -c a.c -mtune=native", Reason::HostDependent);
-    check("gcc -c a.c -save-temps", Reason::UnsupportedFlag);
+    check("gcc -c a.c -save-temps=there", Reason::UnsupportedFlag);
+    check("clang -c a.c -emit-llvm -save-temps", Reason::UnsupportedFlag);
     check("gcc -c a.c -fdump-tree-all", Reason::UnsupportedFlag);
     check("gcc -c a.c -da", Reason::UnsupportedFlag);
     check("gcc -c a.c -fopt-info-vec=file", Reason::UnsupportedFlag);
@@ -138,7 +139,7 @@ fn fields() {
         argv("-O2 -std=c99 -m32 -nostdinc -isysroot /s --sysroot=/t -Xpreprocessor -fextended-identifiers")
     );
     assert_eq!(parsed.preprocessor.sysroot.as_deref(), Some(Path::new("/s")));
-    assert!(parsed.preprocessor.no_standard_includes && parsed.preprocessor.trigraphs);
+    assert!(parsed.preprocessor.no_standard_includes);
 
     let parsed = command(
         "clang -fsanitize=address -fsanitize-ignorelist=list.txt -fprofile-instr-use=p -Xclang -load -Xclang p.so -Wa,-Idir -c a.S",
@@ -159,22 +160,6 @@ fn what_differs_from_itself_is_known() {
         ("clang -flto --coverage -c a.c", true),
     ] {
         assert_eq!(command(line).is_deterministic, expect, "{line}");
-    }
-}
-
-#[test]
-fn trigraphs_follow_the_last_standard() {
-    for (flags, expect) in [
-        ("", false),
-        ("-ansi", true),
-        ("-std=c11", true),
-        ("-std=c++14", true),
-        ("-std=c++17", false),
-        ("-std=gnu99", false),
-        ("-std=c99 -std=gnu99", false),
-        ("-std=gnu99 -trigraphs", true),
-    ] {
-        assert_eq!(command(&format!("gcc {flags} -c a.c")).preprocessor.trigraphs, expect, "{flags}");
     }
 }
 
@@ -241,6 +226,9 @@ fn outputs_are_those_of_the_real_compilers() {
         "-c -O2 -fsave-optimization-record -MMD -MF x/deps.mk",
         "-S -MD -MP -MT target --coverage -fstack-usage -gsplit-dwarf",
         "-c -Wp,-MD,x/made.d -aux-info x/protos -Wa,-adhln=x/listing -ftest-coverage -fno-test-coverage",
+        "-c -save-temps -MD -g -gsplit-dwarf --coverage -fstack-usage",
+        "-c -save-temps=cwd -MMD",
+        "-S -save-temps=obj",
     ];
     let clang = [
         "-c -MD --coverage -g -gsplit-dwarf -fstack-usage -ftime-trace",
@@ -248,6 +236,9 @@ fn outputs_are_those_of_the_real_compilers() {
         "-S -emit-llvm -MD",
         "-c -emit-llvm -Wp,-MD,x/made.d -MJ x/part.json",
         "-S -MQ target -MMD -fsave-optimization-record -foptimization-record-file=x/record -gsplit-dwarf=split",
+        "-c -save-temps -MD -g -gsplit-dwarf --coverage -fstack-usage",
+        "-c -save-temps=obj -MMD",
+        "-S --save-temps=cwd",
     ];
     for (compilers, flag_sets) in [(["gcc", "g++"], &gcc[..]), (["clang", "clang++"], &clang[..])] {
         for shape in shapes {
@@ -264,9 +255,13 @@ fn outputs_are_those_of_the_real_compilers() {
 #[test]
 fn outputs_are_those_of_the_real_compilers_for_other_sources() {
     for source in ["p.S", "q.s", "r.i", "t.c"] {
-        for flags in
-            ["-c", "-c -MD -o x/b.o", "-c -MMD -MF x/dep -g -gsplit-dwarf --coverage", "-c -MD -fstack-usage -o x/b"]
-        {
+        for flags in [
+            "-c",
+            "-c -MD -o x/b.o",
+            "-c -MMD -MF x/dep -g -gsplit-dwarf --coverage",
+            "-c -MD -fstack-usage -o x/b",
+            "-c -save-temps -o x/b.o",
+        ] {
             for compiler in ["gcc", "clang", "g++ -fpermissive", "clang++ -Wno-everything"] {
                 check_real_outputs(&format!("{compiler} {flags} {source}"));
             }

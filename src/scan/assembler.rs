@@ -66,11 +66,33 @@ fn looks_like_name(name: &[u8]) -> bool {
     !name.starts_with(b" ") && !name.ends_with(b" ")
 }
 
-/// The tokens of the asm statement from the directive on, its first string opened anew.
-pub(crate) fn statement(text: &[u8]) -> Vec<u8> {
-    let end = memchr::memchr(b';', text).unwrap_or(text.len());
-    let mut statement = vec![b'"'];
-    statement.extend(text[..end].iter().map(|byte| if *byte == b'\n' { b' ' } else { *byte }));
+/// The asm statement from the directive on, its first string opened anew; in assembly the rest of the line.
+pub(crate) fn statement(text: &[u8], is_assembler: bool) -> Vec<u8> {
+    if is_assembler {
+        return text[..memchr::memchr2(b';', b'\n', text).unwrap_or(text.len())].to_vec();
+    }
+    let opened = [b"\"", text].concat();
+    c_statement(&opened)
+}
+
+/// The statement of C that `text` starts with, in one line: up to the semicolon that stands in no string.
+pub(crate) fn c_statement(text: &[u8]) -> Vec<u8> {
+    let mut is_string = false;
+    let mut statement = Vec::new();
+    let mut bytes = text.iter().copied();
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b';' if !is_string => break,
+            b'\\' if is_string => {
+                statement.push(byte);
+                statement.extend(bytes.next());
+                continue;
+            }
+            b'"' => is_string = !is_string,
+            _ => {}
+        }
+        statement.push(if byte == b'\n' { b' ' } else { byte });
+    }
     statement
 }
 
@@ -103,30 +125,39 @@ pub(crate) fn unescape(literal: &[u8]) -> Vec<u8> {
 
 fn unescape_body(body: &[u8]) -> Vec<u8> {
     let mut text = Vec::with_capacity(body.len());
-    let mut bytes = body.iter().copied();
-    while let Some(byte) = bytes.next() {
-        match byte {
-            b'\\' => match bytes.next() {
-                Some(b'n') => text.push(b'\n'),
-                Some(b't') => text.push(b'\t'),
-                Some(other) => text.push(other),
-                None => {}
-            },
-            _ => text.push(byte),
-        }
+    let mut rest = body;
+    while let Some((byte, after)) = rest.split_first() {
+        let (unescaped, length) = if *byte == b'\\' { escape(after) } else { (Some(*byte), 0) };
+        text.extend(unescaped);
+        rest = &after[length..];
     }
     text
 }
 
-/// Whether a string literal has escapes that [`unescape`] does not know: numbers of characters.
-pub(crate) fn has_numeric_escape(literal: &[u8]) -> bool {
-    let mut bytes = literal.iter();
-    while let Some(byte) = bytes.next() {
-        if *byte == b'\\' && bytes.next().is_some_and(|escaped| matches!(escaped, b'0'..=b'9' | b'x' | b'u' | b'U')) {
-            return true;
+/// What an escape stands for that goes on with `text` after its backslash, and how long it is there.
+fn escape(text: &[u8]) -> (Option<u8>, usize) {
+    let digits = |from: usize, longest: usize, radix: u32| {
+        let rest = text.get(from..).unwrap_or_default();
+        rest.iter().take(longest).take_while(|byte| (**byte as char).is_digit(radix)).count()
+    };
+    let number = |from: usize, length: usize, radix: u32| {
+        let digits = std::str::from_utf8(&text[from..from + length]).ok();
+        digits.and_then(|digits| u32::from_str_radix(digits, radix).ok()).map(|number| number as u8)
+    };
+    match text.first() {
+        Some(b'n') => (Some(b'\n'), 1),
+        Some(b't') => (Some(b'\t'), 1),
+        Some(b'0'..=b'7') => {
+            let length = digits(0, 3, 8);
+            (number(0, length, 8), length)
         }
+        Some(b'x') if digits(1, 8, 16) > 0 => {
+            let length = digits(1, 8, 16);
+            (number(1, length, 16), 1 + length)
+        }
+        Some(other) => (Some(*other), 1),
+        None => (None, 0),
     }
-    false
 }
 
 /// Every `.incbin` and `.include` in assembly, with its operand: whether it is an `.include`, and the name. `None` where
@@ -175,7 +206,12 @@ pub(crate) fn search_directories(command: &Command) -> Vec<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
-    use super::{inputs, literal_operand};
+    use super::{inputs, literal_operand, unescape};
+
+    #[test]
+    fn escapes() {
+        assert_eq!(unescape(b"\"\\056\\x2E\\141\\t\\\"\\0\\q\""), b"..a\t\"\0q");
+    }
 
     #[test]
     fn literal_operands() {

@@ -175,7 +175,7 @@ impl Parser<'_, '_> {
                 _ => evaluates,
             };
             let right = self.binary(precedence + 1, right_matters)?;
-            left = number::binary(token.symbol, left, right, evaluates);
+            left = number::binary(token.symbol, left, right, evaluates, self.expander.family);
         }
     }
 
@@ -195,6 +195,7 @@ impl Parser<'_, '_> {
             (Kind::Punctuator, known::TILDE) => self.unary(evaluates)?.map(|bits| !bits),
             (Kind::Punctuator, known::OPEN) => self.parenthesised(evaluates)?,
             (Kind::Number, symbol) => number::parse(self.expander.spelling(symbol)),
+            (Kind::Character, _) if self.expander.has_foreign_characters => Value::Unknown,
             (Kind::Character, symbol) => number::character(self.expander.spelling(symbol)),
             (Kind::Identifier, known::DEFINED) => self.defined()?,
             (Kind::Identifier, _) => self.identifier(token)?,

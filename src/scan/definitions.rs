@@ -5,7 +5,7 @@
 
 use crate::scan::append::AppendList;
 use crate::scan::symbols::{Symbol, Symbols, known};
-use crate::scan::tokens::{Flags, Kind, Token, TokenModes, continues_identifier, tokenize};
+use crate::scan::tokens::{Flags, Kind, Token, TokenModes, identifier, name_length, tokenize};
 use dashmap::DashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -148,16 +148,11 @@ impl Definitions {
     }
 }
 
-/// The length of the identifier that `text` starts with.
-pub(crate) fn name_length(text: &[u8]) -> usize {
-    text.iter().position(|byte| !continues_identifier(*byte) && *byte != b'\\').unwrap_or(text.len())
-}
-
 fn parse(text: &[u8], modes: TokenModes, symbols: &Symbols) -> Body {
-    let rest = &text[name_length(text)..];
+    let rest = &text[name_length(text, modes)..];
     let (parameters, is_variadic, body) = if let Some(after) = rest.strip_prefix(b"(") {
         let Some(close) = memchr::memchr(b')', after) else { return malformed() };
-        let Some((names, is_variadic)) = parameters(&after[..close], symbols) else { return malformed() };
+        let Some((names, is_variadic)) = parameters(&after[..close], modes, symbols) else { return malformed() };
         (Some(names), is_variadic, &after[close + 1..])
     } else {
         (None, false, rest)
@@ -213,7 +208,7 @@ fn malformed() -> Body {
 }
 
 /// The parameters' names, and whether the last one is variadic.
-fn parameters(text: &[u8], symbols: &Symbols) -> Option<(Vec<Symbol>, bool)> {
+fn parameters(text: &[u8], modes: TokenModes, symbols: &Symbols) -> Option<(Vec<Symbol>, bool)> {
     let text = text.trim_ascii();
     if text.is_empty() {
         return Some((Vec::new(), false));
@@ -233,10 +228,10 @@ fn parameters(text: &[u8], symbols: &Symbols) -> Option<(Vec<Symbol>, bool)> {
             }
             None => parameter,
         };
-        if name.is_empty() || name_length(name) != name.len() {
+        if name.is_empty() || name_length(name, modes) != name.len() {
             return None;
         }
-        names.push(symbols.intern(name));
+        names.push(identifier(name, symbols));
     }
     Some((names, is_variadic))
 }

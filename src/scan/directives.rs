@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::LazyLock;
 
 /// How a file is lexed. Everything else about a language is the replay's business.
-#[expect(clippy::struct_excessive_bools, reason = "eleven independent traits of a language")]
+#[expect(clippy::struct_excessive_bools, reason = "twelve independent traits of a language")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct LexModes {
     /// `R"x(…)x"` is a string that ends where it says, whatever it holds.
@@ -16,8 +16,8 @@ pub struct LexModes {
     pub digit_separators: bool,
     /// `??=` is `#`, `??/` is `\`, ….
     pub trigraphs: bool,
-    /// A lone carriage return ends a line, as clang has it.
-    pub carriage_return_ends_line: bool,
+    /// A token starts with the splices right before it, as clang has it: its line is theirs.
+    pub splices_start_tokens: bool,
     /// `import` and `module` at the start of a line declare modules.
     pub modules: bool,
     /// `%:` is no spelling of `#`, as in the C of 1990 and in assembler.
@@ -28,6 +28,8 @@ pub struct LexModes {
     pub blocks_before_lines: bool,
     /// `#elifdef` and `#elifndef` mean nothing.
     pub no_elifdef: bool,
+    /// `$` is no part of a name, as in assembler.
+    pub no_dollars: bool,
     /// Assembler: `.incbin` and `.include` stand in the text itself.
     pub assembler: bool,
 }
@@ -59,28 +61,30 @@ impl LexModes {
             lines_end_raw_strings: raw_strings,
             digit_separators: has_byte(b'\''),
             trigraphs: has_trigraphs,
-            carriage_return_ends_line: has_byte(b'\r'),
+            splices_start_tokens: splices(content).next().is_some(),
             modules: true,
             no_digraphs: true,
             no_line_comments: true,
             blocks_before_lines: true,
             no_elifdef: has_trigraphs || elifdef,
+            no_dollars: has_byte(b'$'),
             assembler: true,
         }
     }
 
-    fn flags(&mut self) -> [&mut bool; 11] {
+    fn flags(&mut self) -> [&mut bool; 12] {
         [
             &mut self.raw_strings,
             &mut self.lines_end_raw_strings,
             &mut self.digit_separators,
             &mut self.trigraphs,
-            &mut self.carriage_return_ends_line,
+            &mut self.splices_start_tokens,
             &mut self.modules,
             &mut self.no_digraphs,
             &mut self.no_line_comments,
             &mut self.blocks_before_lines,
             &mut self.no_elifdef,
+            &mut self.no_dollars,
             &mut self.assembler,
         ]
     }
@@ -90,12 +94,15 @@ static TRIGRAPH: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"??")
 static RAW_STRING: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"R\""));
 static ELIF: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"elif"));
 
+/// Where backslashes stand that may end their lines.
+fn splices(content: &[u8]) -> impl Iterator<Item = usize> {
+    let ends_line = |at: &usize| content.get(at + 1).is_some_and(|byte| byte.is_ascii_whitespace() || *byte == 0x0b);
+    memchr::memchr_iter(b'\\', content).filter(ends_line)
+}
+
 /// Whether a backslash that ends its line stands behind one of `bytes`.
 fn has_splice_after(content: &[u8], bytes: &[u8]) -> bool {
-    memchr::memchr_iter(b'\\', content).any(|at| {
-        let follows = content.get(at + 1).is_some_and(|byte| byte.is_ascii_whitespace() || *byte == 0x0b);
-        follows && at > 0 && bytes.contains(&content[at - 1])
-    })
+    splices(content).any(|at| at > 0 && bytes.contains(&content[at - 1]))
 }
 
 macro_rules! kinds {
@@ -162,10 +169,16 @@ kinds! {
     TextTimestamp = "[timestamp]",
     /// `.incbin` or `.include` in text: what follows it
     TextInput = "[input]",
+    /// A macro in text that was asked for: its name and what follows it
+    TextUse = "[use]",
     /// `_Pragma` in text: its operand unquoted
     TextPragma = "[pragma]",
     /// `_Pragma` in a macro's body: its operand unquoted
     DefinedPragma = "[defined pragma]",
+    /// The text of a pragma in what may be the argument of a macro that makes one of it: the macro's name, a blank, the text
+    MacroPragma = "[macro pragma]",
+    /// The same in a macro's body
+    DefinedMacroPragma = "[defined macro pragma]",
     /// `.incbin` or `.include` in a macro's body: what follows it
     DefinedInput = "[defined input]",
     /// `import` or `module` at the start of a line
@@ -187,6 +200,17 @@ pub struct Directive {
     pub end: u32,
 }
 
+/// A place in an operand from which on tokens stand in another line: a splice or a comment was before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LineBreak {
+    /// The directive's index.
+    pub directive: u32,
+    /// The place, from the start of the operand.
+    pub at: u32,
+    /// How many lines ended since the directive's `#`.
+    pub lines: u32,
+}
+
 /// A file's directives in order, with their operands: comments are one blank, runs of blanks are one blank, line
 /// splices are gone; strings, characters and header names stand as written.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -195,6 +219,8 @@ pub struct Directives {
     pub text: Vec<u8>,
     /// The directives.
     pub list: Vec<Directive>,
+    /// Where the operands that may ask for their line go on in another one, in order.
+    pub line_breaks: Vec<LineBreak>,
 }
 
 impl Directives {

@@ -46,6 +46,8 @@ pub(crate) struct Position<'a> {
     pub(crate) file: &'a [u8],
     /// `__BASE_FILE__`
     pub(crate) base_file: &'a [u8],
+    /// Whether these names are the command's own: it maps prefixes of them.
+    pub(crate) is_mapped: bool,
     /// `__INCLUDE_LEVEL__`
     pub(crate) include_level: u32,
 }
@@ -73,7 +75,9 @@ pub(crate) struct Expander<'a> {
     pub(crate) observations: &'a mut Observations,
     /// Whether `__VA_OPT__` is an operator.
     pub(crate) has_va_opt: bool,
-    family: Family,
+    /// Whether characters don't have the numbers of ASCII.
+    pub(crate) has_foreign_characters: bool,
+    pub(crate) family: Family,
     /// A macro with several definitions that was to be expanded.
     pub(crate) undecided: Option<Symbol>,
     buffers: &'a mut Buffers,
@@ -82,6 +86,8 @@ pub(crate) struct Expander<'a> {
     entered: usize,
     argument_depth: usize,
     made: usize,
+    /// Whether the directive goes on in another line.
+    is_multiline: bool,
     /// The macros' states that were read, while an expansion is to be remembered.
     reads: Option<States>,
 }
@@ -133,6 +139,7 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) position: Position<'a>,
     pub(crate) observations: &'a mut Observations,
     pub(crate) has_va_opt: bool,
+    pub(crate) has_foreign_characters: bool,
     pub(crate) family: Family,
     pub(crate) buffers: &'a mut Buffers,
 }
@@ -140,8 +147,18 @@ pub(crate) struct Surroundings<'a> {
 impl<'a> Expander<'a> {
     /// Starts over `tokens`.
     pub(crate) fn new(surroundings: Surroundings<'a>, tokens: &[Token]) -> Self {
-        let Surroundings { table, symbols, definitions, modes, position, observations, has_va_opt, family, buffers } =
-            surroundings;
+        let Surroundings {
+            table,
+            symbols,
+            definitions,
+            modes,
+            position,
+            observations,
+            has_va_opt,
+            has_foreign_characters,
+            family,
+            buffers,
+        } = surroundings;
         debug_assert!(buffers.contexts.is_empty(), "the last expansion left nothing");
         buffers.arena.extend_from_slice(tokens);
         buffers.contexts.push(Context { start: 0, at: 0, end: tokens.len(), disables: None, is_final: false });
@@ -153,6 +170,7 @@ impl<'a> Expander<'a> {
             position,
             observations,
             has_va_opt,
+            has_foreign_characters,
             family,
             undecided: None,
             buffers,
@@ -160,6 +178,7 @@ impl<'a> Expander<'a> {
             entered: 0,
             argument_depth: 0,
             made: 0,
+            is_multiline: tokens.iter().any(|token| token.lines > 0),
             reads: None,
         }
     }
@@ -256,7 +275,7 @@ impl<'a> Expander<'a> {
         let definitions = self.definitions;
         let body = definitions.body(id, self.symbols).expect("the caller matched a definition by text");
         let Some(parameters) = body.parameters else {
-            if self.entered == 0 && self.take_whole(token, id, body) {
+            if self.entered == 0 && !self.is_multiline && self.take_whole(token, id, body) {
                 return Ok(None);
             }
             return self.enter_object(token, body).map(|()| None);
@@ -270,11 +289,13 @@ impl<'a> Expander<'a> {
             None => return Ok(Some(token)),
         }
         let (scratch, ends, ranges) = (self.buffers.scratch.len(), self.buffers.ends.len(), self.buffers.ranges.len());
-        let entered = self.collect(parameters, body.is_variadic).and_then(|()| {
+        let entered = self.collect(parameters, body.is_variadic).and_then(|close| {
             let arguments = self.arguments(scratch, ends, body)?;
             let start = self.buffers.arena.len();
             self.substitute(body, arguments)?;
-            self.enter(token, start)
+            // gcc takes the line of the name for that of the use, clang the line of the parenthesis.
+            let lines = if self.family == Family::Clang { close.lines } else { token.lines };
+            self.enter(Token { lines, ..token }, start)
         });
         self.buffers.scratch.truncate(scratch);
         self.buffers.ends.truncate(ends);
@@ -305,6 +326,11 @@ impl<'a> Expander<'a> {
         if let Some(first) = self.buffers.arena.get_mut(start) {
             *first = first.padded_like(name);
         }
+        if self.is_multiline {
+            for token in &mut self.buffers.arena[start..] {
+                token.lines = name.lines;
+            }
+        }
         self.push_context(start, Some(name.symbol), false);
         Ok(())
     }
@@ -329,17 +355,17 @@ impl<'a> Expander<'a> {
     }
 
     /// Collects the arguments up to the closing parenthesis; the opening one has been read. The tokens go to
-    /// `scratch`, the places where arguments end to `ends`.
-    fn collect(&mut self, parameters: usize, is_variadic: bool) -> Result<(), Trouble> {
+    /// `scratch`, the places where arguments end to `ends`. Gives the closing parenthesis.
+    fn collect(&mut self, parameters: usize, is_variadic: bool) -> Result<Token, Trouble> {
         let first_token = self.buffers.scratch.len();
         let first_end = self.buffers.ends.len();
         let mut depth = 0;
-        loop {
+        let close = loop {
             let mut token = self.next_raw().ok_or(Trouble::Malformed)?;
             let collected = self.buffers.ends.len() - first_end + 1;
             if token.is(known::CLOSE) {
                 if depth == 0 {
-                    break;
+                    break token;
                 }
                 depth -= 1;
             } else if token.is(known::OPEN) {
@@ -355,7 +381,7 @@ impl<'a> Expander<'a> {
                 return Err(Trouble::Limit);
             }
             self.buffers.scratch.push(token);
-        }
+        };
         let end = self.buffers.scratch.len();
         let collected = self.buffers.ends.len() - first_end + 1;
         if parameters > 0 || collected > 1 || end > first_token {
@@ -364,7 +390,7 @@ impl<'a> Expander<'a> {
         if is_variadic && self.buffers.ends.len() - first_end + 1 == parameters {
             self.buffers.ends.push(end);
         }
-        if self.buffers.ends.len() - first_end == parameters { Ok(()) } else { Err(Trouble::Malformed) }
+        if self.buffers.ends.len() - first_end == parameters { Ok(close) } else { Err(Trouble::Malformed) }
     }
 
     /// The arguments that were collected from `scratch` and `ends` on, expanded where `body` wants them so.
@@ -434,8 +460,14 @@ impl<'a> Expander<'a> {
         };
         let (kind, text) = match builtin {
             Builtin::Operator => return token,
-            Builtin::Line => (Kind::Number, self.position.line.to_string().into_bytes()),
-            Builtin::File => (Kind::Text, quoted(self.position.file)),
+            Builtin::Line => {
+                let line = self.position.line.wrapping_add(u32::from(token.lines));
+                (Kind::Number, line.to_string().into_bytes())
+            }
+            Builtin::File => {
+                self.observations.saw_place |= self.position.is_mapped;
+                (Kind::Text, quoted(self.position.file))
+            }
             Builtin::FileName => {
                 let name = self.position.file.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
                 (Kind::Text, quoted(name))
@@ -461,7 +493,7 @@ impl<'a> Expander<'a> {
                 return Token::new(Kind::Unknown, token.symbol);
             }
         };
-        Token { kind, symbol: self.symbols.intern(&text), flags: token.flags }
+        Token { kind, symbol: self.symbols.intern(&text), ..token }
     }
 }
 

@@ -1,6 +1,6 @@
 //! A file's directives as bytes, kept for the next scanner.
 
-use crate::scan::directives::{Directive, DirectiveKind, Directives};
+use crate::scan::directives::{Directive, DirectiveKind, Directives, LineBreak};
 use bytes::Bytes;
 use prost::Message;
 
@@ -19,6 +19,20 @@ struct Columns {
     /// All operands, one behind the other.
     #[prost(bytes = "vec", tag = "4")]
     text: Vec<u8>,
+    /// Where operands go on in another line.
+    #[prost(message, repeated, tag = "5")]
+    line_breaks: Vec<KeptLineBreak>,
+}
+
+/// A [`LineBreak`] as it is kept.
+#[derive(Clone, PartialEq, Message)]
+struct KeptLineBreak {
+    #[prost(uint32, tag = "1")]
+    directive: u32,
+    #[prost(uint32, tag = "2")]
+    at: u32,
+    #[prost(uint32, tag = "3")]
+    lines: u32,
 }
 
 /// `directives` as compressed bytes.
@@ -33,13 +47,15 @@ pub(super) fn encode(directives: &Directives) -> Bytes {
         columns.text.extend_from_slice(operand);
         line = directive.line as i32;
     }
+    let kept = |&LineBreak { directive, at, lines }: &LineBreak| KeptLineBreak { directive, at, lines };
+    columns.line_breaks = directives.line_breaks.iter().map(kept).collect();
     Bytes::from(lz4_flex::compress_prepend_size(&columns.encode_to_vec()))
 }
 
 /// What [`encode`] made the bytes of; `None` where it can't have been that.
 pub(super) fn decode(bytes: &[u8]) -> Option<Directives> {
     let bytes = lz4_flex::decompress_size_prepended(bytes).ok()?;
-    let Columns { kinds, line_steps, lengths, text } = Columns::decode(bytes.as_slice()).ok()?;
+    let Columns { kinds, line_steps, lengths, text, line_breaks } = Columns::decode(bytes.as_slice()).ok()?;
     if line_steps.len() != kinds.len() || lengths.len() != kinds.len() {
         return None;
     }
@@ -52,7 +68,9 @@ pub(super) fn decode(bytes: &[u8]) -> Option<Directives> {
         list.push(Directive { kind, line: line as u32, start, end });
         start = end;
     }
-    (start as usize == text.len()).then_some(Directives { text, list })
+    let line_break = |KeptLineBreak { directive, at, lines }| LineBreak { directive, at, lines };
+    let line_breaks = line_breaks.into_iter().map(line_break).collect();
+    (start as usize == text.len()).then_some(Directives { text, list, line_breaks })
 }
 
 #[cfg(test)]
@@ -64,10 +82,11 @@ mod tests {
     #[test]
     fn directives_come_back() {
         let source = "#ifndef A /* b */\n#define A(x) \\\n x##x\n#include <b.h>\ntext _Pragma(\"once\") __COUNTER__\n\
-                      #define I asm(\".incbin \\\"x\\\"\") // c\n#endif\n#pragma once\n# 12 \"f.c\"\n";
+                      #define I asm(\".incbin \\\"x\\\"\") // c\n#endif\n#pragma once\n# 12 \"f.c\"\n\
+                      #if /* 1\n2 */ \\\n __LINE__\n#endif\n";
         let directives = lex(source.as_bytes(), LexModes::default());
         let decoded = decode(&encode(&directives)).expect("decoded");
-        assert_eq!(decoded.to_string(), directives.to_string());
+        assert_eq!(decoded, directives);
         assert!(decode(&[]).is_none() && decode(b"\x10\0\0\0nonsense").is_none());
     }
 

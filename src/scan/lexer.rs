@@ -25,28 +25,36 @@ const DIRECTIVE_SHARE: usize = 96;
 
 /// Lexes `content`.
 pub fn lex(content: &[u8], modes: LexModes) -> Directives {
+    lex_with_uses(content, modes, &[])
+}
+
+/// Lexes `content`, and tells where in text the macros `names` are used.
+pub(crate) fn lex_with_uses(content: &[u8], modes: LexModes, names: &[&[u8]]) -> Directives {
     let content = content.strip_prefix(b"\xef\xbb\xbf").unwrap_or(content);
     let content = if modes.trigraphs { trigraphs::replace(content, modes) } else { Cow::Borrowed(content) };
-    let content = if modes.carriage_return_ends_line { lone_returns_to_newlines(content) } else { content };
+    let content = lone_returns_to_newlines(content);
     let mut lexer = Lexer {
         source: &content,
         at: 0,
         counted_to: 0,
         line: 1,
         modes,
-        notable: notable::find(&content),
+        notable: notable::find(&content, names),
         next_notable: 0,
         in_directive: false,
+        in_definition: false,
+        kept_rest: 0,
         directives: Directives {
             text: Vec::with_capacity(content.len() / TEXT_SHARE),
             list: Vec::with_capacity(content.len() / DIRECTIVE_SHARE),
+            line_breaks: Vec::new(),
         },
     };
     lexer.run();
     lexer.directives
 }
 
-/// clang ends a line at a carriage return that no newline follows.
+/// A carriage return that no newline follows ends a line.
 fn lone_returns_to_newlines(content: Cow<'_, [u8]>) -> Cow<'_, [u8]> {
     let is_lone = |at: usize| content.get(at + 1) != Some(&b'\n');
     if memchr::memchr_iter(b'\r', &content).all(|at| !is_lone(at)) {
@@ -69,6 +77,10 @@ struct Lexer<'a> {
     notable: Vec<Notable>,
     next_notable: usize,
     in_directive: bool,
+    /// Whether what is told of stands in a macro's body.
+    in_definition: bool,
+    /// How many bytes are kept of what follows words.
+    kept_rest: usize,
     directives: Directives,
 }
 

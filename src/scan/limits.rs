@@ -43,3 +43,6 @@ pub(crate) const MAX_PROBE_TIME: std::time::Duration = std::time::Duration::from
 pub(crate) const MAX_PROBE_BYTES: u64 = 32 << 20;
 /// How many distinct questions about features one compiler is asked.
 pub(crate) const MAX_FEATURE_QUESTIONS: usize = 20_000;
+
+/// How often a compile is replayed to follow macros that read files by the assembler.
+pub(crate) const MAX_INPUT_MACRO_REPLAYS: u32 = 16;

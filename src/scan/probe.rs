@@ -29,6 +29,7 @@ use dashmap::mapref::multiple::RefMulti;
 pub(crate) use driver::DriverAnswer;
 use driver::Question;
 use key::ProbeKey;
+use std::ffi::OsString;
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
@@ -52,6 +53,8 @@ pub(crate) struct Probe {
     pub(crate) token_modes: TokenModes,
     /// Whether `__VA_OPT__` is an operator.
     pub(crate) has_va_opt: bool,
+    /// Whether characters don't have the numbers of ASCII.
+    pub(crate) has_foreign_characters: bool,
     /// A number that no other probe of the scanner has.
     pub(crate) id: u32,
     /// Whether the driver read a configuration file, which this is asked without understanding.
@@ -149,6 +152,40 @@ impl Probes {
                 (request, key)
             }
         };
+        self.answer(request, key, command, store, view, symbols, definitions)
+    }
+
+    /// What the compiler that gave the answers of `probe` says under further `flags`. Costs a run of it where that is new.
+    ///
+    /// # Errors
+    /// [`Reason::Compiler`](crate::fallback::Reason::Compiler) where it gives no understandable answer.
+    #[expect(clippy::too_many_arguments, reason = "the parts of a scanner that make a probe of an answer")]
+    pub(crate) fn get_under(
+        &self,
+        probe: &Probe,
+        flags: Vec<OsString>,
+        command: &Command,
+        store: &FileStore,
+        view: View,
+        symbols: &Symbols,
+        definitions: &Definitions,
+    ) -> Result<Arc<Probe>, Fallback> {
+        let request = probe.request.also_under(flags);
+        let key = probe.key.for_request(&request);
+        self.answer(request, key, command, store, view, symbols, definitions)
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the parts of a scanner that make a probe of an answer")]
+    fn answer(
+        &self,
+        request: run::Request,
+        key: ProbeKey,
+        command: &Command,
+        store: &FileStore,
+        view: View,
+        symbols: &Symbols,
+        definitions: &Definitions,
+    ) -> Result<Arc<Probe>, Fallback> {
         let current = || {
             let probe = self.known.get(&key).map(|probe| Arc::clone(&probe));
             probe.filter(|probe| probe.trail.is_current(view, store) && probe.is_same_compiler())
@@ -254,18 +291,20 @@ fn build(
         lines_end_raw_strings: family == Family::Gcc,
         digit_separators: traits.digit_separators,
         trigraphs: traits.trigraphs,
-        carriage_return_ends_line: family == Family::Clang,
+        splices_start_tokens: family == Family::Clang,
         modules: defines(b"__cpp_modules").is_some(),
         no_digraphs: !traits.digraphs,
         no_line_comments: traits.no_line_comments && family == Family::Gcc,
         blocks_before_lines: traits.no_line_comments && family == Family::Clang,
         no_elifdef: !traits.elifdef,
+        no_dollars: traits.no_dollars,
         assembler: is_assembler,
     };
     let token_modes = TokenModes {
         digit_separators: traits.digit_separators,
         cplusplus: command.language.is_cplusplus(),
         raw_strings: traits.raw_strings,
+        no_dollars: traits.no_dollars,
     };
     let mut predefined = Vec::new();
     for (name, definition) in &answer.macros {
@@ -311,6 +350,7 @@ fn build(
         lex_modes,
         token_modes,
         has_va_opt: answer.has_va_opt,
+        has_foreign_characters: !answer.traits.ascii,
         id,
         trail,
         key,

@@ -1,9 +1,11 @@
 //! A file's directives, ready to be replayed: names are symbols, definitions are numbers, groups know where they end.
 
-use crate::scan::definitions::{DefinitionId, Definitions, name_length};
-use crate::scan::directives::{Directive, DirectiveKind, Directives};
+use crate::scan::definitions::{DefinitionId, Definitions};
+use crate::scan::directives::{Directive, DirectiveKind, Directives, LineBreak};
 use crate::scan::symbols::{Symbol, Symbols, known};
-use crate::scan::tokens::{Kind, Token, TokenModes, tokenize, tokenize_condition};
+use crate::scan::tokens::{
+    Kind, Token, TokenModes, identifier, name_length, tokenize, tokenize_condition, tokenize_operand,
+};
 use std::sync::OnceLock;
 
 /// One step of a replay. `next` is the step of the next branch of the group, `end` that of its end.
@@ -54,9 +56,19 @@ pub(crate) enum Op {
     Pragma(Pragma),
     /// `_Pragma` in text, which gcc does not look at in a file of `-imacros`.
     TextPragma(Pragma),
-    /// A macro that `_Pragma` in a macro's body may push or pop at any time.
+    /// A macro that is pushed or popped wherever `by` is used, if that makes pragmas; at any time where `by` is empty.
     Volatile {
         symbol: Symbol,
+        by: Symbol,
+    },
+    /// The file may be included once only, in the same way.
+    MayBeOnce {
+        by: Symbol,
+    },
+    /// The compiler's own macros may be others from here on, in the same way.
+    MayBeTarget {
+        operand: u32,
+        by: Symbol,
     },
     Line {
         operand: u32,
@@ -73,6 +85,11 @@ pub(crate) enum Op {
         operand: u32,
     },
     DefinedInput {
+        operand: u32,
+        /// The macro.
+        symbol: Symbol,
+    },
+    TextUse {
         operand: u32,
     },
     TextModule,
@@ -92,8 +109,8 @@ pub(crate) enum Pragma {
     SystemHeader,
     /// `GCC dependency`
     Dependency(u32),
-    /// `GCC target` and `GCC optimize`: gcc's own macros are others from then on.
-    Target,
+    /// `GCC target` and `GCC optimize`: gcc's own macros are others from then on. The operand starts with the second word.
+    Target(u32),
 }
 
 /// How a file is included.
@@ -114,6 +131,7 @@ pub(crate) struct Program {
     lines: Box<[u32]>,
     operands: Box<[Operand]>,
     text: Box<[u8]>,
+    line_breaks: Box<[LineBreak]>,
     modes: TokenModes,
     /// The macro that makes the whole file do nothing where it is defined.
     pub(crate) guard: Option<Symbol>,
@@ -127,6 +145,8 @@ struct Operand {
     end: u32,
     tokens: OnceLock<Box<[Token]>>,
     header: Option<HeaderName>,
+    /// The places among all line breaks where those in it start and end.
+    line_breaks: (u32, u32),
 }
 
 /// The name of a header between its quotes or brackets.
@@ -162,6 +182,7 @@ impl Program {
         self.ops.len() * (size_of::<Op>() + size_of::<u32>())
             + self.operands.len() * size_of::<Operand>()
             + self.text.len()
+            + self.line_breaks.len() * size_of::<LineBreak>()
             + size_of::<Self>()
     }
 
@@ -183,20 +204,24 @@ impl Program {
 
     /// An operand as tokens.
     pub(crate) fn tokens(&self, operand: u32, symbols: &Symbols) -> &[Token] {
-        self.operands[operand as usize].tokens.get_or_init(|| {
-            let mut tokens = Vec::new();
-            tokenize(self.operand(operand), self.modes, symbols, &mut tokens);
-            tokens.into_boxed_slice()
-        })
+        let make = || tokenize_operand(self.operand(operand), self.modes, symbols, self.line_breaks(operand));
+        self.operands[operand as usize].tokens.get_or_init(|| make().into_boxed_slice())
     }
 
     /// The operand of an `#if` or `#elif` as tokens.
     pub(crate) fn condition(&self, operand: u32, symbols: &Symbols) -> &[Token] {
-        self.operands[operand as usize].tokens.get_or_init(|| {
-            let mut tokens = Vec::new();
-            tokenize_condition(self.operand(operand), self.modes, symbols, &mut tokens);
-            tokens.into_boxed_slice()
-        })
+        let make = || tokenize_condition(self.operand(operand), self.modes, symbols, self.line_breaks(operand));
+        self.operands[operand as usize].tokens.get_or_init(|| make().into_boxed_slice())
+    }
+
+    /// How many lines end in an operand's directive before its last one.
+    pub(crate) fn lines_in(&self, operand: u32) -> u32 {
+        self.line_breaks(operand).last().map_or(0, |last| last.lines)
+    }
+
+    fn line_breaks(&self, operand: u32) -> &[LineBreak] {
+        let (start, end) = self.operands[operand as usize].line_breaks;
+        &self.line_breaks[start as usize..end as usize]
     }
 
     /// Makes a program of `directives`.
@@ -211,8 +236,11 @@ impl Program {
             operands: Vec::new(),
             groups: Vec::new(),
             has_once: false,
+            defined: known::EMPTY,
+            line_breaks: (0, 0),
         };
-        for directive in &directives.list {
+        for (index, directive) in directives.list.iter().enumerate() {
+            binder.advance_line_breaks(index as u32);
             binder.bind(directive);
         }
         binder.close_all();
@@ -225,6 +253,7 @@ impl Program {
             has_once,
             modes,
             text: directives.text.into_boxed_slice(),
+            line_breaks: directives.line_breaks.into_boxed_slice(),
         }
     }
 }
@@ -249,9 +278,21 @@ struct Binder<'a> {
     operands: Vec<Operand>,
     groups: Vec<usize>,
     has_once: bool,
+    /// The macro that was defined last.
+    defined: Symbol,
+    /// The line breaks of the directive at hand.
+    line_breaks: (u32, u32),
 }
 
 impl Binder<'_> {
+    /// Goes on to the line breaks of the directive at `index`.
+    fn advance_line_breaks(&mut self, index: u32) {
+        let start = self.line_breaks.1;
+        let rest = &self.directives.line_breaks[start as usize..];
+        let own = rest.iter().take_while(|line_break| line_break.directive == index).count();
+        self.line_breaks = (start, start + own as u32);
+    }
+
     fn bind(&mut self, directive: &Directive) {
         let text = self.directives.operand(directive);
         let op = match directive.kind {
@@ -268,16 +309,21 @@ impl Binder<'_> {
             DirectiveKind::Import => Op::Include { operand: self.operand(directive), how: Inclusion::Import },
             DirectiveKind::Embed => Op::Embed { operand: self.operand(directive) },
             DirectiveKind::Define => match self.name(text) {
-                Some(symbol) => Op::Define { symbol, definition: self.definitions.text(text, self.modes) },
+                Some(symbol) => {
+                    self.defined = symbol;
+                    Op::Define { symbol, definition: self.definitions.text(text, self.modes) }
+                }
                 None => Op::Error { operand: self.operand(directive) },
             },
             DirectiveKind::Undef => self.named(directive, |symbol| Op::Undef { symbol }),
-            DirectiveKind::Pragma | DirectiveKind::TextPragma | DirectiveKind::DefinedPragma => {
-                match self.pragma(directive) {
-                    Some(op) => op,
-                    None => return,
-                }
-            }
+            DirectiveKind::Pragma
+            | DirectiveKind::TextPragma
+            | DirectiveKind::DefinedPragma
+            | DirectiveKind::MacroPragma
+            | DirectiveKind::DefinedMacroPragma => match self.pragma(directive) {
+                Some(op) => op,
+                None => return,
+            },
             DirectiveKind::Line => Op::Line { operand: self.operand(directive), is_marker: false },
             DirectiveKind::LineMarker => Op::Line { operand: self.operand(directive), is_marker: true },
             DirectiveKind::Error => Op::Error { operand: self.operand(directive) },
@@ -285,7 +331,8 @@ impl Binder<'_> {
             DirectiveKind::TextTime => Op::TextTime,
             DirectiveKind::TextTimestamp => Op::TextTimestamp,
             DirectiveKind::TextInput => Op::TextInput { operand: self.operand(directive) },
-            DirectiveKind::DefinedInput => Op::DefinedInput { operand: self.operand(directive) },
+            DirectiveKind::DefinedInput => Op::DefinedInput { operand: self.operand(directive), symbol: self.defined },
+            DirectiveKind::TextUse => Op::TextUse { operand: self.operand(directive) },
             DirectiveKind::TextModule => Op::TextModule,
             DirectiveKind::TextLineComment => Op::TextLineComment,
         };
@@ -299,7 +346,13 @@ impl Binder<'_> {
             Op::Elif { .. } | Op::Elifdef { .. } | Op::Elifndef { .. } | Op::Else { .. } | Op::Endif => {
                 let Some(open) = self.groups.pop() else {
                     // The compiler refuses the file here.
-                    self.operands.push(Operand { start: 0, end: 0, tokens: OnceLock::new(), header: None });
+                    self.operands.push(Operand {
+                        start: 0,
+                        end: 0,
+                        tokens: OnceLock::new(),
+                        header: None,
+                        line_breaks: (0, 0),
+                    });
                     self.ops.push(Op::Error { operand: self.operands.len() as u32 - 1 });
                     self.lines.push(line);
                     return;
@@ -351,13 +404,13 @@ impl Binder<'_> {
         );
         let text = &self.directives.text[start as usize..end as usize];
         let header = if names_header { header_name(text.trim_ascii_start(), self.symbols) } else { None };
-        self.operands.push(Operand { start, end, tokens: OnceLock::new(), header });
+        self.operands.push(Operand { start, end, tokens: OnceLock::new(), header, line_breaks: self.line_breaks });
         self.operands.len() as u32 - 1
     }
 
     fn name(&self, text: &[u8]) -> Option<Symbol> {
-        let length = name_length(text);
-        (length > 0 && !text[0].is_ascii_digit()).then(|| self.symbols.intern(&text[..length]))
+        let length = name_length(text, self.modes);
+        (length > 0 && !text[0].is_ascii_digit()).then(|| identifier(&text[..length], self.symbols))
     }
 
     fn named(&mut self, directive: &Directive, make: impl FnOnce(Symbol) -> Op) -> Op {
@@ -373,43 +426,52 @@ impl Binder<'_> {
 
     fn pragma(&mut self, directive: &Directive) -> Option<Op> {
         let text = self.directives.operand(directive);
+        let is_certain = matches!(directive.kind, DirectiveKind::Pragma | DirectiveKind::TextPragma);
+        let (by, start) = match directive.kind {
+            DirectiveKind::MacroPragma | DirectiveKind::DefinedMacroPragma => {
+                let length = memchr::memchr(b' ', text)?;
+                (self.symbols.intern(&text[..length]), length + 1)
+            }
+            _ => (known::EMPTY, 0),
+        };
+        let pragma = self.parse_pragma(&Directive { start: directive.start + start as u32, ..*directive })?;
+        Some(match pragma {
+            pragma if is_certain => {
+                self.has_once |= pragma == Pragma::Once;
+                if directive.kind == DirectiveKind::Pragma { Op::Pragma(pragma) } else { Op::TextPragma(pragma) }
+            }
+            Pragma::Push(symbol) | Pragma::Pop(symbol) => Op::Volatile { symbol, by },
+            Pragma::Once => Op::MayBeOnce { by },
+            Pragma::Target(operand) => Op::MayBeTarget { operand, by },
+            Pragma::SystemHeader | Pragma::Dependency(_) => return None,
+        })
+    }
+
+    fn parse_pragma(&mut self, directive: &Directive) -> Option<Pragma> {
+        let text = self.directives.operand(directive);
         let mut tokens = Vec::new();
         tokenize(text, self.modes, self.symbols, &mut tokens);
         let macro_name = || match tokens.get(1..)? {
             [open, name, ..] if open.is(known::OPEN) && name.kind == Kind::Text => {
                 let text = self.symbols.text(name.symbol);
-                Some(self.symbols.intern(text.get(1..text.len() - 1)?))
+                Some(identifier(text.get(1..text.len() - 1)?, self.symbols))
             }
             _ => None,
         };
-        let first = tokens.first()?;
-        let is_target = first.symbol == known::GCC
-            && tokens.get(1).is_some_and(|token| matches!(self.symbols.text(token.symbol), b"target" | b"optimize"));
-        if directive.kind == DirectiveKind::DefinedPragma {
-            return match first.symbol {
-                _ if is_target => Some(Op::TextPragma(Pragma::Target)),
-                known::PUSH_MACRO | known::POP_MACRO => macro_name().map(|symbol| Op::Volatile { symbol }),
-                _ => None,
-            };
-        }
-        let pragma = match first.symbol {
-            known::ONCE => {
-                self.has_once = true;
-                Pragma::Once
-            }
+        let (first, second) = (tokens.first()?.symbol, tokens.get(1).map_or(known::EMPTY, |token| token.symbol));
+        let rest = |word: &[u8]| memchr::memmem::find(text, word).map(|at| at as u32);
+        let mut operand = |start| self.operand(&Directive { start: directive.start + start, ..*directive });
+        Some(match first {
+            known::ONCE => Pragma::Once,
             known::PUSH_MACRO => Pragma::Push(macro_name()?),
             known::POP_MACRO => Pragma::Pop(macro_name()?),
-            _ if is_target => Pragma::Target,
-            known::GCC if tokens.get(1).is_some_and(|token| token.symbol == known::SYSTEM_HEADER) => {
-                Pragma::SystemHeader
+            known::GCC if second == known::SYSTEM_HEADER => Pragma::SystemHeader,
+            known::GCC | known::CLANG if second == known::DEPENDENCY => {
+                Pragma::Dependency(operand(rest(b"dependency")? + 10))
             }
-            known::GCC if tokens.get(1).is_some_and(|token| token.symbol == known::DEPENDENCY) => {
-                let start = memchr::memmem::find(text, b"dependency")? as u32 + 10;
-                let operand = Directive { start: directive.start + start, ..*directive };
-                Pragma::Dependency(self.operand(&operand))
-            }
+            known::GCC if second == known::TARGET => Pragma::Target(operand(rest(b"target")?)),
+            known::GCC if second == known::OPTIMIZE => Pragma::Target(operand(rest(b"optimize")?)),
             _ => return None,
-        };
-        Some(if directive.kind == DirectiveKind::Pragma { Op::Pragma(pragma) } else { Op::TextPragma(pragma) })
+        })
     }
 }

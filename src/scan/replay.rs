@@ -8,7 +8,9 @@
 
 mod branches;
 mod include;
+mod input_macros;
 mod oracle;
+mod pragma;
 mod record;
 mod text_input;
 
@@ -18,15 +20,17 @@ use crate::files::file::Want;
 use crate::scan::assembler;
 use crate::scan::condition::{Problem, Truth, evaluate};
 use crate::scan::definitions::{Definition, DefinitionId};
+use crate::scan::directives::LexModes;
 use crate::scan::expand::{Buffers, Expander, Observations, Position, Surroundings};
 use crate::scan::limits::{MAX_COMPILE_TOKENS, MAX_REPLAYED_DIRECTIVES};
-use crate::scan::lookup::Position as HeaderPosition;
 use crate::scan::lookup::{Found, Header, Includer, Searcher, Setting};
 use crate::scan::macros::MacroTable;
-use crate::scan::program::{Op, Pragma, Program};
+use crate::scan::prefix_map::PrefixMap;
+use crate::scan::program::{Op, Program};
 use crate::scan::symbols::Symbol;
 use crate::scan::tokens::Kind;
 use crate::scan::world::World;
+use input_macros::InputMacros;
 pub(crate) use record::Record;
 use std::collections::HashSet;
 use std::os::unix::ffi::OsStrExt as _;
@@ -43,6 +47,7 @@ pub(crate) struct Replay<'a> {
     observations: Observations,
     buffers: Buffers,
     base_file: Symbol,
+    prefix_map: PrefixMap,
     depth: u32,
     includes: u32,
     steps: u64,
@@ -51,9 +56,11 @@ pub(crate) struct Replay<'a> {
     has_imports: bool,
     /// Whether macros in text are not expanded: so gcc reads a file of `-imacros`.
     ignores_text: bool,
+    /// Macros that may be pushed or popped at any time: they have every definition that they ever had.
     volatile: HashSet<Symbol>,
-    /// Macros whose bodies read files by `.incbin`.
-    input_macros: Vec<(Symbol, Arc<Header>, u32)>,
+    /// Whether files may be included once only, for all that is known.
+    may_be_once: bool,
+    input_macros: InputMacros,
 }
 
 /// Where in a file a replay stands.
@@ -67,6 +74,11 @@ pub(super) struct Place<'h> {
 }
 
 impl<'h> Place<'h> {
+    /// The start of `header`.
+    fn new(header: &'h Arc<Header>, program: &'h Program) -> Self {
+        Self { header, program, line_shift: 0, presumed: None, is_system: header.is_system }
+    }
+
     fn includer(&self) -> Includer<'h> {
         Includer { header: self.header, is_system: self.is_system }
     }
@@ -81,6 +93,8 @@ impl<'a> Replay<'a> {
         table: &'a mut MacroTable,
     ) -> Self {
         table.reset();
+        let prefix_map = PrefixMap::of(command);
+        let source = command.source.as_os_str().as_bytes();
         Self {
             world,
             setting,
@@ -90,7 +104,8 @@ impl<'a> Replay<'a> {
             record: Record::default(),
             observations: Observations { counter: Some(0), ..Observations::default() },
             buffers: Buffers::default(),
-            base_file: world.symbols.intern(command.source.as_os_str().as_bytes()),
+            base_file: world.symbols.intern(prefix_map.map(source).as_deref().unwrap_or(source)),
+            prefix_map,
             depth: 0,
             includes: 0,
             steps: 0,
@@ -99,7 +114,8 @@ impl<'a> Replay<'a> {
             has_imports: false,
             ignores_text: false,
             volatile: HashSet::new(),
-            input_macros: Vec::new(),
+            may_be_once: false,
+            input_macros: InputMacros::default(),
         }
     }
 
@@ -111,12 +127,31 @@ impl<'a> Replay<'a> {
         if self.command.preprocessor.preprocessed {
             return Err(Fallback::new(Reason::UnsupportedFlag, "the source is preprocessed already"));
         }
-        self.define_macros()?;
-        self.include_forced()?;
-        self.enter(source)?;
-        self.resolve_input_macros()?;
+        self.replay_compile(source)?;
+        while self.must_seek_input_macros()? {
+            self.begin_again();
+            self.replay_compile(source)?;
+        }
         self.record.uses_time |= self.observations.saw_time;
         Ok(self.record)
+    }
+
+    fn replay_compile(&mut self, source: &Arc<Header>) -> Result<(), Fallback> {
+        self.define_macros()?;
+        self.include_forced()?;
+        self.enter(source)
+    }
+
+    /// Forgets what the compile did so far; its work still counts.
+    fn begin_again(&mut self) {
+        self.table.reset();
+        let replays = std::mem::take(&mut self.record).replays;
+        self.record.replays = replays;
+        self.observations =
+            Observations { counter: Some(0), tokens: self.observations.tokens, ..Observations::default() };
+        (self.depth, self.includes, self.unknown_depth) = (0, 0, 0);
+        (self.has_imports, self.may_be_once) = (false, false);
+        self.volatile.clear();
     }
 
     fn define_macros(&mut self) -> Result<(), Fallback> {
@@ -128,6 +163,7 @@ impl<'a> Replay<'a> {
                 MacroOption::Define(operand) => {
                     let (symbol, definition) = self.world.define_option(operand.as_bytes(), self.setting)?;
                     self.table.write(symbol, definition);
+                    self.note_input_option(option, symbol, definition);
                 }
                 MacroOption::Undefine(name) => {
                     let symbol = self.world.symbols.intern(name.as_bytes());
@@ -161,7 +197,7 @@ impl<'a> Replay<'a> {
     /// Replays the directives of `header`, every one of them.
     fn replay_all(&mut self, header: &Arc<Header>, program: &Program) -> Result<(), Fallback> {
         self.record.replays += 1;
-        let mut place = Place { header, program, line_shift: 0, presumed: None, is_system: header.is_system };
+        let mut place = Place::new(header, program);
         self.run_ops(&mut place, 0, program.ops.len())
     }
 
@@ -176,6 +212,7 @@ impl<'a> Replay<'a> {
             match program.ops[at] {
                 Op::Define { symbol, definition } => {
                     self.assign(symbol, definition);
+                    self.note_input_definition(symbol, definition);
                     at += 1;
                 }
                 Op::If { .. } | Op::Ifdef { .. } | Op::Ifndef { .. } => at = self.group(place, at)?,
@@ -200,10 +237,9 @@ impl<'a> Replay<'a> {
             Op::Pragma(pragma) => self.pragma(place, at, pragma)?,
             Op::TextPragma(_) | Op::TextCounter if self.ignores_text => {}
             Op::TextPragma(pragma) => self.pragma(place, at, pragma)?,
-            Op::Volatile { symbol } => {
-                self.record.spoil();
-                self.volatile.insert(symbol);
-            }
+            Op::Volatile { symbol, by } => self.begin_volatile(symbol, by),
+            Op::MayBeOnce { by } => self.begin_may_be_once(by),
+            Op::MayBeTarget { operand, by } if self.makes_pragmas(by) => self.retarget(place, at, operand)?,
             Op::Line { operand, is_marker } => self.set_line(place, at, operand, is_marker)?,
             Op::Error { operand } => {
                 if self.unknown_depth == 0 {
@@ -219,7 +255,8 @@ impl<'a> Replay<'a> {
             Op::TextTime => self.record.uses_time = true,
             Op::TextTimestamp => return Err(self.refuse_at(place, at, Reason::TimeDependent, "__TIMESTAMP__")),
             Op::TextInput { operand } => self.text_input(place, at, operand)?,
-            Op::DefinedInput { operand } => self.defined_input(place, at, operand)?,
+            Op::DefinedInput { operand, symbol } => self.defined_input(place, at, operand, symbol)?,
+            Op::TextUse { operand } => self.text_use(place, at, operand)?,
             Op::TextModule => return Err(self.refuse_at(place, at, Reason::Modules, "import or module declaration")),
             Op::TextLineComment => {
                 return Err(self.refuse_at(place, at, Reason::Unscannable, "a line comment in the C of 1990"));
@@ -227,57 +264,6 @@ impl<'a> Replay<'a> {
             _ => {}
         }
         Ok(())
-    }
-
-    fn pragma(&mut self, place: &mut Place<'_>, at: usize, pragma: Pragma) -> Result<(), Fallback> {
-        match pragma {
-            // clang only warns of it in the source itself.
-            Pragma::Once
-                if place.header.position == HeaderPosition::Primary && self.setting.family == Family::Clang => {}
-            Pragma::Once => self.mark_once(place.header)?,
-            // The compiler's own headers leave things as they found them, and include nothing in between.
-            Pragma::Target if self.setting.family == Family::Clang || place.is_system => {}
-            Pragma::Target => {
-                let detail = "#pragma GCC target or optimize changes the compiler's own macros";
-                return Err(self.refuse_at(place, at, Reason::Unscannable, detail));
-            }
-            Pragma::Push(symbol) => self.table.push(symbol),
-            Pragma::Pop(symbol) => self.table.pop(symbol),
-            // In the source itself it has no effect.
-            Pragma::SystemHeader if place.header.position == HeaderPosition::Primary => {}
-            Pragma::SystemHeader => self.begin_system_header(place, at, true)?,
-            Pragma::Dependency(operand) => self.dependency(place, at, operand)?,
-        }
-        Ok(())
-    }
-
-    /// What follows in this file is a system header for gcc, or is none.
-    fn begin_system_header(&self, place: &mut Place<'_>, at: usize, is_system: bool) -> Result<(), Fallback> {
-        let is_other = place.is_system != is_system && self.setting.probe.lex_modes.no_line_comments;
-        if is_other && self.has_line_comments(place.header)? {
-            let detail = "line comments where a system header begins or ends, in the C of 1990";
-            return Err(self.refuse_at(place, at, Reason::Unscannable, detail));
-        }
-        place.is_system = is_system;
-        Ok(())
-    }
-
-    /// Whether `//` may stand in `header`.
-    fn has_line_comments(&self, header: &Header) -> Result<bool, Fallback> {
-        let content = header.file.content(self.searcher.view, Want::Bytes)?;
-        let bytes = content.bytes_again(header.file.path())?;
-        Ok(bytes.windows(2).any(|pair| matches!(pair, b"//" | b"/\\")))
-    }
-
-    /// Defines or undefines a macro.
-    fn assign(&mut self, symbol: Symbol, definition: DefinitionId) {
-        if self.volatile.contains(&symbol) {
-            let state = self.table.read(symbol);
-            let either = self.world.definitions.several([state, definition]);
-            self.table.write(symbol, either);
-        } else {
-            self.table.write(symbol, definition);
-        }
     }
 
     /// What is known of the condition at `at`.
@@ -345,10 +331,14 @@ impl<'a> Replay<'a> {
         'a: 'p,
     {
         let line = i64::from(place.program.line(at)) + place.line_shift;
+        let symbols = &self.world.symbols;
+        let file = place.presumed.as_deref().unwrap_or(spelled);
+        let mapped = self.prefix_map.map(file).map(|mapped| symbols.text(symbols.intern(&mapped)));
         Position {
             line: line as u32,
-            file: place.presumed.as_deref().unwrap_or(spelled),
-            base_file: self.world.symbols.text(self.base_file),
+            file: mapped.unwrap_or(file),
+            base_file: symbols.text(self.base_file),
+            is_mapped: mapped.is_some(),
             include_level: self.depth.saturating_sub(1),
         }
     }
@@ -378,6 +368,7 @@ impl<'a> Replay<'a> {
         is_marker: bool,
     ) -> Result<(), Fallback> {
         let tokens = place.program.tokens(operand, &self.world.symbols);
+        let first = tokens.first();
         let Ok((tokens, _)) = self.expand_operand(place, at, tokens)? else { return Ok(()) };
         let number = tokens.first().filter(|token| token.kind == Kind::Number);
         let text = |symbol| self.world.symbols.text(symbol);
@@ -385,7 +376,12 @@ impl<'a> Replay<'a> {
         else {
             return Ok(());
         };
-        place.line_shift = line - i64::from(place.program.line(at)) - 1;
+        // gcc counts from the directive's end, clang from the number.
+        let lines_before = match self.setting.family {
+            Family::Gcc => place.program.lines_in(operand),
+            Family::Clang => first.map_or(0, |first| u32::from(first.lines)),
+        };
+        place.line_shift = line - i64::from(place.program.line(at) + lines_before) - 1;
         if let Some(name) = tokens.get(1).filter(|token| token.kind == Kind::Text) {
             place.presumed = Some(assembler::unescape(text(name.symbol)));
             if is_marker {
@@ -402,14 +398,21 @@ impl<'a> Replay<'a> {
     }
 
     /// The content of `header` as a program.
-    fn program(&self, header: &Header) -> Result<(Arc<Program>, u32), Fallback> {
+    fn program(&mut self, header: &Header) -> Result<(Arc<Program>, u32), Fallback> {
+        if self.input_macros.are_sought() {
+            return self.program_with_uses(header);
+        }
         let content = header.file.content(self.searcher.view, Want::Bytes)?;
-        let probe = &self.setting.probe;
-        let mut lex_modes = probe.lex_modes;
+        let (lex_modes, token_modes) = (self.lex_modes_of(header), self.setting.probe.token_modes);
+        let program = self.world.program(&content, header.file.path(), lex_modes, token_modes)?;
+        Ok((program, content.generation))
+    }
+
+    fn lex_modes_of(&self, header: &Header) -> LexModes {
+        let mut lex_modes = self.setting.probe.lex_modes;
         // System headers have line comments in every mode.
         lex_modes.no_line_comments &= !header.is_system;
-        let program = self.world.program(&content, header.file.path(), lex_modes, probe.token_modes)?;
-        Ok((program, content.generation))
+        lex_modes
     }
 
     fn location(&self, place: &Place<'_>, at: usize) -> (std::path::PathBuf, u32) {
@@ -439,6 +442,7 @@ pub(super) fn surroundings<'s>(
         position,
         observations,
         has_va_opt: setting.probe.has_va_opt,
+        has_foreign_characters: setting.probe.has_foreign_characters,
         family: setting.family,
         buffers,
     }

@@ -129,13 +129,15 @@ impl SearchPath {
         let (before, after): (Vec<_>, Vec<_>) = prefixed.into_iter().partition(|(group, _)| *group == Group::Bracket);
         named.extend(before);
         named.splice(0..0, after);
-        let language_variable = match command.language {
-            Language::Cxx | Language::CxxCppOutput => "CPLUS_INCLUDE_PATH",
-            Language::ObjectiveC => "OBJC_INCLUDE_PATH",
-            Language::ObjectiveCxx => "OBJCPLUS_INCLUDE_PATH",
-            _ => "C_INCLUDE_PATH",
+        let language_variables: &[&str] = match (command.language, command.family) {
+            (Language::Cxx | Language::CxxCppOutput, _) => &["CPLUS_INCLUDE_PATH"],
+            (Language::ObjectiveC, _) => &["OBJC_INCLUDE_PATH"],
+            (Language::ObjectiveCxx, Family::Gcc) => &["OBJCPLUS_INCLUDE_PATH"],
+            (Language::ObjectiveCxx, Family::Clang) => &["CPLUS_INCLUDE_PATH", "OBJCPLUS_INCLUDE_PATH"],
+            _ => &["C_INCLUDE_PATH"],
         };
-        named.extend(variable(language_variable).into_iter().map(|directory| (Group::System, directory)));
+        let directories = language_variables.iter().flat_map(|name| variable(name));
+        named.extend(directories.map(|directory| (Group::System, directory)));
         named.extend(probe.standard_directories.iter().map(|directory| (Group::System, directory.clone())));
         named
     }

@@ -4,6 +4,7 @@
 //!
 //! **Source:** C17 6.4, C++20 [lex.pptoken].
 
+use crate::scan::directives::LineBreak;
 use crate::scan::symbols::{Symbol, Symbols, known};
 
 /// What kind of token it is.
@@ -33,6 +34,9 @@ pub(crate) struct Token {
     pub(crate) symbol: Symbol,
     pub(crate) kind: Kind,
     pub(crate) flags: Flags,
+    /// How many lines below its directive's `#` it stands, as `__LINE__` tells: in an expansion, where the macro's use
+    /// stands.
+    pub(crate) lines: u16,
 }
 
 /// What is known of a token besides its spelling.
@@ -63,7 +67,7 @@ impl Flags {
 
 impl Token {
     pub(crate) const fn new(kind: Kind, symbol: Symbol) -> Self {
-        Self { symbol, kind, flags: Flags(0) }
+        Self { symbol, kind, flags: Flags(0), lines: 0 }
     }
 
     pub(crate) fn is(self, punctuator: Symbol) -> bool {
@@ -88,6 +92,7 @@ impl Token {
 }
 
 /// How tokens are spelled in the language at hand.
+#[expect(clippy::struct_excessive_bools, reason = "independent traits of a language")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub(crate) struct TokenModes {
     /// `1'000` is one number.
@@ -96,16 +101,37 @@ pub(crate) struct TokenModes {
     pub(crate) cplusplus: bool,
     /// `R"x(…)x"` is a string.
     pub(crate) raw_strings: bool,
+    /// `$` is no part of a name.
+    pub(crate) no_dollars: bool,
 }
 
 /// Appends the tokens of `text` to `tokens`.
 pub(crate) fn tokenize(text: &[u8], modes: TokenModes, symbols: &Symbols, tokens: &mut Vec<Token>) {
-    split(text, modes, symbols, tokens, |_, _| None);
+    split(text, modes, symbols, tokens, &[], |_, _| None);
 }
 
-/// Appends the tokens of the condition `text` to `tokens`: what follows `__has_include (` is a header's name.
-pub(crate) fn tokenize_condition(text: &[u8], modes: TokenModes, symbols: &Symbols, tokens: &mut Vec<Token>) {
-    split(text, modes, symbols, tokens, header_length);
+/// The tokens of an operand that goes on in another line at `line_breaks`.
+pub(crate) fn tokenize_operand(
+    text: &[u8],
+    modes: TokenModes,
+    symbols: &Symbols,
+    line_breaks: &[LineBreak],
+) -> Vec<Token> {
+    let mut tokens = Vec::new();
+    split(text, modes, symbols, &mut tokens, line_breaks, |_, _| None);
+    tokens
+}
+
+/// The same for a condition: what follows `__has_include (` is a header's name.
+pub(crate) fn tokenize_condition(
+    text: &[u8],
+    modes: TokenModes,
+    symbols: &Symbols,
+    line_breaks: &[LineBreak],
+) -> Vec<Token> {
+    let mut tokens = Vec::new();
+    split(text, modes, symbols, &mut tokens, line_breaks, header_length);
+    tokens
 }
 
 fn split(
@@ -113,10 +139,12 @@ fn split(
     modes: TokenModes,
     symbols: &Symbols,
     tokens: &mut Vec<Token>,
+    mut line_breaks: &[LineBreak],
     header_length: impl Fn(&[Token], &[u8]) -> Option<usize>,
 ) {
     let mut at = 0;
     let mut blank = false;
+    let mut lines = 0;
     let first = tokens.len();
     while at < text.len() {
         let byte = text[at];
@@ -137,6 +165,13 @@ fn split(
         if blank {
             token.flags = token.flags.with(Flags::BLANK);
         }
+        while let Some((next, rest)) = line_breaks.split_first()
+            && next.at as usize <= at
+        {
+            lines = u16::try_from(next.lines).unwrap_or(u16::MAX);
+            line_breaks = rest;
+        }
+        token.lines = lines;
         tokens.push(token);
         blank = false;
         at += length;
@@ -176,8 +211,9 @@ pub(crate) const fn continues_identifier(byte: u8) -> bool {
 fn measure(text: &[u8], modes: TokenModes) -> (Kind, usize) {
     let first = text[0];
     let second = text.get(1).copied().unwrap_or(0);
-    if starts_identifier(first) || (first == b'\\' && matches!(second, b'u' | b'U')) {
-        let length = identifier_length(text);
+    let starts_name = starts_identifier(first) && !(first == b'$' && modes.no_dollars);
+    if starts_name || (first == b'\\' && matches!(second, b'u' | b'U')) {
+        let length = identifier_length(text, modes);
         if let Some(quoted) = prefixed_literal(text, length, modes) {
             return quoted;
         }
@@ -193,10 +229,16 @@ fn measure(text: &[u8], modes: TokenModes) -> (Kind, usize) {
     }
 }
 
-fn identifier_length(text: &[u8]) -> usize {
+/// The length of the name that `text` starts with: at least 1.
+fn identifier_length(text: &[u8], modes: TokenModes) -> usize {
+    name_length(text, modes).max(1)
+}
+
+/// The length of the identifier that `text` starts with, which may spell characters as `\u00e9`.
+pub(crate) fn name_length(text: &[u8], modes: TokenModes) -> usize {
     let mut at = 0;
     while at < text.len() {
-        if continues_identifier(text[at]) {
+        if continues_identifier(text[at]) && !(text[at] == b'$' && modes.no_dollars) {
             at += 1;
         } else if text[at] == b'\\' && matches!(text.get(at + 1), Some(b'u' | b'U')) {
             at += 2;
@@ -204,7 +246,40 @@ fn identifier_length(text: &[u8]) -> usize {
             break;
         }
     }
-    at.max(1)
+    at
+}
+
+/// The symbol of the identifier `spelling`: a character and its number are the same name.
+pub(crate) fn identifier(spelling: &[u8], symbols: &Symbols) -> Symbol {
+    if memchr::memchr(b'\\', spelling).is_none() {
+        return symbols.intern(spelling);
+    }
+    let mut name = Vec::with_capacity(spelling.len());
+    let mut rest = spelling;
+    while let Some((byte, after)) = rest.split_first() {
+        match universal_character(rest) {
+            Some((character, length)) => {
+                name.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
+                rest = &rest[length..];
+            }
+            None => {
+                name.push(*byte);
+                rest = after;
+            }
+        }
+    }
+    symbols.intern(&name)
+}
+
+/// The character that `\u` and four digits, or `\U` and eight, stand for at the start of `text`, and their length.
+fn universal_character(text: &[u8]) -> Option<(char, usize)> {
+    let length = match text {
+        [b'\\', b'u', ..] => 6,
+        [b'\\', b'U', ..] => 10,
+        _ => return None,
+    };
+    let digits = std::str::from_utf8(text.get(2..length)?).ok()?;
+    Some((char::from_u32(u32::from_str_radix(digits, 16).ok()?)?, length))
 }
 
 fn prefixed_literal(text: &[u8], prefix: usize, modes: TokenModes) -> Option<(Kind, usize)> {
@@ -319,6 +394,7 @@ fn canonical(kind: Kind, spelling: &[u8], symbols: &Symbols) -> Symbol {
     match (kind, spelling) {
         (Kind::Punctuator, b"%:") => known::HASH,
         (Kind::Punctuator, b"%:%:") => known::PASTE,
+        (Kind::Identifier, _) => identifier(spelling, symbols),
         _ => symbols.intern(spelling),
     }
 }

@@ -5,7 +5,7 @@ use crate::fallback::{Fallback, Reason};
 use crate::files::file::{Content, Deriver};
 use crate::files::kept::{Encoder, KeptDerived};
 use crate::files::{FileStore, View};
-use crate::scan::definitions::{DefinitionId, Definitions, name_length};
+use crate::scan::definitions::{DefinitionId, Definitions};
 use crate::scan::directives::{Directives, LexModes};
 use crate::scan::kept_directives;
 use crate::scan::lexer::lex;
@@ -17,11 +17,12 @@ use crate::scan::probe::{DriverAnswer, Probe, Probes};
 use crate::scan::program::Program;
 use crate::scan::search_path::SearchPath;
 use crate::scan::symbols::{Symbol, Symbols};
-use crate::scan::tokens::TokenModes;
+use crate::scan::tokens::{TokenModes, identifier, name_length};
 use crate::scan::work::Counters;
 use crate::scan::working_directory;
 use bytes::Bytes;
 use dashmap::DashMap;
+use std::ffi::OsString;
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
@@ -29,10 +30,10 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 /// What is known of files, in the state directory; its number changes with its form.
-const KEPT_FILES: &str = "scanned-files-2";
+const KEPT_FILES: &str = "scanned-files-3";
 
 /// How many bits of a program's key say how its tokens are read.
-const TOKEN_KEY_BITS: u32 = 3;
+const TOKEN_KEY_BITS: u32 = 4;
 
 /// A scanner's memory. It is thrown away as a whole when it has grown too large.
 #[derive(Debug)]
@@ -121,6 +122,20 @@ impl World {
         Ok(())
     }
 
+    /// What the compiler that gave the answers of `probe` says under further `flags`.
+    ///
+    /// # Errors
+    /// A [`Fallback`] where it gives no understandable answer.
+    pub(crate) fn probe_under(
+        &self,
+        probe: &Probe,
+        flags: Vec<OsString>,
+        command: &Command,
+        view: View,
+    ) -> Result<Arc<Probe>, Fallback> {
+        self.probes.get_under(probe, flags, command, &self.store, view, &self.symbols, &self.definitions)
+    }
+
     /// The setting of `command`, as its `driver` has it where that was asked: kept while the search path stands.
     ///
     /// # Errors
@@ -167,13 +182,13 @@ impl World {
         line.push(b'\n');
         let directives = lex(&line, setting.probe.lex_modes);
         let text = directives.list.first().map(|directive| directives.operand(directive)).unwrap_or_default();
-        let length = name_length(text);
+        let length = name_length(text, setting.probe.token_modes);
         if length == 0 || text[0].is_ascii_digit() {
             let operand = String::from_utf8_lossy(operand);
             return Err(Fallback::new(Reason::MalformedFlag, format!("-D{operand}")));
         }
         let definition = self.definitions.text(text, setting.probe.token_modes);
-        Ok((self.symbols.intern(&text[..length]), definition))
+        Ok((identifier(&text[..length], &self.symbols), definition))
     }
 }
 
@@ -201,8 +216,9 @@ impl Deriver for ProgramMaker<'_> {
 
     fn key(&self, hints: u32) -> u32 {
         let matter = LexModes::of_key(hints);
-        let TokenModes { digit_separators, cplusplus, raw_strings } = self.token_modes;
-        let token_key = u32::from(cplusplus) << 2
+        let TokenModes { digit_separators, cplusplus, raw_strings, no_dollars } = self.token_modes;
+        let token_key = u32::from(no_dollars && matter.no_dollars) << 3
+            | u32::from(cplusplus) << 2
             | u32::from(digit_separators && matter.digit_separators) << 1
             | u32::from(raw_strings && matter.raw_strings);
         (self.lex_modes.key() & hints) << TOKEN_KEY_BITS | token_key
@@ -222,7 +238,12 @@ impl Deriver for ProgramMaker<'_> {
 
 /// The modes that the last bits of a program's key say.
 const fn token_modes(key: u32) -> TokenModes {
-    TokenModes { cplusplus: key & 4 != 0, digit_separators: key & 2 != 0, raw_strings: key & 1 != 0 }
+    TokenModes {
+        no_dollars: key & 8 != 0,
+        cplusplus: key & 4 != 0,
+        digit_separators: key & 2 != 0,
+        raw_strings: key & 1 != 0,
+    }
 }
 
 /// Directives are what is kept of files.

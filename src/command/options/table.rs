@@ -1,6 +1,6 @@
 //! The entries of the table of flags, by topic.
 
-use super::{Color, DumpName, Families, Flag, Meaning, Operand, Product};
+use super::{Color, DumpName, Families, Flag, Meaning, Operand, Product, SaveTemps};
 use crate::command::SearchChain;
 use crate::fallback::Reason;
 use Families::{Both, Clang, Gcc};
@@ -85,14 +85,14 @@ const PREPROCESSOR: &[Flag] = &[
     flag(Both, "--imacros", Separate, Meaning::IncludeMacros),
     flag(Both, "--imacros=", Joined, Meaning::IncludeMacros),
     flag(Both, "-undef", None, Meaning::Undef),
-    flag(Both, "-trigraphs", None, Meaning::Trigraphs),
-    flag(Both, "--trigraphs", None, Meaning::Trigraphs),
-    flag(Both, "-ftrigraphs", None, Meaning::Trigraphs),
-    flag(Both, "-std=", Joined, Meaning::Standard),
-    flag(Both, "--std=", Joined, Meaning::Standard),
-    flag(Both, "--std", Separate, Meaning::Standard),
-    flag(Both, "-ansi", None, Meaning::Standard),
-    flag(Both, "--ansi", None, Meaning::Standard),
+    flag(Both, "-trigraphs", None, Pass),
+    flag(Both, "--trigraphs", None, Pass),
+    flag(Both, "-ftrigraphs", None, Pass),
+    flag(Both, "-std=", Joined, Pass),
+    flag(Both, "--std=", Joined, Pass),
+    flag(Both, "--std", Separate, Pass),
+    flag(Both, "-ansi", None, Pass),
+    flag(Both, "--ansi", None, Pass),
     flag(Both, "-fpreprocessed", None, Meaning::Preprocessed),
     flag(Both, "-fdirectives-only", None, Meaning::Preprocessed),
     flag(Both, "-traditional", None, UNSUPPORTED),
@@ -111,6 +111,7 @@ const PREPROCESSOR: &[Flag] = &[
     flag(Both, "--no-line-commands", None, Pass),
     flag(Both, "-H", None, Irrelevant),
     flag(Both, "--trace-includes", None, Irrelevant),
+    flag(Clang, "-fms-compatibility", Joined, UNSUPPORTED),
     flag(Both, "-no-integrated-cpp", None, UNSUPPORTED),
     flag(Both, "--no-integrated-cpp", None, UNSUPPORTED),
 ];
@@ -240,6 +241,7 @@ const INPUTS: &[Flag] = &[
     flag(Both, "-fprofile-use=", Joined, Meaning::Profile),
     flag(Both, "-fbranch-probabilities", None, Meaning::Profile),
     flag(Gcc, "-fprofile-dir=", Joined, Meaning::ProfileDirectory),
+    flag(Gcc, "-fprofile-generate=", Joined, Meaning::ProfileGenerate),
     flag(Gcc, "-fprofile-prefix-path=", Joined, Meaning::ProfilePrefix),
     flag(Both, "-fauto-profile", None, Meaning::AutoProfile),
     flag(Both, "-fauto-profile=", Joined, Input),
@@ -294,6 +296,16 @@ const OUTPUTS: &[Flag] = &[
     flag(Gcc, "-fprofile-note=", Joined, NamedOutput),
     flag(Gcc, "-aux-info", Separate, NamedOutput),
     flag(Gcc, "-aux-info=", Joined, NamedOutput),
+    flag(Gcc, "-save-temps", None, Meaning::SaveTemps(SaveTemps::BesideObject)),
+    flag(Gcc, "--save-temps", None, Meaning::SaveTemps(SaveTemps::BesideObject)),
+    flag(Clang, "-save-temps", None, Meaning::SaveTemps(SaveTemps::InWorkingDirectory)),
+    flag(Clang, "--save-temps", None, Meaning::SaveTemps(SaveTemps::InWorkingDirectory)),
+    flag(Both, "-save-temps=obj", None, Meaning::SaveTemps(SaveTemps::BesideObject)),
+    flag(Both, "-save-temps=cwd", None, Meaning::SaveTemps(SaveTemps::InWorkingDirectory)),
+    flag(Clang, "--save-temps=obj", None, Meaning::SaveTemps(SaveTemps::BesideObject)),
+    flag(Clang, "--save-temps=cwd", None, Meaning::SaveTemps(SaveTemps::InWorkingDirectory)),
+    flag(Both, "-save-temps=", Joined, UNSUPPORTED),
+    flag(Both, "--save-temps=", Joined, UNSUPPORTED),
     flag(Gcc, "-dumpbase", Separate, Meaning::DumpName(DumpName::Base)),
     flag(Gcc, "-dumpbase-ext", Separate, Meaning::DumpName(DumpName::Extension)),
     flag(Gcc, "-dumpdir", Separate, Meaning::DumpName(DumpName::Directory)),
@@ -301,10 +313,6 @@ const OUTPUTS: &[Flag] = &[
 ];
 
 const REFUSED: &[Flag] = &[
-    flag(Both, "-save-temps", None, UNSUPPORTED),
-    flag(Both, "-save-temps=", Joined, UNSUPPORTED),
-    flag(Both, "--save-temps", None, UNSUPPORTED),
-    flag(Both, "--save-temps=", Joined, UNSUPPORTED),
     flag(Both, "-fdump-", Joined, UNSUPPORTED),
     flag(Gcc, "-d", Joined, UNSUPPORTED),
     flag(Gcc, "--dump", Separate, UNSUPPORTED),

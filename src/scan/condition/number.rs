@@ -1,5 +1,6 @@
 //! Numbers, character constants and the arithmetic on them.
 
+use crate::command::Family;
 use crate::scan::condition::Value;
 use crate::scan::symbols::{Symbol, known};
 
@@ -97,7 +98,7 @@ fn units(body: &[u8]) -> Option<Vec<u32>> {
 }
 
 /// `left operator right`. What is not evaluated has no effect, and no errors either.
-pub(super) fn binary(operator: Symbol, left: Value, right: Value, evaluates: bool) -> Value {
+pub(super) fn binary(operator: Symbol, left: Value, right: Value, evaluates: bool, family: Family) -> Value {
     match operator {
         known::AND_AND => return logical(left, right, false),
         known::OR_OR => return logical(left, right, true),
@@ -123,8 +124,16 @@ pub(super) fn binary(operator: Symbol, left: Value, right: Value, evaluates: boo
         known::GREATER => ordered(signed_a > signed_b, a > b),
         known::LESS_EQUAL => ordered(signed_a <= signed_b, a <= b),
         known::GREATER_EQUAL => ordered(signed_a >= signed_b, a >= b),
-        known::SHIFT_LEFT => shift(a, a_unsigned, b, b_unsigned, false),
-        known::SHIFT_RIGHT => shift(a, a_unsigned, b, b_unsigned, true),
+        known::SHIFT_LEFT | known::SHIFT_RIGHT => {
+            // The type is that of the left operand.
+            let right = operator == known::SHIFT_RIGHT;
+            let bits = match family {
+                Family::Gcc => shift_either_way(a, a_unsigned, b, b_unsigned, right),
+                // A count that is too large, a negative one for instance, is the largest; of a right shift half of it counts.
+                Family::Clang => shift(a, a_unsigned, if right { b & u64::from(u32::MAX) } else { b }, right),
+            };
+            Value::Known { bits, is_unsigned: a_unsigned }
+        }
         known::PLUS => number(a.wrapping_add(b)),
         known::MINUS => number(a.wrapping_sub(b)),
         known::STAR => number(a.wrapping_mul(b)),
@@ -153,14 +162,18 @@ fn logical(left: Value, right: Value, decisive: bool) -> Value {
     }
 }
 
-/// The type is that of the left operand. A negative count shifts the other way.
-fn shift(a: u64, a_unsigned: bool, b: u64, b_unsigned: bool, right: bool) -> Value {
+/// A negative count shifts the other way.
+const fn shift_either_way(a: u64, a_unsigned: bool, b: u64, b_unsigned: bool, right: bool) -> u64 {
     let is_negative = !b_unsigned && (b as i64) < 0;
-    let count = if is_negative { b.wrapping_neg() } else { b };
-    let bits = match (right != is_negative, a_unsigned) {
-        (false, _) => a.checked_shl(count.min(64) as u32).unwrap_or(0),
-        (true, true) => a.checked_shr(count.min(64) as u32).unwrap_or(0),
-        (true, false) => ((a as i64) >> count.min(63)) as u64,
-    };
-    Value::Known { bits, is_unsigned: a_unsigned }
+    shift(a, a_unsigned, if is_negative { b.wrapping_neg() } else { b }, right != is_negative)
+}
+
+/// A count of at least 64 shifts everything out.
+const fn shift(a: u64, a_unsigned: bool, count: u64, right: bool) -> u64 {
+    match (right, a_unsigned) {
+        (false, _) if count < 64 => a << count,
+        (true, true) if count < 64 => a >> count,
+        (false, _) | (true, true) => 0,
+        (true, false) => ((a as i64) >> if count < 64 { count } else { 63 }) as u64,
+    }
 }

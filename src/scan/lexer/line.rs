@@ -1,6 +1,6 @@
 //! One directive: its name and its operand, as one line without comments and splices.
 
-use crate::scan::directives::{Directive, DirectiveKind, LexModes};
+use crate::scan::directives::{Directive, DirectiveKind, LexModes, LineBreak};
 use crate::scan::lexer::Lexer;
 use crate::scan::tokens::{continues_identifier, is_blank, starts_identifier};
 
@@ -17,7 +17,7 @@ impl Lexer<'_> {
         let line = self.line_of(start);
         let operand_start = self.directives.text.len();
         let mut text = std::mem::take(&mut self.directives.text);
-        self.operand(kind, &mut text, operand_start);
+        self.operand(kind, start, &mut text, operand_start);
         while text.len() > operand_start && text.last() == Some(&b' ') {
             text.pop();
         }
@@ -62,12 +62,14 @@ impl Lexer<'_> {
         }
     }
 
-    /// Appends the operand to `text` and passes the newline.
-    fn operand(&mut self, kind: DirectiveKind, text: &mut Vec<u8>, start: usize) {
-        let names_header = names_header(kind);
+    /// Appends the operand of the directive at `hash` to `text` and passes the newline.
+    fn operand(&mut self, kind: DirectiveKind, hash: usize, text: &mut Vec<u8>, start: usize) {
+        let mut lines = Lines { counted_to: hash, ended: 0, matter: may_ask_for_line(kind) };
         self.skip_line_blanks();
-        if names_header {
+        self.note_line_breaks(&mut lines, 0);
+        if names_header(kind) {
             self.header_name(text);
+            self.note_line_breaks(&mut lines, text.len() - start);
         }
         while self.at < self.source.len() {
             let byte = self.source[self.at];
@@ -100,15 +102,48 @@ impl Lexer<'_> {
                         self.at += 1;
                     }
                 }
-                byte if is_blank(byte) => {
-                    push_blank(text, start);
-                    self.at += 1;
-                }
                 byte => {
-                    text.push(byte);
+                    if is_blank(byte) {
+                        push_blank(text, start);
+                        self.limit_line_break(self.directives.list.len() as u32, (text.len() - start) as u32);
+                    } else {
+                        text.push(byte);
+                    }
                     self.at += 1;
+                    continue;
                 }
             }
+            self.note_line_breaks(&mut lines, text.len() - start);
+        }
+    }
+
+    /// Notes the lines that ended since it was asked last; the operand goes on at `at`.
+    fn note_line_breaks(&mut self, lines: &mut Lines, at: usize) {
+        if !lines.matter {
+            return;
+        }
+        let directive = self.directives.list.len() as u32;
+        let splices = self.splices_start(self.at, lines.counted_to);
+        for (to, is_spliced) in [(splices, false), (self.at, true)] {
+            let ended = memchr::memchr_iter(b'\n', &self.source[lines.counted_to..to]).count() as u32;
+            lines.counted_to = to;
+            if ended > 0 {
+                lines.ended += ended;
+                // Where a token starts with the splice, the one after it is the first of the next line. But the line of the word
+                // itself is that of its letters.
+                let starts_token =
+                    is_spliced && self.modes.splices_start_tokens && !self.source[to..].starts_with(b"__LINE__");
+                let at = at as u32 + u32::from(starts_token);
+                self.limit_line_break(directive, at);
+                self.directives.line_breaks.push(LineBreak { directive, at, lines: lines.ended });
+            }
+        }
+    }
+
+    /// What comes at `at` is surely behind the last line break of the directive.
+    fn limit_line_break(&mut self, directive: u32, at: u32) {
+        if let Some(last) = self.directives.line_breaks.last_mut().filter(|last| last.directive == directive) {
+            last.at = last.at.min(at);
         }
     }
 
@@ -154,6 +189,20 @@ impl Lexer<'_> {
             }
         }
     }
+}
+
+/// The lines that end within an operand.
+struct Lines {
+    /// To where in the source they are counted.
+    counted_to: usize,
+    ended: u32,
+    /// Whether anything may ask for them.
+    matter: bool,
+}
+
+/// Whether `__LINE__` may be asked for in the operand, or the lines after it be counted from it.
+const fn may_ask_for_line(kind: DirectiveKind) -> bool {
+    names_header(kind) || takes_condition(kind) || matches!(kind, DirectiveKind::Line | DirectiveKind::LineMarker)
 }
 
 fn push_blank(text: &mut Vec<u8>, start: usize) {

@@ -5,12 +5,15 @@
 use crate::scan::assembler;
 use crate::scan::directives::DirectiveKind;
 use crate::scan::lexer::Lexer;
-use crate::scan::tokens::{continues_identifier, is_blank};
+use crate::scan::tokens::{continues_identifier, is_blank, raw_string_end};
 use memchr::memmem::Finder;
 use std::sync::LazyLock;
 
 /// How much of what follows `.incbin` is kept.
 const MAX_INPUT_OPERAND_BYTES: usize = 8192;
+
+/// How much of what follows all of a file's `.incbin` and uses is kept together.
+const MAX_INPUT_OPERANDS_BYTES: usize = 16 << 20;
 
 /// An occurrence of a word.
 #[derive(Debug, Clone, Copy)]
@@ -27,6 +30,10 @@ enum Word {
     Time,
     Timestamp,
     Input,
+    /// The first word of a pragma that matters.
+    PragmaText,
+    /// A macro whose uses are asked for.
+    Use,
     Nothing,
 }
 
@@ -40,25 +47,45 @@ const WORDS: [(&str, Word); 5] = [
 
 /// What the words have in common, each searched by itself: that is faster than one search for all, whose first bytes stand
 /// everywhere in C.
-const PARTS: [&str; 7] = ["_Pragma", "__COUNTER__", "__DATE__", "__TIME", ".inc", ".Inc", ".INC"];
+const PARTS: [&str; 10] =
+    ["_Pragma", "__COUNTER__", "__DATE__", "__TIME", ".inc", ".Inc", ".INC", "_macro", "once", "GCC "];
+
+/// The pragmas that matter where a macro makes them of its argument.
+const PRAGMAS: [&str; 3] = ["once", "GCC target", "GCC optimize"];
+
+/// How much of a pragma's text is kept, and how far before it the macro's name is looked for.
+const MAX_PRAGMA_BYTES: usize = 160;
 
 static SEARCHES: LazyLock<[Finder<'static>; PARTS.len()]> = LazyLock::new(|| PARTS.map(Finder::new));
 
-/// All occurrences, in order.
-pub(super) fn find(source: &[u8]) -> Vec<Notable> {
+/// All occurrences of words and of the macros `names`, in order.
+pub(super) fn find(source: &[u8], names: &[&[u8]]) -> Vec<Notable> {
     let mut found: Vec<_> = SEARCHES
         .iter()
         .flat_map(|search| search.find_iter(source))
         .filter_map(|start| notable_at(source, start))
         .collect();
+    for name in names {
+        let uses = memchr::memmem::find_iter(source, name);
+        found.extend(uses.filter_map(|start| whole_word(source, start, start + name.len(), Word::Use)));
+    }
     found.sort_unstable_by_key(|notable| notable.start);
     found
 }
 
 /// The word that stands at `start` by itself.
 fn notable_at(source: &[u8], start: usize) -> Option<Notable> {
+    let start = match &source[..start] {
+        [.., b'p', b'u', b's', b'h'] if source[start] == b'_' => start - 4,
+        [.., b'p', b'o', b'p'] if source[start] == b'_' => start - 3,
+        _ => start,
+    };
     let (length, word) = word_at(&source[start..])?;
-    let end = start + length;
+    whole_word(source, start, start + length, word)
+}
+
+/// `word` from `start` to `end`, if it stands there by itself.
+fn whole_word(source: &[u8], start: usize, end: usize, word: Word) -> Option<Notable> {
     // In a string, `\n.incbin` begins a line of the assembler's: the letter is half an escape.
     let before = match &source[..start] {
         [.., b'\\', b'n' | b't' | b'r' | b'v' | b'f'] if word == Word::Input => b' ',
@@ -78,7 +105,62 @@ fn word_at(text: &[u8]) -> Option<(usize, Word)> {
     if text.len() > 4 && text[..4].eq_ignore_ascii_case(b".inc") && matches!(text[4], b'"' | b'\\') {
         return Some((4, Word::Input));
     }
+    if text.starts_with(b"push_macro") || text.starts_with(b"pop_macro") {
+        return Some((memchr::memchr(b'o', &text[6..])? + 7, Word::PragmaText));
+    }
+    if let Some(pragma) = PRAGMAS.iter().find(|pragma| text.starts_with(pragma.as_bytes())) {
+        // `once` is the whole text of its pragma.
+        let is_whole = matches!(text[pragma.len()..].trim_ascii_start().first(), None | Some(b')' | b'"'));
+        return (is_whole || *pragma != "once").then_some((pragma.len(), Word::PragmaText));
+    }
     WORDS.iter().find(|(word, _)| text.starts_with(word.as_bytes())).map(|(text, word)| (text.len(), *word))
+}
+
+/// The text of a pragma at the start of `text`, up to the end of the string or of the argument that it stands in.
+fn pragma_text(text: &[u8]) -> Vec<u8> {
+    let mut depth = 0_u32;
+    let mut pragma = Vec::new();
+    let mut bytes = text.iter().copied().take(MAX_PRAGMA_BYTES);
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'\\' => pragma.extend(bytes.next()),
+            b'\n' => break,
+            b'"' if depth == 0 => break,
+            b')' if depth == 0 => break,
+            _ => {
+                match byte {
+                    b'(' => depth += 1,
+                    b')' => depth -= 1,
+                    _ => {}
+                }
+                pragma.push(byte);
+            }
+        }
+    }
+    pragma
+}
+
+/// The name of the macro in whose arguments `before` ends; empty where there is none.
+fn macro_around(before: &[u8]) -> &[u8] {
+    let mut depth = 0_u32;
+    let first = before.len().saturating_sub(MAX_PRAGMA_BYTES);
+    for at in (first..before.len()).rev() {
+        match before[at] {
+            b')' => depth += 1,
+            b'(' if depth > 0 => depth -= 1,
+            b'(' => {
+                let head = before[..at].trim_ascii_end();
+                let start = head.iter().rposition(|byte| !continues_identifier(*byte)).map_or(0, |other| other + 1);
+                // None stands before the parenthesis in a raw string.
+                if start < head.len() && head[start..] != *b"R" {
+                    return &head[start..];
+                }
+            }
+            b';' | b'{' | b'}' | b'#' => return b"",
+            _ => {}
+        }
+    }
+    b""
 }
 
 impl Lexer<'_> {
@@ -97,11 +179,10 @@ impl Lexer<'_> {
 
     /// Forgets the words in the string from `start` to `end`; what the assembler reads stands in strings.
     pub(super) fn drop_words(&mut self, start: usize, end: usize) {
-        for notable in &mut self.notable[self.next_notable..] {
-            if notable.start >= end {
-                break;
-            }
-            if notable.start > start && notable.word != Word::Input {
+        let rest = &mut self.notable[self.next_notable..];
+        let inside = rest.partition_point(|notable| notable.start <= start);
+        for notable in rest[inside..].iter_mut().take_while(|notable| notable.start < end) {
+            if !matches!(notable.word, Word::Input | Word::PragmaText) {
                 notable.word = Word::Nothing;
             }
         }
@@ -123,11 +204,14 @@ impl Lexer<'_> {
             self.next_notable += 1;
             if kind == DirectiveKind::Define {
                 let kept = self.directives.list.len();
+                self.in_definition = true;
                 self.emit_notable(notable);
+                self.in_definition = false;
                 for directive in &mut self.directives.list[kept..] {
                     directive.kind = match directive.kind {
                         DirectiveKind::TextPragma => DirectiveKind::DefinedPragma,
                         DirectiveKind::TextInput => DirectiveKind::DefinedInput,
+                        DirectiveKind::MacroPragma => DirectiveKind::DefinedMacroPragma,
                         kind => kind,
                     };
                 }
@@ -138,6 +222,8 @@ impl Lexer<'_> {
     fn emit_notable(&mut self, notable: Notable) {
         match notable.word {
             Word::Nothing => {}
+            Word::Use if self.in_definition => {}
+            Word::Use => self.push_with_rest(DirectiveKind::TextUse, notable),
             Word::Counter => self.push(DirectiveKind::TextCounter, notable.start, b""),
             Word::Time => self.push(DirectiveKind::TextTime, notable.start, b""),
             Word::Timestamp => self.push(DirectiveKind::TextTimestamp, notable.start, b""),
@@ -146,12 +232,26 @@ impl Lexer<'_> {
                     self.push(DirectiveKind::TextPragma, notable.start, &pragma);
                 }
             }
-            Word::Input => {
-                let end = self.source.len().min(notable.end + MAX_INPUT_OPERAND_BYTES);
-                let operand = self.source[notable.start..end].to_vec();
-                self.push(DirectiveKind::TextInput, notable.start, &operand);
+            Word::PragmaText => {
+                let name = macro_around(&self.source[..notable.start]);
+                if name != b"_Pragma" && (!name.is_empty() || self.in_definition) {
+                    let operand = [name, b" ", &pragma_text(&self.source[notable.start..])].concat();
+                    self.push(DirectiveKind::MacroPragma, notable.start, &operand);
+                }
             }
+            Word::Input => self.push_with_rest(DirectiveKind::TextInput, notable),
         }
+    }
+
+    /// Tells of an occurrence with what follows it; with nothing where that was too much already.
+    fn push_with_rest(&mut self, kind: DirectiveKind, notable: Notable) {
+        let end = self.source.len().min(notable.end + MAX_INPUT_OPERAND_BYTES);
+        let operand = self.source[notable.start..end].to_vec();
+        let has_room = self.kept_rest + operand.len() <= MAX_INPUT_OPERANDS_BYTES;
+        if has_room {
+            self.kept_rest += operand.len();
+        }
+        self.push(kind, notable.start, if has_room { &operand } else { b"" });
     }
 
     /// Tells of `import`, `module` and `export` of either at the start of a line.
@@ -186,7 +286,18 @@ impl Lexer<'_> {
 /// The unquoted operand of `_Pragma`, which stands before `text`.
 pub(crate) fn pragma_operand(text: &[u8]) -> Option<Vec<u8>> {
     let text = text.trim_ascii_start().strip_prefix(b"(")?.trim_ascii_start();
-    let text = text.strip_prefix(b"L").unwrap_or(text).strip_prefix(b"\"")?;
+    let quote = memchr::memchr(b'"', text.get(..4.min(text.len()))?)?;
+    let (prefix, quoted) = text.split_at(quote);
+    if prefix.ends_with(b"R") {
+        let end = raw_string_end(quoted, 1)?;
+        let open = memchr::memchr(b'(', quoted)?;
+        let close = memchr::memrchr(b')', &quoted[..end])?;
+        return Some(quoted.get(open + 1..close)?.to_vec());
+    }
+    if !matches!(prefix, b"" | b"L" | b"u" | b"U" | b"u8") {
+        return None;
+    }
+    let text = &quoted[1..];
     let mut operand = Vec::new();
     let mut bytes = text.iter().copied();
     while let Some(byte) = bytes.next() {
@@ -206,10 +317,27 @@ mod tests {
 
     #[test]
     fn words_stand_alone_but_after_an_escape() {
-        let check = |source: &str, expect: usize| assert_eq!(find(source.as_bytes()).len(), expect, "{source}");
+        let check =
+            |source: &str, expect: usize| assert_eq!(find(source.as_bytes(), &[b"USED"]).len(), expect, "{source}");
         check("asm(\".incbin \\\"a\\\"\")", 1);
         check("asm(\".data\\n.incbin \\\"a\\\"\\n\\t.include \\\"b\\\"\")", 2);
         check("x.include = 1; n.include = 2;", 0);
         check("\"\\n__DATE__\" my__DATE__", 0);
+        check("P(push_macro(\"X\")) P(once) P(\"pop_macro(\\\"X\\\")\") my_push_macro atonce GCC diagnostic", 3);
+        check("USED (x) UNUSED", 1);
+    }
+
+    #[test]
+    fn pragmas_and_the_macros_around_them() {
+        let text = b"P (0, \"push_macro(\\\"X\\\")\"); Q(R\"(once)\")";
+        let word = |word: &str| memchr::memmem::find(text, word.as_bytes()).expect("it stands there");
+        assert_eq!(macro_around(&text[..word("push")]), b"P");
+        assert_eq!(pragma_text(&text[word("push")..]), b"push_macro(\"X\")");
+        assert_eq!(macro_around(&text[..word("once")]), b"Q");
+        assert_eq!(pragma_text(&text[word("once")..]), b"once");
+        for operand in ["(\"a b\")", " ( L\"a b\" )", "(u8\"a b\")", "(R\"x(a b)x\")"] {
+            assert_eq!(pragma_operand(operand.as_bytes()).as_deref(), Some(b"a b".as_slice()), "{operand}");
+        }
+        assert_eq!(pragma_operand(b"(Q)"), None);
     }
 }

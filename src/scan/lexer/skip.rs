@@ -44,6 +44,15 @@ impl Lexer<'_> {
         before > 0 && self.source[before - 1] == b'\\'
     }
 
+    /// Where the run of splices starts that ends before `at`, but not before `from`.
+    pub(super) fn splices_start(&self, mut at: usize, from: usize) -> usize {
+        while at > from && self.source[at - 1] == b'\n' && self.is_spliced(at - 1) {
+            let Some(backslash) = memchr::memrchr(b'\\', &self.source[..at - 1]) else { break };
+            at = backslash;
+        }
+        at.max(from)
+    }
+
     /// To the first byte of a line that is neither blank nor comment; over lines that hold nothing else.
     pub(super) fn skip_blanks_and_comments(&mut self) {
         loop {

@@ -1,8 +1,8 @@
 //! What the compiler's answer means.
 
 use crate::command::Family;
-use crate::scan::definitions::name_length;
 use crate::scan::probe::question;
+use crate::scan::tokens::{TokenModes, name_length};
 use std::path::{Path, PathBuf};
 
 use crate::files::as_path;
@@ -71,6 +71,8 @@ pub(super) struct Traits {
     pub(super) digit_separators: bool,
     pub(super) raw_strings: bool,
     pub(super) trigraphs: bool,
+    pub(super) no_dollars: bool,
+    pub(super) ascii: bool,
 }
 
 impl Traits {
@@ -81,6 +83,9 @@ impl Traits {
             b"digit-separators" => self.digit_separators = true,
             b"raw-strings" => self.raw_strings = true,
             b"trigraphs" => self.trigraphs = true,
+            b"ascii" => self.ascii = true,
+            // The macro before the dollar was expanded.
+            _ if name.starts_with(b"no-dollars") => self.no_dollars = true,
             // What is left of it is the slash before the comment.
             _ => self.no_line_comments |= name.ends_with(b"no-line-comments"),
         }
@@ -122,7 +127,8 @@ impl Answer {
         for line in output.split(|byte| *byte == b'\n') {
             if let Some(define) = line.strip_prefix(b"#define ") {
                 if is_predefined {
-                    self.macros.push((define[..name_length(define)].to_vec(), Some(define.to_vec())));
+                    self.macros
+                        .push((define[..name_length(define, TokenModes::default())].to_vec(), Some(define.to_vec())));
                 }
             } else if let Some(name) = line.strip_prefix(b"#undef ") {
                 if is_predefined {

@@ -22,7 +22,6 @@ use crate::scan::lookup::lexical;
 use crate::scan::probe::installation;
 use crate::scan::probe::key::stamp;
 use crate::scan::probe::run::Request;
-use crate::scan::refusal::check_language;
 use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
@@ -101,9 +100,6 @@ impl DriverAnswer {
             return Err(Fallback::new(Reason::Changing, detail));
         }
         let handed_on = HandedOn::read(&answer, command).map_err(|fallback| options.blame(fallback, command))?;
-        if let Some(proper) = &handed_on.proper {
-            check_language(&proper.arguments, command.family).map_err(|fallback| options.blame(fallback, command))?;
-        }
         let is_common = !names_this(&handed_on, command);
         let mut candidates = options.missing.clone();
         if command.family == Family::Gcc {

@@ -57,6 +57,12 @@ impl ProbeKey {
         Ok(Self { request, files })
     }
 
+    /// The key of what the same compiler says to `request`.
+    pub(super) fn for_request(&self, request: &Request) -> Self {
+        let working_directory = self.request.working_directory.clone();
+        Self { request: Request { working_directory, ..request.clone() }, files: self.files.clone() }
+    }
+
     /// Whether the driver and the files of options are the same still.
     pub(super) fn is_current(&self) -> bool {
         self.files.iter().all(|(path, known)| stamp(path) == *known)

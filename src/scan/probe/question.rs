@@ -70,6 +70,11 @@ PUMPHOUSE_TRAIT raw-strings
 #ifdef PUMPHOUSE_TRIGRAPH
 PUMPHOUSE_TRAIT trigraphs
 #endif
+#if 'A' == 65 && 'z' == 122 && '0' == 48 && '~' == 126 && '\\\\' == 92 && '\\n' == 10
+PUMPHOUSE_TRAIT ascii
+#endif
+#define PUMPHOUSE_DOLLARS no-dollars
+PUMPHOUSE_TRAIT PUMPHOUSE_DOLLARS$
 ";
 
 /// The first source: computed macros, `__VA_OPT__`, traits, common features.

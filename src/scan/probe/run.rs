@@ -28,6 +28,9 @@ pub(super) struct Request {
     pub(super) working_directory: PathBuf,
 }
 
+/// What makes a compiler show its macros and directories, with a source on standard input: the end of a request.
+const PREPROCESSING: [&str; 4] = ["-E", "-dD", "-v", "-"];
+
 /// What the compiler said.
 #[derive(Debug)]
 pub(super) struct Output {
@@ -41,14 +44,14 @@ impl Request {
         let mut arguments: Vec<OsString> =
             command.probe_arguments.iter().filter(|argument| matters(argument)).cloned().collect();
         let language = command.language.asked_as().name();
-        arguments.extend(["-x", language, "-E", "-dD", "-v", "-"].map(OsString::from));
+        arguments.extend(["-x", language].into_iter().chain(PREPROCESSING).map(OsString::from));
         Self::to(command.compiler.clone(), arguments, command)
     }
 
     /// The request for the compiler proper, as the driver of `command` would run it.
     pub(super) fn of_proper(proper: &Proper, command: &Command) -> Self {
         let mut arguments = proper.arguments.clone();
-        arguments.extend(["-E", "-dD", "-v", "-"].map(OsString::from));
+        arguments.extend(PREPROCESSING.map(OsString::from));
         Self::to(proper.program.clone(), arguments, command)
     }
 
@@ -64,6 +67,14 @@ impl Request {
     /// The same request with `flags` before all others.
     pub(super) fn asking(&self, flags: &[&str]) -> Self {
         let arguments = flags.iter().map(OsString::from).chain(self.arguments.iter().cloned()).collect();
+        Self { arguments, ..self.clone() }
+    }
+
+    /// The same request for the compiler's macros, with `flags` behind the command's own.
+    pub(super) fn also_under(&self, flags: Vec<OsString>) -> Self {
+        let mut arguments = self.arguments.clone();
+        let end = arguments.len() - PREPROCESSING.len();
+        arguments.splice(end..end, flags);
         Self { arguments, ..self.clone() }
     }
 

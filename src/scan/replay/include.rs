@@ -7,6 +7,7 @@ use crate::scan::definitions::{Definition, DefinitionId};
 use crate::scan::expand::{Expander, Trouble};
 use crate::scan::limits::{MAX_COMPUTED_NAMES, MAX_INCLUDE_DEPTH, MAX_INCLUDES};
 use crate::scan::lookup::{Found, Header, Includer, Lookup, Position};
+use crate::scan::macros::States;
 use crate::scan::memo::Effect;
 use crate::scan::program::{HeaderName, Inclusion, Op, Program, Quoting, header_name};
 use crate::scan::replay::branches::Outcomes;
@@ -153,13 +154,12 @@ impl Replay<'_> {
         self.mark_once(header)
     }
 
-    /// gcc imports nothing where it merely found the same content of the same time before, by another search.
+    /// gcc imports nothing where it merely found the same content before, by another search.
     fn refuse_found_before(&self, lookup: &Lookup, header: &Header) -> Result<(), Fallback> {
-        let identity = |header: &Header| self.content_and_time(header);
-        let own = identity(header)?;
+        let own = self.digest(header)?;
         for earlier in self.record.lookups.iter().filter(|earlier| earlier.number != lookup.number) {
             if let Some(found) = found_header(&earlier.found)
-                && identity(found)? == own
+                && self.digest(found)? == own
             {
                 let path = header.file.path().as_ref();
                 return Err(Fallback::at(Reason::Unscannable, "imported after it was found otherwise", path, 0));
@@ -168,10 +168,10 @@ impl Replay<'_> {
         Ok(())
     }
 
-    /// That by which gcc takes two files for one: a digest, and seconds.
-    fn content_and_time(&self, header: &Header) -> Result<(Digest, i128), Fallback> {
-        let content = header.file.content(self.searcher.view, Want::Bytes)?;
-        Ok((content.input.digest, content.stamp.modified_ns().div_euclid(1_000_000_000)))
+    /// That by which gcc takes two files for one, where their times are the same as well: which they are on another
+    /// machine, be they here or not.
+    fn digest(&self, header: &Header) -> Result<Digest, Fallback> {
+        Ok(header.file.content(self.searcher.view, Want::Bytes)?.input.digest)
     }
 
     /// Replays `header`, or does what its replay did before.
@@ -183,6 +183,7 @@ impl Replay<'_> {
         }
         let (program, generation) = self.program(header)?;
         let clock = self.clock();
+        let was_included = self.record.has_file(&header.file);
         self.record.add_file(&header.file, generation, clock);
         if let Some(guard) = program.guard
             && self.is_defined(guard) == crate::scan::condition::Truth::True
@@ -193,15 +194,33 @@ impl Replay<'_> {
             return Ok(());
         }
         self.depth += 1;
-        let done = self.replay_or_recall(header, &program, generation);
+        let done = if was_included && self.may_be_once {
+            self.perhaps_replay(header, &program)
+        } else {
+            self.replay_or_recall(header, &program, generation)
+        };
         self.depth -= 1;
         done
+    }
+
+    /// Replays `header`, which the compiler may include again or not.
+    fn perhaps_replay(&mut self, header: &Arc<Header>, program: &Program) -> Result<(), Fallback> {
+        if program.ops.is_empty() {
+            return Ok(());
+        }
+        let place = Place::new(header, program);
+        let branch = self.begin_unknown(&place, 0)?;
+        self.replay_all(header, program)?;
+        let included = self.end_unknown(&place, 0, branch)?;
+        self.merge(&place, 0, vec![included, States::new()])
     }
 
     fn replay_or_recall(&mut self, header: &Arc<Header>, program: &Program, generation: u32) -> Result<(), Fallback> {
         let can_grow = program.ops.iter().any(|op| matches!(op, Op::Include { .. }));
         let is_small = (program.ops.len() as u64) < MIN_REMEMBERED_STEPS && !can_grow;
-        if self.depth <= 1 || is_small || self.has_imports || self.ignores_text || !self.volatile.is_empty() {
+        let is_uncertain = self.has_imports || self.may_be_once || !self.volatile.is_empty();
+        let looks_at_text = self.ignores_text || self.input_macros.are_sought();
+        if self.depth <= 1 || is_small || is_uncertain || looks_at_text {
             return self.replay_all(header, program);
         }
         if let Some(effect) = header.effects.find(self.table)
@@ -281,13 +300,10 @@ impl Replay<'_> {
     }
 
     /// The symbol that all files have in common that the compiler may take for this one, and its state after this file.
-    /// gcc takes files of the same content and time for one file, clang those of the same inode.
+    /// gcc takes files of the same content and time for one file, clang those of the same inode; elsewhere times are equal.
     fn alias(&self, header: &Header) -> Result<(Symbol, DefinitionId), Fallback> {
         let name = match self.setting.family {
-            Family::Gcc => {
-                let (digest, seconds) = self.content_and_time(header)?;
-                [b"\0alias ", seconds.to_le_bytes().as_slice(), digest.hash()].concat()
-            }
+            Family::Gcc => [b"\0alias ", self.digest(header)?.hash().as_slice()].concat(),
             Family::Clang => {
                 let content = header.file.content(self.searcher.view, Want::Bytes)?;
                 format!("\0alias {:?}", content.stamp.identity()).into_bytes()

@@ -22,6 +22,8 @@ impl Oracle for HeaderOracle<'_> {
         let Some(name) = header_name(operand, self.searcher.symbols) else { return Ok(None) };
         let how = match operator {
             HeaderOperator::Embed => return Ok(None),
+            // gcc may find it: nobody has use for that.
+            _ if self.searcher.symbols.text(name.name).is_empty() => return Ok(None),
             // Within a macro clang has forgotten where it found the file, and searches from the start.
             HeaderOperator::IncludeNext { is_in_macro: true } if self.setting.family == Family::Clang => {
                 Inclusion::Plain

@@ -30,7 +30,7 @@ const LOCAL: &[(&str, &str)] = &[
     ("gcc -c a.c -I", "malformed-flag"),
     ("gcc -c a.c -Wl,--as-needed -no-such-flag", "unknown-flag"),
     ("gcc -c a.c @no-such-file", "response-file"),
-    ("gcc -save-temps -c a.c", "unsupported-flag"),
+    ("gcc -fdump-tree-all -c a.c", "unsupported-flag"),
     // A compiled module holds the time at which it was made.
     ("SOURCE_DATE_EPOCH=1700000000 g++ -std=c++20 -fmodules-ts -c module.cc", "modules"),
 ];

@@ -118,6 +118,23 @@ fn long_lines_and_large_files_end() {
 }
 
 #[test]
+fn words_that_matter_end_however_many() {
+    let before = resident();
+    for word in
+        [".incbin ", "_Pragma(\"once\")", "F(push_macro(\"X\")) ", "(once)", "((((once ", "__COUNTER__ ", "\"\".inc\" "]
+    {
+        for (start, end) in [("", "\n"), ("#define D ", "\nD\n"), ("#if 0 ", "\n#endif\n"), ("#if \\\n", "0\n#endif\n")]
+        {
+            let text = format!("{start}{}{end}", word.repeat((1 << 20) / word.len()));
+            let _ = ends(&mut Case::new().file("a.c", text), "gcc a.c");
+        }
+    }
+    let splices = format!("#if {}0\n#endif\n", "\\\n0+".repeat(1 << 18));
+    let _ = ends(&mut Case::new().file("a.c", splices), "gcc a.c");
+    assert!(resident() < before + (600 << 20), "{} bytes more", resident() - before);
+}
+
+#[test]
 fn a_line_of_a_gigabyte_is_refused_without_reading_it() {
     let mut case = Case::new().file("a.c", "#include \"b.h\"\n");
     case.write();

@@ -42,15 +42,33 @@ fn carriage_returns_end_lines_and_stand_in_splices() {
 fn trigraphs_count_where_the_standard_says_so() {
     let text = "// what??/\n#include \"b.h\"\nint a;\n";
     let mut case = Case::new().file("a.c", text).file("b.h", "int b;\n");
-    for line in ["gcc a.c", "clang a.c", "gcc -std=gnu11 a.c"] {
+    for line in [
+        "gcc a.c",
+        "clang a.c",
+        "gcc -std=gnu11 a.c",
+        "gcc -std=gnu99 a.c",
+        "gcc -std=c99 -std=gnu99 a.c",
+        "g++ -std=c++17 a.c",
+    ] {
         case.needs(line, &["b.h"]);
     }
-    for line in ["gcc -std=c99 a.c", "gcc -trigraphs a.c", "clang -std=c11 a.c", "clang -ansi a.c"] {
+    for line in [
+        "gcc -std=c99 a.c",
+        "gcc -std=c11 a.c",
+        "gcc -trigraphs a.c",
+        "gcc -std=gnu99 -trigraphs a.c",
+        "g++ -std=c++14 a.c",
+        "clang -std=c11 a.c",
+        "clang -ansi a.c",
+    ] {
         let closure = case.check(line);
         assert!(!case.holds(&closure, "b.h"), "{line}");
     }
+    // Whether C23 has them depends on the compiler's version.
+    case.check("gcc -std=c2x a.c");
     let mut case = Case::new().file("a.c", "??=include \"b.h\"\n").file("b.h", "int b;\n");
     case.needs("gcc -std=c99 a.c", &["b.h"]);
+    case.needs("gcc -ansi a.c", &["b.h"]);
     case.needs("clang -trigraphs a.c", &["b.h"]);
 }
 

@@ -164,7 +164,6 @@ fn specs_that_read_or_write_elsewhere_are_refused() {
         "*cpp:\n+ %:getenv(HOME /include)\n\n",
         "*cpp:\n+ %:if-exists(extra/m.h)\n\n",
         "*cc1:\n+ %:local_cpu_detect(arch)\n\n",
-        "*cc1:\n+ -fexec-charset=utf-16\n\n",
         "*cc1:\n+ -traditional-cpp\n\n",
         "*asm:\n+ -a=listing\n\n",
     ] {
@@ -172,6 +171,7 @@ fn specs_that_read_or_write_elsewhere_are_refused() {
         let fallback = case.refuses("gcc -I. -specs=own.specs a.c", Reason::UnsupportedFlag);
         assert!(fallback.to_string().contains("own.specs"), "{specs:?}: {fallback}");
     }
+    asking().file("own.specs", "*cc1:\n+ -fexec-charset=utf-16\n\n").check("gcc -I. -specs=own.specs a.c");
     for native in ["*self_spec:\n+ -march=native\n\n", "*cc1:\n+ -mtune=native\n\n"] {
         asking().file("own.specs", native).refuses("gcc -I. -specs=own.specs a.c", Reason::HostDependent);
     }

@@ -1,6 +1,7 @@
 //! What changes between two compiles is seen by the second, always: one scanner, a tree that is edited behind its back.
 
 use crate::case::Case;
+use pumphouse::fallback::Reason;
 use pumphouse_tests::scan_oracle::Scanner;
 use std::fs;
 use std::path::Path;
@@ -370,5 +371,29 @@ fn the_same_header_under_other_macros_is_replayed() {
                 case.check(&format!("gcc -w {flags} a{n}.c").replace("  ", " "));
             }
         }
+    }
+}
+
+/// gcc takes files of one content for one file where they are as old, which they are in a replica.
+#[test]
+fn files_of_one_content_with_once_are_refused_whatever_their_times() {
+    for directive in ["#include", "#import"] {
+        let mut case = Case::new()
+            .file("a.c", format!("{directive} \"o.h\"\n"))
+            .file("o.h", format!("{directive} \"x/m.h\"\n{directive} \"y/m.h\"\n"))
+            .file("x/m.h", "#pragma once\n#include \"n.h\"\n")
+            .file("y/m.h", "#pragma once\n#include \"n.h\"\n")
+            .file("x/n.h", "extern int x;\n")
+            .file("y/n.h", "extern int y;\n");
+        case.write();
+        for seconds in [0, 1, 0] {
+            let time = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000_000);
+            for (name, later) in [("x/m.h", 0), ("y/m.h", seconds)] {
+                let file = fs::File::options().write(true).open(case.root().join(name)).unwrap();
+                file.set_modified(time + std::time::Duration::from_secs(later)).unwrap();
+            }
+            case.refuses("gcc a.c", Reason::Unscannable);
+        }
+        case.needs("clang a.c", &["x/n.h", "y/n.h"]);
     }
 }

@@ -1,0 +1,107 @@
+//! Pragmas that macros make, and pragmas that change the compiler's own macros.
+
+use crate::case::Case;
+
+/// A source in which `push` and `pop` stand around another definition, with all that may be included by it.
+fn pushing(macros: &str, push: &str, pop: &str) -> Case {
+    let choice = "#if X == 1\n#include \"b.h\"\n#else\n#include \"c.h\"\n#endif\n";
+    let text = format!("{macros}#define X 1\n{push}\n#undef X\n#define X 2\n{choice}{pop}\n{choice}int a;\n");
+    Case::new().surplus().file("a.c", text).file("b.h", "\n").file("c.h", "\n")
+}
+
+#[test]
+fn macros_make_pragmas_of_their_arguments() {
+    let strings = "#define P(x) _Pragma(#x)\n";
+    for (macros, push, pop) in [
+        (strings, "P(push_macro(\"X\"))", "P(pop_macro(\"X\"))"),
+        (strings, "P ( push_macro ( \"X\" ) )", "P ( pop_macro ( \"X\" ) )"),
+        ("#define Q(x) _Pragma(#x)\n#define P(x) Q(x)\n", "P(push_macro(\"X\"))", "P(pop_macro(\"X\"))"),
+        ("#define P(n, x) _Pragma(#x)\n", "P(0, push_macro(\"X\"))", "P(0, pop_macro(\"X\"))"),
+        ("#define P(x) _Pragma(x)\n", "P(\"push_macro(\\\"X\\\")\")", "P(\"pop_macro(\\\"X\\\")\")"),
+        ("#define P _Pragma\n", "P(\"push_macro(\\\"X\\\")\")", "P(\"pop_macro(\\\"X\\\")\")"),
+        ("#define P(x) _Pra##gma(#x)\n", "P(push_macro(\"X\"))", "P(pop_macro(\"X\"))"),
+        (
+            "#define P(x) _Pragma(#x)\n#define PUSH P(push_macro(\"X\"))\n#define POP P(pop_macro(\"X\"))\n",
+            "PUSH",
+            "POP",
+        ),
+        (strings, "#pragma push_macro(\"X\")", "P(pop_macro(\"X\"))"),
+        (strings, "P(push_macro(\"X\"))", "#pragma pop_macro(\"X\")"),
+    ] {
+        for compiler in ["gcc", "g++ -xc++", "clang", "clang++ -xc++"] {
+            pushing(macros, push, pop).check(&format!("{compiler} -Wno-unknown-pragmas a.c"));
+        }
+    }
+}
+
+#[test]
+fn strings_of_pragmas_have_prefixes() {
+    for prefix in ["", "L", "u8", "u", "U"] {
+        let pragma = |word: &str| format!("_Pragma({prefix}\"{word}_macro(\\\"X\\\")\")");
+        for compiler in ["gcc", "g++ -xc++", "clang", "clang++ -xc++"] {
+            let mut case = pushing("", &pragma("push"), &pragma("pop"));
+            case.check_rejected(&format!("{compiler} a.c"));
+        }
+    }
+    let mut case = pushing("", "_Pragma(R\"(push_macro(\"X\"))\")", "_Pragma(R\"x(pop_macro(\"X\"))x\")");
+    for compiler in ["g++ -xc++", "clang++ -xc++"] {
+        case.check_rejected(&format!("{compiler} a.c"));
+    }
+}
+
+#[test]
+fn once_may_be_said_by_a_macro() {
+    for (macros, once) in [
+        ("#define P(x) _Pragma(#x)\n", "P(once)"),
+        ("#define P(x) _Pragma(x)\n", "P(\"once\")"),
+        ("#define P _Pragma\n", "P(\"once\")"),
+        ("#define P(x) _Pragma(#x)\n#define ONCE P(once)\n", "ONCE"),
+        ("#define ONCE _Pragma(\"once\")\n", "ONCE"),
+    ] {
+        for compiler in ["gcc", "g++ -xc++", "clang", "clang++ -xc++"] {
+            let mut case = Case::new()
+                .surplus()
+                .file(
+                    "a.c",
+                    format!("{macros}#include \"b.h\"\n#include \"b.h\"\n#ifndef TWICE\n#include \"d.h\"\n#endif\n"),
+                )
+                .file("b.h", format!("{once}\n#ifdef SEEN\n#include \"c.h\"\n#define TWICE\n#endif\n#define SEEN\n"))
+                .file("c.h", "\n")
+                .file("d.h", "\n");
+            case.check(&format!("{compiler} a.c"));
+        }
+    }
+    // A function's argument is none.
+    let mut case = Case::new()
+        .file("a.c", "#include \"b.h\"\n#include \"b.h\"\nint f(int);\nint g(int once) { return f(once); }\n")
+        .file("b.h", "#ifdef SEEN\n#include \"c.h\"\n#endif\n#define SEEN\n")
+        .file("c.h", "\n");
+    case.needs("gcc a.c", &["c.h"]);
+}
+
+#[test]
+fn targets_change_the_compilers_own_macros() {
+    let choice = "#ifdef NAME\n#include \"b.h\"\n#else\n#include \"c.h\"\n#endif\n#include \"d.h\"\nint a;\n";
+    for (name, pragma) in [
+        ("__AVX2__", "#pragma GCC target(\"avx2\")"),
+        ("__AVX2__", "#pragma GCC target (\"fma,avx2\", \"bmi\")"),
+        ("__AVX2__", "_Pragma(\"GCC target(\\\"avx2\\\")\")"),
+        ("__AVX2__", "#pragma GCC target(\"arch=haswell\")"),
+        ("__AVX2__", "#pragma GCC push_options\n#pragma GCC target(\"avx2\")\n#pragma GCC pop_options"),
+        ("__SSE3__", "#pragma GCC target(\"no-sse3\")"),
+        ("__OPTIMIZE__", "#pragma GCC optimize(\"O3\")"),
+        ("__OPTIMIZE__", "#pragma GCC optimize 2"),
+        ("__OPTIMIZE_SIZE__", "#pragma GCC optimize (\"Os\")"),
+        ("__FAST_MATH__", "#pragma GCC optimize(\"fast-math\", \"O2\")"),
+        ("__AVX2__", "#define P(x) _Pragma(#x)\nP(GCC target(\"avx2\"))"),
+        ("__AVX2__", "#define TARGET _Pragma(\"GCC target(\\\"avx2\\\")\")\nTARGET"),
+    ] {
+        let text = format!("{pragma}\n{}", choice.replace("NAME", name));
+        for line in ["gcc a.c", "gcc -msse3 a.c", "g++ -xc++ a.c", "clang -Wno-unknown-pragmas a.c"] {
+            let mut case = Case::new().surplus().file("a.c", &text).file("b.h", "").file("c.h", "").file("d.h", "");
+            case.needs(line, &["d.h"]);
+        }
+    }
+    let mut case = Case::new().file("a.c", "#include <immintrin.h>\nint a;\n");
+    case.check("gcc a.c");
+}
