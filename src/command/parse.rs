@@ -161,6 +161,15 @@ impl Meant {
                 {
                     self.probe_under(written, reader);
                 }
+                // gcc takes `-I -` for `-I-`.
+                Argument::Flag { flag, operand, .. }
+                    if family == Family::Gcc
+                        && flag.meaning == Meaning::Directory(SearchChain::Bracket)
+                        && operand.is_some_and(|operand| operand == "-") =>
+                {
+                    self.take_preprocessor(Meaning::Split, OsStr::new(""))
+                        .map_err(|reason| Fallback::new(reason, "-I -"))?;
+                }
                 Argument::Flag { flag, operand, written } => {
                     if !self.take(flag, operand, written)? {
                         self.probe_under(written, reader);

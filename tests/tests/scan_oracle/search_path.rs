@@ -87,7 +87,11 @@ fn the_split_turns_directories_into_quote_ones() {
         "gcc -iquote c -Ia -I- -Ib",
         "gcc -iquote c -Ia -I- -iquote b -Ib",
         "gcc -Ia -Wp,-iquote,c -I- -Wp,-I,b",
-        "gcc -Ib -I-  -Ic".replace("  ", " ").as_str(),
+        "gcc -Ib -I- -Ic",
+        "gcc -Ib -I - -Ic",
+        "gcc -Ib --include-directory=- -Ic",
+        "gcc -Bdeep -Ib -I- -Ic",
+        "gcc -Bdeep -iquote c -Ia -I- -iquote b -Ib",
     ]);
 }
 
