@@ -120,6 +120,13 @@ pub(crate) fn arguments(text: &[u8]) -> Vec<u8> {
 pub(crate) fn unescape(literal: &[u8]) -> Vec<u8> {
     let start = memchr::memchr(b'"', literal).map_or(0, |at| at + 1);
     let body = &literal[start..];
+    if literal[..start].ends_with(b"R\"")
+        && let Some(open) = memchr::memchr(b'(', body)
+        && let Some(close) = memchr::memrchr(b')', body)
+        && open < close
+    {
+        return body[open + 1..close].to_vec();
+    }
     unescape_body(body.strip_suffix(b"\"").unwrap_or(body))
 }
 
@@ -210,6 +217,7 @@ mod tests {
 
     #[test]
     fn escapes() {
+        assert_eq!(unescape(b"R\"x(a\\n\"b)x\""), b"a\\n\"b");
         assert_eq!(unescape(b"\"\\056\\x2E\\141\\t\\\"\\0\\q\""), b"..a\t\"\0q");
     }
 

@@ -4,7 +4,7 @@
 
 mod number;
 
-use crate::fallback::Fallback;
+use crate::fallback::{Fallback, Reason};
 use crate::scan::definitions::{Builtin, Definition};
 use crate::scan::expand::{Expander, Trouble};
 use crate::scan::limits::MAX_CONDITION_DEPTH;
@@ -56,6 +56,8 @@ pub(crate) trait Oracle {
 pub(crate) enum Problem {
     /// The compiler will refuse it, or nobody knows.
     Unknown,
+    /// It depends on this macro, which has several definitions.
+    Undecided(Symbol),
     /// It exceeds a limit.
     Limit,
     /// The scan ends here.
@@ -84,6 +86,9 @@ pub(crate) fn evaluate(expander: Expander<'_>, oracle: &mut dyn Oracle) -> Resul
         None => Ok(value),
         Some(_) => Err(Problem::Unknown),
     });
+    if let Some(symbol) = parser.expander.undecided {
+        return Err(Problem::Undecided(symbol));
+    }
     match value {
         Ok(Value::Known { bits: 0, .. }) => Ok(Truth::False),
         Ok(Value::Known { .. }) => Ok(Truth::True),
@@ -288,7 +293,7 @@ impl Parser<'_, '_> {
             Kind::Punctuator if first.symbol == known::LESS => loop {
                 let token = self.expander.next()?.ok_or(Problem::Unknown)?;
                 if token.kind == Kind::Unknown {
-                    return Err(Problem::Unknown);
+                    return Err(self.unknown_header());
                 }
                 if self.expander.blank_in_header_name(token) {
                     operand.push(b' ');
@@ -298,6 +303,7 @@ impl Parser<'_, '_> {
                     break;
                 }
             },
+            Kind::Unknown => return Err(self.unknown_header()),
             _ => return Err(Problem::Unknown),
         }
         let mut depth = 0_u32;
@@ -312,6 +318,14 @@ impl Parser<'_, '_> {
                 depth += 1;
             }
         }
+    }
+
+    /// The compiler looks for a header, and it alone knows for which.
+    fn unknown_header(&self) -> Problem {
+        if self.expander.undecided.is_some() {
+            return Problem::Unknown;
+        }
+        Problem::Fallback(Fallback::new(Reason::Unscannable, "the operand is known to the compiler alone"))
     }
 
     /// The tokens up to the closing parenthesis; `None` where one of them is a macro's name, for whether that is

@@ -19,6 +19,8 @@ pub(crate) const MAX_ARGUMENT_DEPTH: usize = 400;
 pub(crate) const MAX_CONDITION_DEPTH: u32 = 500;
 /// How many definitions one macro may have at the same time, where conditions are unknown.
 pub(crate) const MAX_ALTERNATIVES: usize = 16;
+/// How often one condition is evaluated, where macros in it have several definitions.
+pub(crate) const MAX_CONDITION_ALTERNATIVES: u32 = 256;
 /// How many names one computed include may have, where macros have several definitions.
 pub(crate) const MAX_COMPUTED_NAMES: usize = 64;
 /// How many conditional branches of one compile are taken without knowing whether the compiler takes them.

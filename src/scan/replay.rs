@@ -22,7 +22,7 @@ use crate::scan::condition::{Problem, Truth, evaluate};
 use crate::scan::definitions::{Definition, DefinitionId};
 use crate::scan::directives::LexModes;
 use crate::scan::expand::{Buffers, Expander, Observations, Position, Surroundings};
-use crate::scan::limits::{MAX_COMPILE_TOKENS, MAX_REPLAYED_DIRECTIVES};
+use crate::scan::limits::{MAX_COMPILE_TOKENS, MAX_CONDITION_ALTERNATIVES, MAX_REPLAYED_DIRECTIVES};
 use crate::scan::lookup::{Found, Header, Includer, Searcher, Setting};
 use crate::scan::macros::MacroTable;
 use crate::scan::prefix_map::PrefixMap;
@@ -275,7 +275,10 @@ impl<'a> Replay<'a> {
                 Truth::False => Truth::True,
                 Truth::Unknown => Truth::Unknown,
             }),
-            Op::If { operand, .. } | Op::Elif { operand, .. } => self.evaluate(place, at, operand),
+            Op::If { operand, .. } | Op::Elif { operand, .. } => {
+                let mut alternatives = MAX_CONDITION_ALTERNATIVES;
+                self.evaluate(place, at, operand, &mut alternatives)
+            }
             _ => Ok(Truth::True),
         }
     }
@@ -291,7 +294,15 @@ impl<'a> Replay<'a> {
         }
     }
 
-    fn evaluate(&mut self, place: &Place<'_>, at: usize, operand: u32) -> Result<Truth, Fallback> {
+    /// Evaluates a condition; once for each definition of a macro that has several, as long as there are `alternatives`
+    /// left.
+    fn evaluate(
+        &mut self,
+        place: &Place<'_>,
+        at: usize,
+        operand: u32,
+        alternatives: &mut u32,
+    ) -> Result<Truth, Fallback> {
         let tokens = place.program.condition(operand, &self.world.symbols);
         let clock = self.clock();
         let file = self.world.symbols.text(place.header.spelled);
@@ -311,6 +322,7 @@ impl<'a> Replay<'a> {
         match truth {
             Ok(truth) => Ok(truth),
             Err(Problem::Unknown) => Ok(Truth::Unknown),
+            Err(Problem::Undecided(symbol)) => self.evaluate_each(place, at, operand, symbol, alternatives),
             Err(Problem::Limit) => Err(self.refuse_at(place, at, Reason::ScanLimit, "a condition is too large")),
             Err(Problem::Fallback(mut fallback)) => {
                 if fallback.location.is_none() {
@@ -319,6 +331,32 @@ impl<'a> Replay<'a> {
                 Err(fallback)
             }
         }
+    }
+
+    /// Evaluates a condition under each definition of `symbol`.
+    fn evaluate_each(
+        &mut self,
+        place: &Place<'_>,
+        at: usize,
+        operand: u32,
+        symbol: Symbol,
+        alternatives: &mut u32,
+    ) -> Result<Truth, Fallback> {
+        let state = self.table.read(symbol);
+        let Definition::Several(states) = self.world.definitions.get(state) else { return Ok(Truth::Unknown) };
+        let mut all = None;
+        for state in states {
+            *alternatives = alternatives.checked_sub(1).ok_or_else(|| {
+                self.refuse_at(place, at, Reason::ScanLimit, "a condition on too many macros with several definitions")
+            })?;
+            let branch = self.begin_unknown(place, at)?;
+            self.table.write(symbol, *state);
+            let truth = self.evaluate(place, at, operand, alternatives);
+            self.end_unknown(place, at, branch)?;
+            let truth = truth?;
+            all = Some(if all.is_none_or(|all| all == truth) { truth } else { Truth::Unknown });
+        }
+        Ok(all.unwrap_or(Truth::Unknown))
     }
 
     /// The innermost frame's beginning, and the present.

@@ -54,6 +54,7 @@ fn macros_make_assembly_that_reads() {
             "#define INC_2(n, f) INCBIN(n, f)\n#define CAT_(a, b) a##b\n#define CAT(a, b) CAT_(a, b)\n#define COUNT(...) 2\n#define INC(...) CAT(INC_, COUNT(__VA_ARGS__))(__VA_ARGS__)\nINC(x, \"b.bin\");\n",
             &["b.bin"],
         ),
+        ("#define RAW \".data\\n.incbin \\\"b.bin\\\"\\n.text\"\n__asm__(RAW);\n", &["b.bin"]),
         ("#include \"use.h\"\n#define N \"c.bin\"\n#include \"use.h\"\n", &["b.bin", "c.bin"]),
         ("#ifndef N\n#define N \"b.bin\"\n#endif\nint z;\nINCBIN(x, N);\n", &["b.bin"]),
     ] {
@@ -81,6 +82,11 @@ fn macros_make_assembly_that_reads() {
             .file("b.bin", "b")
             .file("c.bin", "c");
         case.needs(&format!("{compiler} a.S"), &["b.bin", "c.bin"]);
+        let mut raw = Case::new()
+            .file("a.cc", "#define RAW R\"(.data\n.incbin \"b.bin\"\n.text)\"\nasm(RAW);\n#define TWO(f) R\"(.incbin \")\" f R\"(\")\"\nasm(TWO(\"c.bin\"));\n")
+            .file("b.bin", "b")
+            .file("c.bin", "c");
+        raw.needs(&format!("{compiler} -xc++ a.cc"), &["b.bin", "c.bin"]);
         let option = "'-DEMBED(f)=__asm__(\".data; .incbin \\\"\" f \"\\\"; .text\")'";
         case.needs(&format!("{compiler} {option} a.c"), &["b.bin", "c.bin"]);
     }

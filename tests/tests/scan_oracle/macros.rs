@@ -258,6 +258,17 @@ fn arithmetic_is_that_of_the_widest_integers() {
         "18446744073709551615u == -1",
         "0x8000000000000000 > 0",
         "9223372036854775807 + 1 < 0",
+        "8 << -1 == 4",
+        "8 << -1 == 0",
+        "-8 >> -1 == -16",
+        "-8 >> -1 == -1",
+        "8u >> -1 == 0",
+        "-5 >> -70 == -1",
+        "1 << 64 == 0",
+        "1 << 63 < 0",
+        "-1 >> 100 == -1",
+        "1u >> 64 == 0",
+        "0xffffffffffffffffu >> 0xffffffff00000001u == 0",
         "-9223372036854775807 - 1 < 0",
         "(unsigned)1 || 1",
     ];
@@ -284,6 +295,52 @@ fn characters_whose_sign_is_the_targets_take_both_branches() {
             let mut case = Case::new().surplus().file("a.c", &text).file("y.h", "").file("n.h", "");
             case.check(line);
         }
+    }
+}
+
+#[test]
+fn characters_of_another_set_are_unknown() {
+    let text = "#if 'A' == 65\n#include \"y.h\"\n#else\n#include \"n.h\"\n#endif\n#if 65 == 65\n#include \"b.h\"\n#endif\nint a;\n";
+    for charset in ["IBM1047", "UTF-16", "ISO-8859-1", "UTF-8"] {
+        for compiler in ["gcc", "g++ -xc++"] {
+            let mut case = Case::new().surplus().file("a.c", text).file("y.h", "").file("n.h", "").file("b.h", "");
+            case.needs(&format!("{compiler} -fexec-charset={charset} a.c"), &["b.h"]);
+        }
+    }
+    let mut case = Case::new().file("a.c", text).file("y.h", "").file("n.h", "").file("b.h", "");
+    case.needs("gcc -fexec-charset=ISO-8859-1 a.c", &["y.h", "b.h"]);
+}
+
+#[test]
+fn a_character_and_its_number_are_one_name() {
+    for text in [
+        "#define \\u00e9 1\n#ifdef \u{e9}\n#include \"b.h\"\n#endif\n",
+        "#define \u{e9}x 1\n#if defined(\\u00E9x) && \\U000000e9x == 1\n#include \"b.h\"\n#endif\n",
+        "#define F(\\u00e9) \u{e9}\n#if F(1)\n#include \"b.h\"\n#endif\n",
+        "#define \u{e9} 1\n#undef \\u00e9\n#ifndef \u{e9}\n#include \"b.h\"\n#endif\n",
+    ] {
+        includes(text, &["b.h"]);
+    }
+}
+
+#[test]
+fn a_dollar_is_part_of_a_name_where_the_compiler_says_so() {
+    let text = "#define F$ 1\n#ifdef F\n#include \"b.h\"\n#endif\n#define A 1\n#define B(x) A$x\n#if B(1) == 1\n#include \"c.h\"\n#endif\n";
+    for line in [
+        "gcc a.c",
+        "gcc -fdollars-in-identifiers a.c",
+        "gcc -fno-dollars-in-identifiers a.c",
+        "clang a.c",
+        "clang -fno-dollars-in-identifiers a.c",
+        "gcc a.S",
+        "clang a.S",
+    ] {
+        let mut case = Case::new().preprocessed().surplus();
+        for name in ["a.c", "a.S"] {
+            case = case.file(name, text);
+        }
+        let mut case = case.file("b.h", "").file("c.h", "");
+        case.check_rejected(line);
     }
 }
 

@@ -105,3 +105,17 @@ fn targets_change_the_compilers_own_macros() {
     let mut case = Case::new().file("a.c", "#include <immintrin.h>\nint a;\n");
     case.check("gcc a.c");
 }
+
+#[test]
+fn what_stands_behind_a_macro_with_several_definitions_is_looked_for() {
+    let text = "#define P(x) _Pragma(#x)\nP(push_macro(\"M\"))\n#define M 1 +\nP(pop_macro(\"M\"))\n\
+                #if (M 1) + (1 != __has_include(<b.h>)) > 1\n#include \"c.h\"\n#endif\n\
+                #if M 0 == __has_include(\"d.h\") && M 1\n#include \"e.h\"\n#endif\nint a;\n";
+    for compiler in ["gcc", "g++ -xc++", "clang"] {
+        let mut case = Case::new().surplus().file("a.c", text);
+        for name in ["b.h", "c.h", "d.h", "e.h"] {
+            case = case.file(name, "\n");
+        }
+        case.needs(&format!("{compiler} -I. a.c"), &["b.h", "d.h"]);
+    }
+}

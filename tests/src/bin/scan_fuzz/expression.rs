@@ -70,7 +70,7 @@ impl Writer<'_> {
         let (left, right) = (self.generate(depth), self.generate(depth));
         match operator {
             "%" | "/" => format!("({left}) {operator} (({right}) | 1)"),
-            "<<" | ">>" => format!("({left}) {operator} (({right}) & 7)"),
+            "<<" | ">>" if self.random.chance(70) => format!("({left}) {operator} (({right}) & 7)"),
             _ if self.random.chance(50) => format!("({left}) {operator} ({right})"),
             _ => format!("{left} {operator} {right}"),
         }

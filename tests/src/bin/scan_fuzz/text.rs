@@ -385,6 +385,13 @@ impl<'a> Writer<'a> {
             format!("#if __COUNTER__ % 2\n#undef M5\n#define M5 {serial}\n#endif\n"),
             format!("#if __INCLUDE_LEVEL__ > {}\n#undef M6\n#define M6 {floor}\n#endif\n", self.random.below(4)),
             format!("#if __LINE__ % 2 == 0\n#undef M7\n#define M7 {serial}\n#endif\n"),
+            format!(
+                "#undef L8\n#define L8(x) (x + 2 * __LINE__)\n#if \\\nL8(\\\n__LINE__ /*\n*/ \\\n) % 3 == \\\n __LINE__ % 2\n#undef M8\n#define M8 {serial}\n#endif\n"
+            ),
+            format!("#line \\\n{} /*\n*/\n#if __LINE__ % 2\n#undef M9\n#define M9 {serial}\n#endif\n", floor + 1),
+            format!("#undef \\u00e9{floor}\n#define \u{e9}{floor} {serial}\n#if \\u00E9{floor} % 2\n#undef M3\n#define M3 {serial}\n#endif\n"),
+            "#undef PR\n#define PR(x) _Pragma(#x)\nPR(push_macro(\"M2\"))\n#undef M2\n#define M2 1\nPR(pop_macro(\"M2\"))\n"
+                .to_owned(),
         ];
         let text = &choices[self.random.below(choices.len())];
         self.text += text;
