@@ -10,6 +10,7 @@
 
 mod line;
 mod notable;
+mod pragma_text;
 mod skip;
 mod trigraphs;
 
