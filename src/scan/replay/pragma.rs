@@ -16,7 +16,7 @@ use crate::scan::symbols::{Symbol, known};
 use crate::scan::tokens::Kind;
 use std::collections::{BTreeMap, HashSet};
 use std::ffi::OsString;
-use std::os::unix::ffi::OsStringExt as _;
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 
 impl Replay<'_> {
     /// A pragma at its own place.
@@ -99,7 +99,10 @@ impl Replay<'_> {
         }
         let detail = "#pragma GCC target or optimize with options that are not understood";
         let refuse = |replay: &Self| replay.refuse_at(place, at, Reason::Unscannable, detail);
-        let flags = self.flags_of_pragma(place, operand).ok_or_else(|| refuse(self))?;
+        let flags = self.flags_of_pragma(place, at, operand)?;
+        if flags.is_empty() {
+            return Ok(());
+        }
         let known = &self.setting.probe;
         let probe = self.world.probe_under(known, flags, self.command, self.searcher.view).map_err(|_| refuse(self))?;
         let (own, others) = (final_states(&self.setting.probe), final_states(&probe));
@@ -115,26 +118,32 @@ impl Replay<'_> {
         Ok(())
     }
 
-    /// The flags that say on a command line what the pragma says from its second word on.
-    fn flags_of_pragma(&self, place: &Place<'_>, operand: u32) -> Option<Vec<OsString>> {
-        let symbols = &self.world.symbols;
-        let (word, options) = place.program.tokens(operand, symbols).split_first()?;
+    /// The flags that say on a command line what the pragma says from its second word on. What is no option is none to gcc,
+    /// which only warns of it.
+    fn flags_of_pragma(&mut self, place: &Place<'_>, at: usize, operand: u32) -> Result<Vec<OsString>, Fallback> {
+        let Some((word, options)) = place.program.tokens(operand, &self.world.symbols).split_first() else {
+            return Ok(Vec::new());
+        };
+        let is_optimize = word.symbol == known::OPTIMIZE;
+        // No version expands macros here so far; one that did would be right as well.
+        let options = self.expand_operand(place, at, options)?.map_or_else(|_| Vec::new(), |(options, _)| options);
         let mut flags = Vec::new();
         for token in options {
-            let text = symbols.text(token.symbol);
+            let text = self.world.symbols.text(token.symbol);
             match token.kind {
-                Kind::Number if word.symbol == known::OPTIMIZE => flags.push([b"-O", text].concat()),
+                Kind::Number if is_optimize => flags.push([b"-O", text].concat()),
                 Kind::Text => {
-                    for option in text.strip_prefix(b"\"")?.strip_suffix(b"\"")?.split(|byte| *byte == b',') {
-                        flags.push(flag_of_option(option.trim_ascii(), word.symbol == known::OPTIMIZE));
-                    }
+                    let text = text.strip_prefix(b"\"").and_then(|text| text.strip_suffix(b"\"")).unwrap_or_default();
+                    let options = text.split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
+                    let options = options.filter(|option| !option.is_empty());
+                    flags.extend(
+                        options.map(|option| flag_of_option(option, is_optimize, &self.command.probe_arguments)),
+                    );
                 }
-                Kind::Punctuator => {}
-                _ => return None,
+                _ => {}
             }
         }
-        let has_options = !flags.is_empty();
-        has_options.then(|| flags.into_iter().map(OsString::from_vec).collect())
+        Ok(flags.into_iter().map(OsString::from_vec).collect())
     }
 
     /// What follows in this file is a system header for gcc, or is none.
@@ -191,12 +200,18 @@ fn final_states(probe: &Probe) -> BTreeMap<Symbol, DefinitionId> {
     probe.predefined.iter().copied().collect()
 }
 
-/// The flag of an option in a pragma: `avx2`, `no-avx2`, `arch=haswell`; with `is_optimize` `O3`, `3`, `fast-math`.
-fn flag_of_option(option: &[u8], is_optimize: bool) -> Vec<u8> {
+/// The flag of an option in a pragma: `avx2`, `no-avx2`, `arch=haswell`, or `+crc`, which adds to the machine that the
+/// command's `arguments` name; with `is_optimize` `O3`, `3`, `fast-math`.
+fn flag_of_option(option: &[u8], is_optimize: bool, arguments: &[OsString]) -> Vec<u8> {
     match option {
         [b'O', ..] if is_optimize => [b"-", option].concat(),
         [b'0'..=b'9', ..] if is_optimize => [b"-O", option].concat(),
         _ if is_optimize => [b"-f", option].concat(),
+        [b'+', ..] => {
+            let names_machine = |flag: &&[u8]| flag.starts_with(b"-march=") || flag.starts_with(b"-mcpu=");
+            let machine = arguments.iter().rev().map(|argument| argument.as_bytes()).find(names_machine);
+            [machine.unwrap_or(b"-march=armv8-a"), option].concat()
+        }
         _ => [b"-m", option].concat(),
     }
 }

@@ -102,6 +102,21 @@ fn targets_change_the_compilers_own_macros() {
             case.needs(line, &["d.h"]);
         }
     }
+    for (pragma, line) in [
+        ("#define LEVEL \"O3\"\n#pragma GCC optimize(LEVEL)", "gcc -w a.c"),
+        ("#pragma GCC optimize(nothing)", "gcc -w a.c"),
+        ("#pragma GCC target(\"+crc\")", "aarch64-linux-gnu-gcc a.c"),
+        ("#pragma GCC target(\"+crc\")", "aarch64-linux-gnu-gcc -mcpu=cortex-a53 a.c"),
+        ("#pragma GCC target(\"arch=armv8-a+crc+sve\")", "aarch64-linux-gnu-gcc -march=armv8-a a.c"),
+    ] {
+        let choice = choice.replace("NAME", "__ARM_FEATURE_CRC32").replace("c.h", "e.h");
+        let text = format!("{pragma}\n#ifdef __OPTIMIZE__\n#include \"c.h\"\n#endif\n{choice}");
+        let mut case = Case::new().surplus().file("a.c", &text);
+        for name in ["b.h", "c.h", "d.h", "e.h"] {
+            case = case.file(name, "\n");
+        }
+        case.needs(line, &["d.h"]);
+    }
     let mut case = Case::new().file("a.c", "#include <immintrin.h>\nint a;\n");
     case.check("gcc a.c");
 }
