@@ -66,7 +66,12 @@ impl Replay<'_> {
                 break;
             }
             at = next;
+            // The compiler may not have come here, and not have counted.
+            let counter = self.observations.counter;
             truth = self.truth(place, at)?;
+            if self.observations.counter != counter {
+                self.observations.counter = None;
+            }
         }
         self.merge(place, at, outcomes)?;
         Ok(end + 1)

@@ -413,4 +413,10 @@ fn the_counter_is_unknown_after_an_unknown_branch() {
         let mut case = Case::new().file("a.c", text).file("zero.h", "int z;\n").file("one.h", "int o;\n").surplus();
         case.check(line);
     }
+    // A condition that counts, behind one that is not known here.
+    let text = "#define N noreturn\n#if __has_attribute(N) + 1\n#elif __COUNTER__\n#endif\n#if __COUNTER__ == 0\n#include \"zero.h\"\n#else\n#include \"one.h\"\n#endif\n";
+    for line in ["gcc a.c", "clang a.c"] {
+        let mut case = Case::new().file("a.c", text).file("zero.h", "int z;\n").file("one.h", "int o;\n").surplus();
+        case.check(line);
+    }
 }
