@@ -63,6 +63,8 @@ pub(super) enum Meaning {
     NoStandardIncludes,
     /// `-undef`
     Undef,
+    /// `-finput-charset=`: of another set than UTF-8, sources are not what their bytes say.
+    InputCharset,
     /// `-fpreprocessed`, `-fdirectives-only`
     Preprocessed,
     /// `-MD`, `-MMD`: in the driver's own arguments without an operand.

@@ -268,6 +268,10 @@ impl Meant {
                 };
             }
             Meaning::Color(color) => self.color = Some(color),
+            Meaning::InputCharset if !bytes.eq_ignore_ascii_case(b"utf-8") && !bytes.eq_ignore_ascii_case(b"utf8") => {
+                return Err(refuse(Reason::UnsupportedFlag));
+            }
+            Meaning::InputCharset => return Ok(false),
             Meaning::OptimizationReport if bytes.contains(&b'=') => return Err(refuse(Reason::UnsupportedFlag)),
             Meaning::DiagnosticFormat if bytes.ends_with(b"-file") => return Err(refuse(Reason::UnsupportedFlag)),
             Meaning::OptimizationReport

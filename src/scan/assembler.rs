@@ -96,11 +96,45 @@ pub(crate) fn c_statement(text: &[u8]) -> Vec<u8> {
     statement
 }
 
+/// `text` with a blank for each comment.
+pub(crate) fn without_comments(text: &[u8]) -> Vec<u8> {
+    let mut plain = Vec::with_capacity(text.len());
+    let mut rest = text;
+    let mut quote = None;
+    while let Some((byte, after)) = rest.split_first() {
+        let end = match (quote, rest) {
+            (None, [b'/', b'*', ..]) => memchr::memmem::find(&rest[2..], b"*/").map(|length| length + 4),
+            (None, [b'/', b'/', ..]) => memchr::memchr(b'\n', rest),
+            _ => {
+                match (quote, byte) {
+                    (Some(open), byte) if open == *byte => quote = None,
+                    (None, b'"' | b'\'') => quote = Some(*byte),
+                    _ => {}
+                }
+                plain.push(*byte);
+                if *byte == b'\\' && quote.is_some() {
+                    plain.extend(after.first());
+                    rest = after.get(1..).unwrap_or_default();
+                } else {
+                    rest = after;
+                }
+                continue;
+            }
+        };
+        plain.push(b' ');
+        rest = &rest[end.unwrap_or(rest.len())..];
+    }
+    plain
+}
+
 /// The arguments of a macro's use: `( … )` at the start of `text`, on one line.
 pub(crate) fn arguments(text: &[u8]) -> Vec<u8> {
     const LONGEST: usize = 16_384;
     let mut depth = 0_u32;
     let mut arguments = Vec::new();
+    if text.trim_ascii_start().first() != Some(&b'(') {
+        return arguments;
+    }
     for byte in text.iter().take(LONGEST) {
         match byte {
             b'(' => depth += 1,
@@ -213,7 +247,13 @@ pub(crate) fn search_directories(command: &Command) -> Vec<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
-    use super::{inputs, literal_operand, unescape};
+    use super::{inputs, literal_operand, unescape, without_comments};
+
+    #[test]
+    fn comments() {
+        let text = b"F(a /* ) */, \"/* \\\" b\" // )\n, '\"') /* open";
+        assert_eq!(without_comments(text), b"F(a  , \"/* \\\" b\"  \n, '\"')  ");
+    }
 
     #[test]
     fn escapes() {

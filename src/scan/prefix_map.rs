@@ -17,7 +17,10 @@ impl PrefixMap {
             let argument = argument.as_bytes();
             let of_macros = argument.strip_prefix(b"-fmacro-prefix-map=".as_slice());
             let operand = of_macros.or_else(|| argument.strip_prefix(b"-ffile-prefix-map=".as_slice()))?;
-            let equals = memchr::memchr(b'=', operand)?;
+            let equals = match command.family {
+                Family::Gcc => memchr::memrchr(b'=', operand)?,
+                Family::Clang => memchr::memchr(b'=', operand)?,
+            };
             Some((of_macros.is_some(), operand[..equals].to_vec(), operand[equals + 1..].to_vec()))
         };
         let mut pairs: Vec<_> = command.probe_arguments.iter().filter_map(pair).collect();

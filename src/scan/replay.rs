@@ -304,6 +304,7 @@ impl<'a> Replay<'a> {
         alternatives: &mut u32,
     ) -> Result<Truth, Fallback> {
         let tokens = place.program.condition(operand, &self.world.symbols);
+        let counter = self.observations.counter;
         let clock = self.clock();
         let file = self.world.symbols.text(place.header.spelled);
         let position = self.position(place, at, file);
@@ -322,7 +323,10 @@ impl<'a> Replay<'a> {
         match truth {
             Ok(truth) => Ok(truth),
             Err(Problem::Unknown) => Ok(Truth::Unknown),
-            Err(Problem::Undecided(symbol)) => self.evaluate_each(place, at, operand, symbol, alternatives),
+            Err(Problem::Undecided(symbol)) => {
+                self.observations.counter = counter;
+                self.evaluate_each(place, at, operand, symbol, alternatives)
+            }
             Err(Problem::Limit) => Err(self.refuse_at(place, at, Reason::ScanLimit, "a condition is too large")),
             Err(Problem::Fallback(mut fallback)) => {
                 if fallback.location.is_none() {
@@ -344,18 +348,23 @@ impl<'a> Replay<'a> {
     ) -> Result<Truth, Fallback> {
         let state = self.table.read(symbol);
         let Definition::Several(states) = self.world.definitions.get(state) else { return Ok(Truth::Unknown) };
-        let mut all = None;
+        let (mut all, mut ends) = (None, Vec::with_capacity(states.len()));
+        let counter = self.observations.counter;
         for state in states {
+            self.observations.counter = counter;
             *alternatives = alternatives.checked_sub(1).ok_or_else(|| {
                 self.refuse_at(place, at, Reason::ScanLimit, "a condition on too many macros with several definitions")
             })?;
             let branch = self.begin_unknown(place, at)?;
             self.table.write(symbol, *state);
             let truth = self.evaluate(place, at, operand, alternatives);
+            ends.push(self.observations.counter);
             self.end_unknown(place, at, branch)?;
             let truth = truth?;
             all = Some(if all.is_none_or(|all| all == truth) { truth } else { Truth::Unknown });
         }
+        let end = ends.first().copied().flatten();
+        self.observations.counter = end.filter(|end| ends.iter().all(|other| *other == Some(*end)));
         Ok(all.unwrap_or(Truth::Unknown))
     }
 

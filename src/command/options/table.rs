@@ -95,6 +95,7 @@ const PREPROCESSOR: &[Flag] = &[
     flag(Both, "--ansi", None, Pass),
     flag(Both, "-fpreprocessed", None, Meaning::Preprocessed),
     flag(Both, "-fdirectives-only", None, Meaning::Preprocessed),
+    flag(Both, "-finput-charset=", Joined, Meaning::InputCharset),
     flag(Both, "-traditional", None, UNSUPPORTED),
     flag(Both, "--traditional", None, UNSUPPORTED),
     flag(Both, "-traditional-cpp", None, UNSUPPORTED),

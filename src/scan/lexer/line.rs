@@ -93,7 +93,9 @@ impl Lexer<'_> {
                     let end = self.character_end(self.at);
                     self.copy_spliced(end, text);
                 }
-                b'<' if takes_condition(kind) && ends_with_header_operator(&text[start..]) => self.header_name(text),
+                b'<' if takes_condition(kind)
+                    && ends_with_header_operator(&text[start..])
+                    && self.header_name(text) => {}
                 b'/' => {
                     if self.skip_comment() {
                         push_blank(text, start);
@@ -147,12 +149,12 @@ impl Lexer<'_> {
         }
     }
 
-    /// Copies the `<…>` or `"…"` that may stand here, in which nothing but a newline is special.
-    fn header_name(&mut self, text: &mut Vec<u8>) {
+    /// Copies the `<…>` or `"…"` that may stand here, in which nothing but a newline is special; whether one does.
+    fn header_name(&mut self, text: &mut Vec<u8>) -> bool {
         let terminator = match self.byte(self.at) {
             b'<' => b'>',
             b'"' => b'"',
-            _ => return,
+            _ => return false,
         };
         let start = text.len();
         text.push(self.byte(self.at));
@@ -170,10 +172,11 @@ impl Lexer<'_> {
             at += 1;
             if byte == terminator {
                 self.at = at;
-                return;
+                return true;
             }
         }
         text.truncate(start);
+        false
     }
 
     /// Copies up to `end`, without the splices.

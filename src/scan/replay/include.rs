@@ -355,6 +355,7 @@ impl Replay<'_> {
         tokens: &[Token],
         names: &mut Vec<HeaderName>,
     ) -> Result<(), Fallback> {
+        let counter = self.observations.counter;
         let (expanded, undecided) = match self.expand_operand(place, at, tokens)? {
             Ok(expansion) => expansion,
             Err(trouble) => return Err(self.refuse_at(place, at, trouble.reason(), "the operand can't be expanded")),
@@ -362,6 +363,7 @@ impl Replay<'_> {
         if let Some(symbol) = undecided {
             let state = self.table.read(symbol);
             let Definition::Several(states) = self.world.definitions.get(state) else { return Ok(()) };
+            self.observations.counter = counter;
             for state in states {
                 let branch = self.begin_unknown(place, at)?;
                 self.table.write(symbol, *state);

@@ -122,6 +122,7 @@ impl Replay<'_> {
         if text.is_empty() {
             return Err(self.refuse_at(place, at, Reason::Unscannable, UNCLEAR));
         }
+        let text = &assembler::without_comments(text);
         let name_length = crate::scan::tokens::name_length(text, self.setting.probe.token_modes);
         let (name, rest) = text.split_at(name_length);
         let state = self.table.read(self.world.symbols.intern(name));
@@ -130,11 +131,14 @@ impl Replay<'_> {
         }
         let counter = self.observations.counter;
         let arguments = assembler::arguments(rest);
+        // Directives within the arguments are not followed.
+        let lines = rest[..arguments.len().min(rest.len())].split(|byte| *byte == b'\n');
+        let is_split = lines.skip(1).any(starts_directive);
         let body = self.world.definitions.body(state, &self.world.symbols);
         // Where a macro with parameters stands without arguments, another one gives them to it.
         let is_used_here = body.is_none_or(|body| body.parameters.is_none() || !arguments.is_empty());
         let mut inputs = None;
-        if is_used_here {
+        if is_used_here && !is_split {
             inputs = self.inputs_of(place, at, &[name, &arguments].concat())?;
             if inputs.is_none() {
                 // The rest of the statement may have the name.
@@ -147,4 +151,10 @@ impl Replay<'_> {
             None => Err(self.refuse_at(place, at, Reason::Unscannable, UNCLEAR)),
         }
     }
+}
+
+/// Whether a directive stands in `line`.
+fn starts_directive(line: &[u8]) -> bool {
+    let line = line.trim_ascii_start();
+    line.starts_with(b"#") || line.starts_with(b"%:")
 }

@@ -1,7 +1,7 @@
 //! Files that a compile reads without including them: `.incbin` and `.include` of the assembler, `#embed`,
 //! `#line`.
 
-use crate::command::Family;
+use crate::command::{Family, SearchChain, SearchDirectory};
 use crate::fallback::{Fallback, Reason};
 use crate::files::directory::Directory;
 use crate::files::resolve::Place as Target;
@@ -10,7 +10,7 @@ use crate::scan::program::Op;
 use crate::scan::program::{Inclusion, Quoting};
 use crate::scan::replay::{Place, Replay};
 use crate::scan::symbols::Symbol;
-use crate::scan::tokens::{Kind, tokenize};
+use crate::scan::tokens::{Kind, Token, tokenize};
 use std::os::unix::ffi::OsStrExt as _;
 use std::sync::Arc;
 
@@ -53,10 +53,20 @@ impl Replay<'_> {
         let mut tokens = Vec::new();
         tokenize(statement, self.setting.probe.token_modes, &self.world.symbols, &mut tokens);
         let Ok((expanded, None)) = self.expand_operand(place, at, &tokens)? else { return Ok(None) };
+        let is_assembler = self.setting.probe.lex_modes.assembler;
+        let is_unclear = |token: &Token| {
+            let spelled = self.world.symbols.text(token.symbol);
+            // Numbers of characters beyond those of bytes, and in extended assembly the operands.
+            let has_more = spelled.windows(2).any(|pair| matches!(pair, b"\\u" | b"\\U"));
+            token.kind == Kind::Unknown || token.kind == Kind::Text && !is_assembler && has_more
+        };
+        if expanded.iter().any(is_unclear) {
+            return Ok(None);
+        }
         let mut text = Vec::new();
         for token in &expanded {
             let spelled = self.world.symbols.text(token.symbol);
-            if self.setting.probe.lex_modes.assembler {
+            if is_assembler {
                 // There a string keeps its quotes, and what stands together stays so.
                 if token.has_blank_before() {
                     text.push(b' ');
@@ -66,7 +76,8 @@ impl Replay<'_> {
                 text.extend(assembler::unescape(spelled));
             }
         }
-        Ok(assembler::inputs(&text))
+        let is_plain = |(_, name): &(bool, Vec<u8>)| is_assembler || !name.contains(&b'%');
+        Ok(assembler::inputs(&text).filter(|inputs| inputs.iter().all(is_plain)))
     }
 
     pub(super) fn read_assembler_inputs(
@@ -122,7 +133,10 @@ impl Replay<'_> {
         // clang searches other directories than the assembler, in another order.
         let options = &self.command.preprocessor;
         let told = options.assembler_path.as_ref().map_or(options.assembler_directories.len(), Vec::len);
-        let is_ambiguous = self.setting.family == Family::Clang && options.directories.len() + told > 1;
+        let is_other = |directory: &SearchDirectory| directory.chain != SearchChain::Bracket;
+        let has_others = options.directories.iter().any(is_other)
+            || self.command.environment.iter().any(|(name, _)| name.as_bytes().ends_with(b"PATH"));
+        let is_ambiguous = self.setting.family == Family::Clang && (options.directories.len() + told > 1 || has_others);
         for (number, directory) in directories.into_iter().enumerate() {
             match store.resolve(&directory, name, view, &mut self.record.trail)? {
                 Target::File(_) if number > 0 && is_ambiguous => {

@@ -118,6 +118,21 @@ fn long_lines_and_large_files_end() {
 }
 
 #[test]
+fn names_without_an_end_end() {
+    for text in [
+        "#if 0\n#if __has_include(<b.h\n#endif\n#endif\nint a;\n",
+        "#if 1\n#elif __has_include_next(<b.h\n#endif\n",
+        "#if __has_include(<",
+    ] {
+        for line in ["gcc a.c", "clang a.c"] {
+            let mut case = Case::new().file("a.c", text);
+            case.write();
+            case.check_rejected(line);
+        }
+    }
+}
+
+#[test]
 fn words_that_matter_end_however_many() {
     let before = resident();
     for word in

@@ -55,6 +55,7 @@ fn macros_make_assembly_that_reads() {
             &["b.bin"],
         ),
         ("#define RAW \".data\\n.incbin \\\"b.bin\\\"\\n.text\"\n__asm__(RAW);\n", &["b.bin"]),
+        ("INCBIN /* c */ (x /* ) */, // (\n \"b\" /*)*/ \".bin\");\n", &["b.bin"]),
         ("#include \"use.h\"\n#define N \"c.bin\"\n#include \"use.h\"\n", &["b.bin", "c.bin"]),
         ("#ifndef N\n#define N \"b.bin\"\n#endif\nint z;\nINCBIN(x, N);\n", &["b.bin"]),
     ] {
@@ -267,6 +268,10 @@ fn assembly_that_reads_a_file_of_an_unclear_name_is_refused_at_least() {
         ("a.c", "__asm__(\".INCBIN \\\"b.bin\\\"\");\n".to_owned()),
         ("a.c", "__asm__(\".inc\" \"bin \\\"b.bin\\\"\");\n".to_owned()),
         ("a.c", "__asm__(\".incbin \\\"\\x62.bin\\\"\");\n".to_owned()),
+        ("a.c", format!("{embed}#define LIST(X) X(a, \"b.bin\"); X(b, \"c.bin\");\nLIST(EMBED)\n")),
+        ("a.c", format!("{embed}EMBED(a,\n#ifdef ALT\n\"c.bin\"\n#else\n\"b.bin\"\n#endif\n);\n")),
+        ("a.c", format!("{embed}#define S(x) #x\n#define T(x) S(x)\nEMBED(a, \"b\" T(__COUNTER__) \".bin\");\n")),
+        ("a.c", "__asm__(\".incbin \\\"b%%c.bin\\\"\" :: \"r\"(0));\n".to_owned()),
         ("a.c", format!("{embed}#define BOTH(n) EMBED(n, #n \".bin\")\nBOTH(b);\nBOTH(c);\n")),
         ("a.c", format!("{embed}#define P \"b.bin\"\nEMBED(x, P);\n#undef P\n#define P \"c.bin\"\nEMBED(y, P);\n")),
         ("a.cc", "asm(R\"(.incbin \")\" \"b.bin\" R\"(\")\");\n".to_owned()),
@@ -274,6 +279,7 @@ fn assembly_that_reads_a_file_of_an_unclear_name_is_refused_at_least() {
     for (name, text) in texts {
         for compiler in ["gcc", "clang"] {
             let mut case = Case::new().file(name, &text).file("b.bin", "one").file("c.bin", "two");
+            case = case.file("b0.bin", "three").file("b%c.bin", "four");
             case = case.file("m.inc", ".macro read f\n.incbin \"\\f\"\n.endm\nread b.bin\n");
             if name == "a.s" {
                 // Compilers list nothing for it.

@@ -138,6 +138,9 @@ impl Court {
         product: Product,
         tally: &mut Tally,
     ) -> Result<Option<Wrong>> {
+        if product == Product::Preprocessed && !is_list_of_compile(invocation, closure) {
+            return Ok(None);
+        }
         let local = invocation.run(product, &self.scratch, &[])?;
         self.replica.fill(closure, &invocation.directory)?;
         let remote = invocation.run(product, &self.scratch, &self.replica.prefix(&invocation.directory))?;
