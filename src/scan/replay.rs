@@ -7,6 +7,7 @@
 //! leads ([`lookup`](crate::scan::lookup)), what becomes of the result ([`closure`](crate::scan::closure)).
 
 mod branches;
+mod conditions;
 mod include;
 mod input_macros;
 mod oracle;
@@ -18,11 +19,10 @@ use crate::command::{Command, Family, MacroOption};
 use crate::fallback::{Fallback, Reason};
 use crate::files::file::Want;
 use crate::scan::assembler;
-use crate::scan::condition::{Problem, Truth, evaluate};
-use crate::scan::definitions::{Definition, DefinitionId};
+use crate::scan::definitions::DefinitionId;
 use crate::scan::directives::LexModes;
-use crate::scan::expand::{Buffers, Expander, Observations, Position, Surroundings};
-use crate::scan::limits::{MAX_COMPILE_TOKENS, MAX_CONDITION_ALTERNATIVES, MAX_REPLAYED_DIRECTIVES};
+use crate::scan::expand::{Buffers, Observations, Position, Surroundings};
+use crate::scan::limits::{MAX_COMPILE_TOKENS, MAX_REPLAYED_DIRECTIVES};
 use crate::scan::lookup::{Found, Header, Includer, Searcher, Setting};
 use crate::scan::macros::MacroTable;
 use crate::scan::prefix_map::PrefixMap;
@@ -264,108 +264,6 @@ impl<'a> Replay<'a> {
             _ => {}
         }
         Ok(())
-    }
-
-    /// What is known of the condition at `at`.
-    fn truth(&mut self, place: &Place<'_>, at: usize) -> Result<Truth, Fallback> {
-        match place.program.ops[at] {
-            Op::Ifdef { symbol, .. } | Op::Elifdef { symbol, .. } => Ok(self.is_defined(symbol)),
-            Op::Ifndef { symbol, .. } | Op::Elifndef { symbol, .. } => Ok(match self.is_defined(symbol) {
-                Truth::True => Truth::False,
-                Truth::False => Truth::True,
-                Truth::Unknown => Truth::Unknown,
-            }),
-            Op::If { operand, .. } | Op::Elif { operand, .. } => {
-                let mut alternatives = MAX_CONDITION_ALTERNATIVES;
-                self.evaluate(place, at, operand, &mut alternatives)
-            }
-            _ => Ok(Truth::True),
-        }
-    }
-
-    fn is_defined(&mut self, symbol: Symbol) -> Truth {
-        let state = self.table.read(symbol);
-        if !state.is_some() {
-            return Truth::False;
-        }
-        match self.world.definitions.get(state) {
-            Definition::Several(states) if states.iter().any(|state| !state.is_some()) => Truth::Unknown,
-            _ => Truth::True,
-        }
-    }
-
-    /// Evaluates a condition; once for each definition of a macro that has several, as long as there are `alternatives`
-    /// left.
-    fn evaluate(
-        &mut self,
-        place: &Place<'_>,
-        at: usize,
-        operand: u32,
-        alternatives: &mut u32,
-    ) -> Result<Truth, Fallback> {
-        let tokens = place.program.condition(operand, &self.world.symbols);
-        let counter = self.observations.counter;
-        let clock = self.clock();
-        let file = self.world.symbols.text(place.header.spelled);
-        let position = self.position(place, at, file);
-        let state = (&mut *self.table, &mut self.observations, &mut self.buffers);
-        let surroundings = surroundings(self.world, self.setting, position, state);
-        let expander = Expander::new(surroundings, tokens);
-        let mut oracle = oracle::HeaderOracle {
-            setting: self.setting,
-            searcher: self.searcher,
-            includer: place.includer(),
-            record: &mut self.record,
-            clock,
-        };
-        let truth = evaluate(expander, &mut oracle);
-        self.settle(place, at)?;
-        match truth {
-            Ok(truth) => Ok(truth),
-            Err(Problem::Unknown) => Ok(Truth::Unknown),
-            Err(Problem::Undecided(symbol)) => {
-                self.observations.counter = counter;
-                self.evaluate_each(place, at, operand, symbol, alternatives)
-            }
-            Err(Problem::Limit) => Err(self.refuse_at(place, at, Reason::ScanLimit, "a condition is too large")),
-            Err(Problem::Fallback(mut fallback)) => {
-                if fallback.location.is_none() {
-                    fallback.location = Some(self.location(place, at));
-                }
-                Err(fallback)
-            }
-        }
-    }
-
-    /// Evaluates a condition under each definition of `symbol`.
-    fn evaluate_each(
-        &mut self,
-        place: &Place<'_>,
-        at: usize,
-        operand: u32,
-        symbol: Symbol,
-        alternatives: &mut u32,
-    ) -> Result<Truth, Fallback> {
-        let state = self.table.read(symbol);
-        let Definition::Several(states) = self.world.definitions.get(state) else { return Ok(Truth::Unknown) };
-        let (mut all, mut ends) = (None, Vec::with_capacity(states.len()));
-        let counter = self.observations.counter;
-        for state in states {
-            self.observations.counter = counter;
-            *alternatives = alternatives.checked_sub(1).ok_or_else(|| {
-                self.refuse_at(place, at, Reason::ScanLimit, "a condition on too many macros with several definitions")
-            })?;
-            let branch = self.begin_unknown(place, at)?;
-            self.table.write(symbol, *state);
-            let truth = self.evaluate(place, at, operand, alternatives);
-            ends.push(self.observations.counter);
-            self.end_unknown(place, at, branch)?;
-            let truth = truth?;
-            all = Some(if all.is_none_or(|all| all == truth) { truth } else { Truth::Unknown });
-        }
-        let end = ends.first().copied().flatten();
-        self.observations.counter = end.filter(|end| ends.iter().all(|other| *other == Some(*end)));
-        Ok(all.unwrap_or(Truth::Unknown))
     }
 
     /// The innermost frame's beginning, and the present.

@@ -26,20 +26,28 @@ const MAX_ASSEMBLER_DEPTH: u32 = 50;
 impl Replay<'_> {
     /// `.incbin` or `.include` in text.
     pub(super) fn text_input(&mut self, place: &Place<'_>, at: usize, operand: u32) -> Result<(), Fallback> {
-        self.record.spoil();
-        let text = place.program.operand(operand);
-        if !assembler::may_take_operand(text, self.setting.probe.lex_modes.assembler) {
+        if self.literal_input(place, at, operand)? {
             return Ok(());
         }
-        if let Some(name) = assembler::literal_operand(text) {
-            return self.read_assembler_input(place, at, &name, assembler::is_include(text), 0);
-        }
         // The name is made by macros: the statement's strings, expanded and joined, hold it.
+        let text = place.program.operand(operand);
         let statement = assembler::statement(text, self.setting.probe.lex_modes.assembler);
         match self.inputs_of(place, at, &statement)? {
             Some(inputs) if !inputs.is_empty() => self.read_assembler_inputs(place, at, &inputs),
             _ => Err(self.refuse_at(place, at, Reason::Unscannable, UNCLEAR)),
         }
+    }
+
+    /// Reads the file that stands there in full; `false` where the directive has a name that must be made first.
+    fn literal_input(&mut self, place: &Place<'_>, at: usize, operand: u32) -> Result<bool, Fallback> {
+        self.record.spoil();
+        let text = place.program.operand(operand);
+        if !assembler::may_take_operand(text, self.setting.probe.lex_modes.assembler) {
+            return Ok(true);
+        }
+        let Some(name) = assembler::literal_operand(text) else { return Ok(false) };
+        self.read_assembler_input(place, at, &name, assembler::is_include(text), 0)?;
+        Ok(true)
     }
 
     /// What the assembly names that the strings of `statement`, expanded and joined, are: whether by `.include`, and the
@@ -97,13 +105,8 @@ impl Replay<'_> {
         operand: u32,
         symbol: Symbol,
     ) -> Result<(), Fallback> {
-        self.record.spoil();
-        let text = place.program.operand(operand);
-        if !assembler::may_take_operand(text, self.setting.probe.lex_modes.assembler) {
+        if self.literal_input(place, at, operand)? {
             return Ok(());
-        }
-        if let Some(name) = assembler::literal_operand(text) {
-            return self.read_assembler_input(place, at, &name, assembler::is_include(text), 0);
         }
         self.input_macros.note(symbol);
         Ok(())

@@ -1,0 +1,116 @@
+//! What is known of conditions: each is evaluated under the macros of its place, once for each definition of a macro that
+//! has several.
+
+use crate::fallback::{Fallback, Reason};
+use crate::scan::condition::{Problem, Truth, evaluate};
+use crate::scan::definitions::Definition;
+use crate::scan::expand::Expander;
+use crate::scan::limits::MAX_CONDITION_ALTERNATIVES;
+use crate::scan::program::Op;
+use crate::scan::replay::oracle::HeaderOracle;
+use crate::scan::replay::{Place, Replay, surroundings};
+use crate::scan::symbols::Symbol;
+
+impl Replay<'_> {
+    /// What is known of the condition at `at`.
+    pub(super) fn truth(&mut self, place: &Place<'_>, at: usize) -> Result<Truth, Fallback> {
+        match place.program.ops[at] {
+            Op::Ifdef { symbol, .. } | Op::Elifdef { symbol, .. } => Ok(self.is_defined(symbol)),
+            Op::Ifndef { symbol, .. } | Op::Elifndef { symbol, .. } => Ok(match self.is_defined(symbol) {
+                Truth::True => Truth::False,
+                Truth::False => Truth::True,
+                Truth::Unknown => Truth::Unknown,
+            }),
+            Op::If { operand, .. } | Op::Elif { operand, .. } => {
+                let mut alternatives = MAX_CONDITION_ALTERNATIVES;
+                self.evaluate(place, at, operand, &mut alternatives)
+            }
+            _ => Ok(Truth::True),
+        }
+    }
+
+    pub(super) fn is_defined(&mut self, symbol: Symbol) -> Truth {
+        let state = self.table.read(symbol);
+        if !state.is_some() {
+            return Truth::False;
+        }
+        match self.world.definitions.get(state) {
+            Definition::Several(states) if states.iter().any(|state| !state.is_some()) => Truth::Unknown,
+            _ => Truth::True,
+        }
+    }
+
+    /// Evaluates a condition; once for each definition of a macro that has several, as long as there are `alternatives`
+    /// left.
+    fn evaluate(
+        &mut self,
+        place: &Place<'_>,
+        at: usize,
+        operand: u32,
+        alternatives: &mut u32,
+    ) -> Result<Truth, Fallback> {
+        let tokens = place.program.condition(operand, &self.world.symbols);
+        let counter = self.observations.counter;
+        let clock = self.clock();
+        let file = self.world.symbols.text(place.header.spelled);
+        let position = self.position(place, at, file);
+        let state = (&mut *self.table, &mut self.observations, &mut self.buffers);
+        let surroundings = surroundings(self.world, self.setting, position, state);
+        let expander = Expander::new(surroundings, tokens);
+        let mut oracle = HeaderOracle {
+            setting: self.setting,
+            searcher: self.searcher,
+            includer: place.includer(),
+            record: &mut self.record,
+            clock,
+        };
+        let truth = evaluate(expander, &mut oracle);
+        self.settle(place, at)?;
+        match truth {
+            Ok(truth) => Ok(truth),
+            Err(Problem::Unknown) => Ok(Truth::Unknown),
+            Err(Problem::Undecided(symbol)) => {
+                self.observations.counter = counter;
+                self.evaluate_each(place, at, operand, symbol, alternatives)
+            }
+            Err(Problem::Limit) => Err(self.refuse_at(place, at, Reason::ScanLimit, "a condition is too large")),
+            Err(Problem::Fallback(mut fallback)) => {
+                if fallback.location.is_none() {
+                    fallback.location = Some(self.location(place, at));
+                }
+                Err(fallback)
+            }
+        }
+    }
+
+    /// Evaluates a condition under each definition of `symbol`.
+    fn evaluate_each(
+        &mut self,
+        place: &Place<'_>,
+        at: usize,
+        operand: u32,
+        symbol: Symbol,
+        alternatives: &mut u32,
+    ) -> Result<Truth, Fallback> {
+        let state = self.table.read(symbol);
+        let Definition::Several(states) = self.world.definitions.get(state) else { return Ok(Truth::Unknown) };
+        let (mut all, mut ends) = (None, Vec::with_capacity(states.len()));
+        let counter = self.observations.counter;
+        for state in states {
+            self.observations.counter = counter;
+            *alternatives = alternatives.checked_sub(1).ok_or_else(|| {
+                self.refuse_at(place, at, Reason::ScanLimit, "a condition on too many macros with several definitions")
+            })?;
+            let branch = self.begin_unknown(place, at)?;
+            self.table.write(symbol, *state);
+            let truth = self.evaluate(place, at, operand, alternatives);
+            ends.push(self.observations.counter);
+            self.end_unknown(place, at, branch)?;
+            let truth = truth?;
+            all = Some(if all.is_none_or(|all| all == truth) { truth } else { Truth::Unknown });
+        }
+        let end = ends.first().copied().flatten();
+        self.observations.counter = end.filter(|end| ends.iter().all(|other| *other == Some(*end)));
+        Ok(all.unwrap_or(Truth::Unknown))
+    }
+}
