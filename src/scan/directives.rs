@@ -171,13 +171,17 @@ kinds! {
     TextInput = "[input]",
     /// A macro in text that was asked for: its name and what follows it
     TextUse = "[use]",
+    /// The same where its arguments alone follow, spliced and commented as written, and macros around it come first
+    TextCall = "[call]",
     /// `_Pragma` in text: its operand unquoted
     TextPragma = "[pragma]",
     /// `_Pragma` in a macro's body: its operand unquoted
     DefinedPragma = "[defined pragma]",
-    /// The text of a pragma in what may be the argument of a macro that makes one of it: the macro's name, a blank, the text
+    /// A pragma's text in what may be the argument of a macro that makes one of it: the macro's name
     MacroPragma = "[macro pragma]",
-    /// The same in a macro's body
+    /// A `_Pragma` that matters in what may be the argument of a macro: the macro's name
+    PragmaArgument = "[pragma argument]",
+    /// A pragma's text in the same way in a macro's body, or the text by itself there
     DefinedMacroPragma = "[defined macro pragma]",
     /// `.incbin` or `.include` in a macro's body: what follows it
     DefinedInput = "[defined input]",

@@ -8,15 +8,17 @@
 //!
 //! **Source:** C17 5.1.1.2 (phases 1 to 3) and 6.10; gcc's cpplib and clang's lexer where they go beyond it.
 
+mod calls;
 mod line;
 mod notable;
-mod pragma_text;
+pub(crate) mod pragma_text;
 mod skip;
 mod trigraphs;
 
 use crate::scan::directives::{Directive, DirectiveKind, Directives, LexModes};
 use crate::scan::lexer::notable::Notable;
 use std::borrow::Cow;
+use std::collections::HashSet;
 
 /// How many bytes of a source have one of an operand among them, about: for as much, memory is taken at once.
 const TEXT_SHARE: usize = 4;
@@ -26,11 +28,20 @@ const DIRECTIVE_SHARE: usize = 96;
 
 /// Lexes `content`.
 pub fn lex(content: &[u8], modes: LexModes) -> Directives {
-    lex_with_uses(content, modes, &[])
+    lex_with_uses(content, modes, &Names::default())
+}
+
+/// Names of macros whose uses in text are asked for.
+#[derive(Debug, Default)]
+pub(crate) struct Names<'n> {
+    /// Those to be told of with the statement that they start.
+    pub(crate) statements: HashSet<&'n [u8]>,
+    /// Those to be told of with their arguments, and with the macros in whose arguments they stand.
+    pub(crate) calls: HashSet<&'n [u8]>,
 }
 
 /// Lexes `content`, and tells where in text the macros `names` are used.
-pub(crate) fn lex_with_uses(content: &[u8], modes: LexModes, names: &[&[u8]]) -> Directives {
+pub(crate) fn lex_with_uses(content: &[u8], modes: LexModes, names: &Names<'_>) -> Directives {
     let content = content.strip_prefix(b"\xef\xbb\xbf").unwrap_or(content);
     let content = if modes.trigraphs { trigraphs::replace(content, modes) } else { Cow::Borrowed(content) };
     let content = lone_returns_to_newlines(content);
@@ -45,6 +56,8 @@ pub(crate) fn lex_with_uses(content: &[u8], modes: LexModes, names: &[&[u8]]) ->
         in_directive: false,
         in_definition: false,
         kept_rest: 0,
+        text_start: 0,
+        calls_end: 0,
         directives: Directives {
             text: Vec::with_capacity(content.len() / TEXT_SHARE),
             list: Vec::with_capacity(content.len() / DIRECTIVE_SHARE),
@@ -82,6 +95,10 @@ struct Lexer<'a> {
     in_definition: bool,
     /// How many bytes are kept of what follows words.
     kept_rest: usize,
+    /// Where the text at hand started: behind a directive or a comment.
+    text_start: usize,
+    /// Where the last use that was told of ends.
+    calls_end: usize,
     directives: Directives,
 }
 
@@ -100,6 +117,7 @@ impl Lexer<'_> {
             let start = self.at;
             self.at += length;
             self.directive(start);
+            self.text_start = self.at;
         }
         self.emit_notables(self.source.len());
     }

@@ -46,5 +46,5 @@ pub(crate) const MAX_PROBE_BYTES: u64 = 32 << 20;
 /// How many distinct questions about features one compiler is asked.
 pub(crate) const MAX_FEATURE_QUESTIONS: usize = 20_000;
 
-/// How often a compile is replayed to follow macros that read files by the assembler.
-pub(crate) const MAX_INPUT_MACRO_REPLAYS: u32 = 16;
+/// How often a compile is replayed to follow macros that make assembly or pragmas.
+pub(crate) const MAX_TEXT_MACRO_REPLAYS: u32 = 16;

@@ -176,11 +176,6 @@ impl MacroTable {
         self.pushed.push((symbol, state));
     }
 
-    /// The states of `symbol` that are pushed now.
-    pub(crate) fn pushed_states(&self, symbol: Symbol) -> impl Iterator<Item = DefinitionId> {
-        self.pushed.iter().filter(move |(pushed, _)| *pushed == symbol).map(|(_, state)| *state)
-    }
-
     /// `#pragma pop_macro`: nothing where nothing was pushed.
     pub(crate) fn pop(&mut self, symbol: Symbol) {
         if let Some(at) = self.pushed.iter().rposition(|(pushed, _)| *pushed == symbol) {

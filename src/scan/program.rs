@@ -56,19 +56,15 @@ pub(crate) enum Op {
     Pragma(Pragma),
     /// `_Pragma` in text, which gcc does not look at in a file of `-imacros`.
     TextPragma(Pragma),
-    /// A macro that is pushed or popped wherever `by` is used, if that makes pragmas; at any time where `by` is empty.
-    Volatile {
-        symbol: Symbol,
+    /// Something that is a pragma where the macro `by` makes one of it; always where `by` is empty.
+    MayBePragma {
         by: Symbol,
+        /// Whether it stands in a macro's body, and `by` may be defined later.
+        is_defined: bool,
     },
-    /// The file may be included once only, in the same way.
-    MayBeOnce {
-        by: Symbol,
-    },
-    /// The compiler's own macros may be others from here on, in the same way.
-    MayBeTarget {
-        operand: u32,
-        by: Symbol,
+    /// A pragma that may not be one, or be so twice, where `of` is a macro.
+    PragmaArgument {
+        of: Symbol,
     },
     Line {
         operand: u32,
@@ -90,6 +86,9 @@ pub(crate) enum Op {
         symbol: Symbol,
     },
     TextUse {
+        operand: u32,
+    },
+    TextCall {
         operand: u32,
     },
     TextModule,
@@ -316,14 +315,18 @@ impl Binder<'_> {
                 None => Op::Error { operand: self.operand(directive) },
             },
             DirectiveKind::Undef => self.named(directive, |symbol| Op::Undef { symbol }),
-            DirectiveKind::Pragma
-            | DirectiveKind::TextPragma
-            | DirectiveKind::DefinedPragma
-            | DirectiveKind::MacroPragma
-            | DirectiveKind::DefinedMacroPragma => match self.pragma(directive) {
-                Some(op) => op,
-                None => return,
-            },
+            DirectiveKind::PragmaArgument => Op::PragmaArgument { of: self.symbols.intern(text) },
+            DirectiveKind::MacroPragma => Op::MayBePragma { by: self.symbols.intern(text), is_defined: false },
+            DirectiveKind::DefinedMacroPragma => Op::MayBePragma { by: self.symbols.intern(text), is_defined: true },
+            DirectiveKind::Pragma | DirectiveKind::TextPragma | DirectiveKind::DefinedPragma => {
+                let Some(pragma) = self.pragma(directive) else { return };
+                self.has_once |= pragma == Pragma::Once;
+                match directive.kind {
+                    DirectiveKind::Pragma => Op::Pragma(pragma),
+                    DirectiveKind::TextPragma => Op::TextPragma(pragma),
+                    _ => Op::MayBePragma { by: known::EMPTY, is_defined: true },
+                }
+            }
             DirectiveKind::Line => Op::Line { operand: self.operand(directive), is_marker: false },
             DirectiveKind::LineMarker => Op::Line { operand: self.operand(directive), is_marker: true },
             DirectiveKind::Error => Op::Error { operand: self.operand(directive) },
@@ -333,6 +336,7 @@ impl Binder<'_> {
             DirectiveKind::TextInput => Op::TextInput { operand: self.operand(directive) },
             DirectiveKind::DefinedInput => Op::DefinedInput { operand: self.operand(directive), symbol: self.defined },
             DirectiveKind::TextUse => Op::TextUse { operand: self.operand(directive) },
+            DirectiveKind::TextCall => Op::TextCall { operand: self.operand(directive) },
             DirectiveKind::TextModule => Op::TextModule,
             DirectiveKind::TextLineComment => Op::TextLineComment,
         };
@@ -424,30 +428,8 @@ impl Binder<'_> {
         }
     }
 
-    fn pragma(&mut self, directive: &Directive) -> Option<Op> {
-        let text = self.directives.operand(directive);
-        let is_certain = matches!(directive.kind, DirectiveKind::Pragma | DirectiveKind::TextPragma);
-        let (by, start) = match directive.kind {
-            DirectiveKind::MacroPragma | DirectiveKind::DefinedMacroPragma => {
-                let length = memchr::memchr(b' ', text)?;
-                (self.symbols.intern(&text[..length]), length + 1)
-            }
-            _ => (known::EMPTY, 0),
-        };
-        let pragma = self.parse_pragma(&Directive { start: directive.start + start as u32, ..*directive })?;
-        Some(match pragma {
-            pragma if is_certain => {
-                self.has_once |= pragma == Pragma::Once;
-                if directive.kind == DirectiveKind::Pragma { Op::Pragma(pragma) } else { Op::TextPragma(pragma) }
-            }
-            Pragma::Push(symbol) | Pragma::Pop(symbol) => Op::Volatile { symbol, by },
-            Pragma::Once => Op::MayBeOnce { by },
-            Pragma::Target(operand) => Op::MayBeTarget { operand, by },
-            Pragma::SystemHeader | Pragma::Dependency(_) => return None,
-        })
-    }
-
-    fn parse_pragma(&mut self, directive: &Directive) -> Option<Pragma> {
+    /// The pragma, if it matters.
+    fn pragma(&mut self, directive: &Directive) -> Option<Pragma> {
         let text = self.directives.operand(directive);
         let mut tokens = Vec::new();
         tokenize(text, self.modes, self.symbols, &mut tokens);

@@ -9,11 +9,12 @@
 mod branches;
 mod conditions;
 mod include;
-mod input_macros;
 mod oracle;
 mod pragma;
 mod record;
 mod text_input;
+mod text_macros;
+mod text_uses;
 
 use crate::command::{Command, Family, MacroOption};
 use crate::fallback::{Fallback, Reason};
@@ -30,11 +31,10 @@ use crate::scan::program::{Op, Program};
 use crate::scan::symbols::Symbol;
 use crate::scan::tokens::Kind;
 use crate::scan::world::World;
-use input_macros::InputMacros;
 pub(crate) use record::Record;
-use std::collections::HashSet;
 use std::os::unix::ffi::OsStrExt as _;
 use std::sync::Arc;
+use text_macros::TextMacros;
 
 /// A replay under way.
 pub(crate) struct Replay<'a> {
@@ -56,11 +56,7 @@ pub(crate) struct Replay<'a> {
     has_imports: bool,
     /// Whether macros in text are not expanded: so gcc reads a file of `-imacros`.
     ignores_text: bool,
-    /// Macros that may be pushed or popped at any time: they have every definition that they ever had.
-    volatile: HashSet<Symbol>,
-    /// Whether files may be included once only, for all that is known.
-    may_be_once: bool,
-    input_macros: InputMacros,
+    text_macros: TextMacros,
 }
 
 /// Where in a file a replay stands.
@@ -113,9 +109,7 @@ impl<'a> Replay<'a> {
             branches: 0,
             has_imports: false,
             ignores_text: false,
-            volatile: HashSet::new(),
-            may_be_once: false,
-            input_macros: InputMacros::default(),
+            text_macros: TextMacros::default(),
         }
     }
 
@@ -127,11 +121,12 @@ impl<'a> Replay<'a> {
         if self.command.preprocessor.preprocessed {
             return Err(Fallback::new(Reason::UnsupportedFlag, "the source is preprocessed already"));
         }
-        self.replay_compile(source)?;
-        while self.must_seek_input_macros()? {
+        let mut outcome = self.replay_compile(source);
+        while self.must_seek_text_macros()? {
             self.begin_again();
-            self.replay_compile(source)?;
+            outcome = self.replay_compile(source);
         }
+        outcome?;
         self.record.uses_time |= self.observations.saw_time;
         Ok(self.record)
     }
@@ -150,8 +145,7 @@ impl<'a> Replay<'a> {
         self.observations =
             Observations { counter: Some(0), tokens: self.observations.tokens, ..Observations::default() };
         (self.depth, self.includes, self.unknown_depth) = (0, 0, 0);
-        (self.has_imports, self.may_be_once) = (false, false);
-        self.volatile.clear();
+        self.has_imports = false;
     }
 
     fn define_macros(&mut self) -> Result<(), Fallback> {
@@ -163,7 +157,7 @@ impl<'a> Replay<'a> {
                 MacroOption::Define(operand) => {
                     let (symbol, definition) = self.world.define_option(operand.as_bytes(), self.setting)?;
                     self.table.write(symbol, definition);
-                    self.note_input_option(option, symbol, definition);
+                    self.note_option(option, symbol, definition);
                 }
                 MacroOption::Undefine(name) => {
                     let symbol = self.world.symbols.intern(name.as_bytes());
@@ -211,8 +205,8 @@ impl<'a> Replay<'a> {
             }
             match program.ops[at] {
                 Op::Define { symbol, definition } => {
-                    self.assign(symbol, definition);
-                    self.note_input_definition(symbol, definition);
+                    self.table.write(symbol, definition);
+                    self.note_definition(symbol, definition);
                     at += 1;
                 }
                 Op::If { .. } | Op::Ifdef { .. } | Op::Ifndef { .. } => at = self.group(place, at)?,
@@ -231,15 +225,14 @@ impl<'a> Replay<'a> {
 
     fn plain(&mut self, place: &mut Place<'_>, at: usize, op: Op) -> Result<(), Fallback> {
         match op {
-            Op::Undef { symbol } => self.assign(symbol, DefinitionId::NONE),
+            Op::Undef { symbol } => self.table.write(symbol, DefinitionId::NONE),
             Op::Include { operand, how } => self.include(place, at, operand, how)?,
             Op::Embed { operand } => self.embed(place, at, operand)?,
             Op::Pragma(pragma) => self.pragma(place, at, pragma)?,
             Op::TextPragma(_) | Op::TextCounter if self.ignores_text => {}
             Op::TextPragma(pragma) => self.pragma(place, at, pragma)?,
-            Op::Volatile { symbol, by } => self.begin_volatile(symbol, by),
-            Op::MayBeOnce { by } => self.begin_may_be_once(by),
-            Op::MayBeTarget { operand, by } if self.makes_pragmas(by) => self.retarget(place, at, operand)?,
+            Op::PragmaArgument { of } => self.pragma_argument(of),
+            Op::MayBePragma { by, is_defined } => self.may_be_pragma(by, is_defined),
             Op::Line { operand, is_marker } => self.set_line(place, at, operand, is_marker)?,
             Op::Error { operand } => {
                 if self.unknown_depth == 0 {
@@ -257,6 +250,7 @@ impl<'a> Replay<'a> {
             Op::TextInput { operand } => self.text_input(place, at, operand)?,
             Op::DefinedInput { operand, symbol } => self.defined_input(place, at, operand, symbol)?,
             Op::TextUse { operand } => self.text_use(place, at, operand)?,
+            Op::TextCall { operand } => self.text_call(place, at, operand)?,
             Op::TextModule => return Err(self.refuse_at(place, at, Reason::Modules, "import or module declaration")),
             Op::TextLineComment => {
                 return Err(self.refuse_at(place, at, Reason::Unscannable, "a line comment in the C of 1990"));
@@ -344,7 +338,7 @@ impl<'a> Replay<'a> {
 
     /// The content of `header` as a program.
     fn program(&mut self, header: &Header) -> Result<(Arc<Program>, u32), Fallback> {
-        if self.input_macros.are_sought() {
+        if self.text_macros.are_sought() {
             return self.program_with_uses(header);
         }
         let content = header.file.content(self.searcher.view, Want::Bytes)?;

@@ -4,10 +4,11 @@
 
 use crate::scan::assembler;
 use crate::scan::directives::DirectiveKind;
-use crate::scan::lexer::Lexer;
-use crate::scan::lexer::pragma_text::{macro_around, pragma_operand, pragma_text};
+use crate::scan::lexer::pragma_text::pragma_operand;
+use crate::scan::lexer::{Lexer, Names, calls};
 use crate::scan::tokens::{continues_identifier, is_blank};
 use memchr::memmem::Finder;
+use std::ops::Range;
 use std::sync::LazyLock;
 
 /// How much of what follows `.incbin` is kept.
@@ -33,8 +34,10 @@ enum Word {
     Input,
     /// The first word of a pragma that matters.
     PragmaText,
-    /// A macro whose uses are asked for.
+    /// A macro whose uses are asked for, with their statements.
     Use,
+    /// The same with its arguments.
+    Call,
     Nothing,
 }
 
@@ -48,27 +51,40 @@ const WORDS: [(&str, Word); 5] = [
 
 /// What the words have in common, each searched by itself: that is faster than one search for all, whose first bytes stand
 /// everywhere in C.
-const PARTS: [&str; 10] =
-    ["_Pragma", "__COUNTER__", "__DATE__", "__TIME", ".inc", ".Inc", ".INC", "_macro", "once", "GCC "];
-
-/// The pragmas that matter where a macro makes them of its argument.
-const PRAGMAS: [&str; 3] = ["once", "GCC target", "GCC optimize"];
+const PARTS: [&str; 11] =
+    ["_Pragma", "__COUNTER__", "__DATE__", "__TIME", ".inc", ".Inc", ".INC", "_macro", "once", "target", "optimize"];
 
 static SEARCHES: LazyLock<[Finder<'static>; PARTS.len()]> = LazyLock::new(|| PARTS.map(Finder::new));
 
 /// All occurrences of words and of the macros `names`, in order.
-pub(super) fn find(source: &[u8], names: &[&[u8]]) -> Vec<Notable> {
+pub(super) fn find(source: &[u8], names: &Names<'_>) -> Vec<Notable> {
+    // Macros that make pragmas are looked for where nothing less will do; then `_Pragma` is one of them.
+    let are_pragmas_calls = !names.calls.is_empty();
+    let is_sought = |word: Word| !are_pragmas_calls || !matches!(word, Word::Pragma | Word::PragmaText);
     let mut found: Vec<_> = SEARCHES
         .iter()
         .flat_map(|search| search.find_iter(source))
         .filter_map(|start| notable_at(source, start))
+        .filter(|notable| is_sought(notable.word))
         .collect();
-    for name in names {
-        let uses = memchr::memmem::find_iter(source, name);
-        found.extend(uses.filter_map(|start| whole_word(source, start, start + name.len(), Word::Use)));
+    if are_pragmas_calls || !names.statements.is_empty() {
+        find_names(source, names, &mut found);
     }
     found.sort_unstable_by_key(|notable| notable.start);
     found
+}
+
+/// Adds the uses of `names` to `found`.
+fn find_names(source: &[u8], names: &Names<'_>, found: &mut Vec<Notable>) {
+    let mut at = 0;
+    while let Some(start) = source[at..].iter().position(|byte| continues_identifier(*byte)) {
+        let start = at + start;
+        let length = source[start..].iter().take_while(|byte| continues_identifier(**byte)).count();
+        let (name, end) = (&source[start..start + length], start + length);
+        found.extend(names.statements.contains(name).then_some(Notable { start, end, word: Word::Use }));
+        found.extend(names.calls.contains(name).then_some(Notable { start, end, word: Word::Call }));
+        at = end;
+    }
 }
 
 /// The word that stands at `start` by itself.
@@ -78,7 +94,7 @@ fn notable_at(source: &[u8], start: usize) -> Option<Notable> {
         [.., b'p', b'o', b'p'] if source[start] == b'_' => start - 3,
         _ => start,
     };
-    let (length, word) = word_at(&source[start..])?;
+    let (length, word) = word_at(&source[..start], &source[start..])?;
     whole_word(source, start, start + length, word)
 }
 
@@ -94,24 +110,34 @@ fn whole_word(source: &[u8], start: usize, end: usize, word: Word) -> Option<Not
     (!continues_identifier(before) && !continues_identifier(after)).then_some(Notable { start, end, word })
 }
 
-/// The word that `text` starts with, and its length. A directive of the assembler may be in letters of either case, and
-/// be joined of strings, or of an argument of the assembler's own macros.
-fn word_at(text: &[u8]) -> Option<(usize, Word)> {
+/// The word that `text` starts with, which follows `before`, and its length. A directive of the assembler may be in
+/// letters of either case, and be joined of strings, or of an argument of the assembler's own macros.
+fn word_at(before: &[u8], text: &[u8]) -> Option<(usize, Word)> {
     if let Some((length, _)) = assembler::directive(text) {
         return Some((length, Word::Input));
     }
     if text.len() > 4 && text[..4].eq_ignore_ascii_case(b".inc") && matches!(text[4], b'"' | b'\\') {
         return Some((4, Word::Input));
     }
-    if text.starts_with(b"push_macro") || text.starts_with(b"pop_macro") {
-        return Some((memchr::memchr(b'o', &text[6..])? + 7, Word::PragmaText));
-    }
-    if let Some(pragma) = PRAGMAS.iter().find(|pragma| text.starts_with(pragma.as_bytes())) {
-        // `once` is the whole text of its pragma.
-        let is_whole = matches!(text[pragma.len()..].trim_ascii_start().first(), None | Some(b')' | b'"'));
-        return (is_whole || *pragma != "once").then_some((pragma.len(), Word::PragmaText));
+    if let Some(length) = pragma_word(before, text) {
+        return Some((length, Word::PragmaText));
     }
     WORDS.iter().find(|(word, _)| text.starts_with(word.as_bytes())).map(|(text, word)| (text.len(), *word))
+}
+
+/// The length of the word at the start of `text` that may say what a pragma is that matters.
+fn pragma_word(before: &[u8], text: &[u8]) -> Option<usize> {
+    const WORDS: [&str; 5] = ["push_macro", "pop_macro", "once", "target", "optimize"];
+    let word = WORDS.into_iter().find(|word| text.starts_with(word.as_bytes()))?;
+    let after = text[word.len()..].trim_ascii_start().first();
+    let before = before.trim_ascii_end();
+    let matters = match word {
+        // It is the whole text of its pragma.
+        "once" => matches!(after, None | Some(b')' | b'"')),
+        "target" | "optimize" => before.ends_with(b"GCC") || before.ends_with(b"(") && after == Some(&b'('),
+        _ => true,
+    };
+    matters.then_some(word.len())
 }
 
 impl Lexer<'_> {
@@ -125,6 +151,9 @@ impl Lexer<'_> {
                 self.emit_notable(notable);
             }
             self.next_notable += 1;
+        }
+        if !self.in_directive {
+            self.text_start = end;
         }
     }
 
@@ -173,7 +202,8 @@ impl Lexer<'_> {
     fn emit_notable(&mut self, notable: Notable) {
         match notable.word {
             Word::Nothing => {}
-            Word::Use if self.in_definition => {}
+            Word::Use | Word::Call if self.in_definition => {}
+            Word::Call => self.push_call(notable),
             Word::Use => self.push_with_rest(DirectiveKind::TextUse, notable),
             Word::Counter => self.push(DirectiveKind::TextCounter, notable.start, b""),
             Word::Time => self.push(DirectiveKind::TextTime, notable.start, b""),
@@ -184,14 +214,42 @@ impl Lexer<'_> {
                 }
             }
             Word::PragmaText => {
-                let name = macro_around(&self.source[..notable.start]);
-                if name != b"_Pragma" && (!name.is_empty() || self.in_definition) {
-                    let operand = [name, b" ", &pragma_text(&self.source[notable.start..])].concat();
-                    self.push(DirectiveKind::MacroPragma, notable.start, &operand);
+                let source = self.source;
+                let mut names = calls::around(source, 0, notable.start);
+                // What is a pragma for every compiler was told of already.
+                let is_pragma = |name: &Range<usize>| {
+                    source[name.clone()] == *b"_Pragma" && pragma_operand(&source[name.end..]).is_some()
+                };
+                let mut kind = DirectiveKind::MacroPragma;
+                if names.first().is_some_and(is_pragma) {
+                    kind = DirectiveKind::PragmaArgument;
+                    names.remove(0);
+                } else if names.is_empty() && self.in_definition {
+                    self.push(DirectiveKind::MacroPragma, notable.start, b"");
+                }
+                for name in names {
+                    self.push(kind, notable.start, &source[name]);
                 }
             }
             Word::Input => self.push_with_rest(DirectiveKind::TextInput, notable),
         }
+    }
+
+    /// Tells of a macro's use; with nothing where its end is not known.
+    fn push_call(&mut self, notable: Notable) {
+        if notable.start < self.calls_end {
+            return;
+        }
+        let has_room = self.kept_rest + calls::MAX_CALL_BYTES <= MAX_INPUT_OPERANDS_BYTES;
+        let name = has_room.then_some(notable.start..notable.end);
+        let Some(whole) = name.and_then(|name| calls::whole(self.source, self.text_start, name)) else {
+            self.kept_rest += calls::MAX_CALL_BYTES;
+            return self.push(DirectiveKind::TextCall, notable.start, b"");
+        };
+        self.kept_rest += whole.len();
+        self.calls_end = whole.end;
+        let operand = &self.source[whole];
+        self.push(DirectiveKind::TextCall, notable.start, operand);
     }
 
     /// Tells of an occurrence with what follows it; with nothing where that was too much already.
@@ -237,16 +295,20 @@ impl Lexer<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::HashSet;
 
     #[test]
     fn words_stand_alone_but_after_an_escape() {
-        let check =
-            |source: &str, expect: usize| assert_eq!(find(source.as_bytes(), &[b"USED"]).len(), expect, "{source}");
+        let check = |source: &str, expect: usize| {
+            let names = Names { statements: HashSet::from([b"USED".as_slice()]), ..Names::default() };
+            assert_eq!(find(source.as_bytes(), &names).len(), expect, "{source}");
+        };
         check("asm(\".incbin \\\"a\\\"\")", 1);
         check("asm(\".data\\n.incbin \\\"a\\\"\\n\\t.include \\\"b\\\"\")", 2);
         check("x.include = 1; n.include = 2;", 0);
         check("\"\\n__DATE__\" my__DATE__", 0);
         check("P(push_macro(\"X\")) P(once) P(\"pop_macro(\\\"X\\\")\") my_push_macro atonce GCC diagnostic", 3);
+        check("P(GCC  target(\"x\")) P(target (\"x\")) f(x, target(x)) target", 2);
         check("USED (x) UNUSED", 1);
     }
 }

@@ -7,7 +7,6 @@ use crate::scan::definitions::{Definition, DefinitionId};
 use crate::scan::expand::{Expander, Trouble};
 use crate::scan::limits::{MAX_COMPUTED_NAMES, MAX_INCLUDE_DEPTH, MAX_INCLUDES};
 use crate::scan::lookup::{Found, Header, Includer, Lookup, Position};
-use crate::scan::macros::States;
 use crate::scan::memo::Effect;
 use crate::scan::program::{HeaderName, Inclusion, Op, Program, Quoting, header_name};
 use crate::scan::replay::branches::Outcomes;
@@ -183,44 +182,27 @@ impl Replay<'_> {
         }
         let (program, generation) = self.program(header)?;
         let clock = self.clock();
-        let was_included = self.record.has_file(&header.file);
         self.record.add_file(&header.file, generation, clock);
         if let Some(guard) = program.guard
             && self.is_defined(guard) == crate::scan::condition::Truth::True
         {
             return Ok(());
         }
-        if (program.has_once || self.has_imports) && self.is_marked_once(header)? {
+        let may_be_marked = program.has_once || self.has_imports || self.text_macros.pragmas.is_active();
+        if may_be_marked && self.is_marked_once(header)? {
             return Ok(());
         }
         self.depth += 1;
-        let done = if was_included && self.may_be_once {
-            self.perhaps_replay(header, &program)
-        } else {
-            self.replay_or_recall(header, &program, generation)
-        };
+        let done = self.replay_or_recall(header, &program, generation);
         self.depth -= 1;
         done
-    }
-
-    /// Replays `header`, which the compiler may include again or not.
-    fn perhaps_replay(&mut self, header: &Arc<Header>, program: &Program) -> Result<(), Fallback> {
-        if program.ops.is_empty() {
-            return Ok(());
-        }
-        let place = Place::new(header, program);
-        let branch = self.begin_unknown(&place, 0)?;
-        self.replay_all(header, program)?;
-        let included = self.end_unknown(&place, 0, branch)?;
-        self.merge(&place, 0, vec![included, States::new()])
     }
 
     fn replay_or_recall(&mut self, header: &Arc<Header>, program: &Program, generation: u32) -> Result<(), Fallback> {
         let can_grow = program.ops.iter().any(|op| matches!(op, Op::Include { .. }));
         let is_small = (program.ops.len() as u64) < MIN_REMEMBERED_STEPS && !can_grow;
-        let is_uncertain = self.has_imports || self.may_be_once || !self.volatile.is_empty();
-        let looks_at_text = self.ignores_text || self.input_macros.are_sought();
-        if self.depth <= 1 || is_small || is_uncertain || looks_at_text {
+        let looks_at_text = self.ignores_text || self.text_macros.are_sought();
+        if self.depth <= 1 || is_small || self.has_imports || looks_at_text {
             return self.replay_all(header, program);
         }
         if let Some(effect) = header.effects.find(self.table)

@@ -1,22 +1,20 @@
 //! Pragmas: `once`, `push_macro` and `pop_macro`, and those of gcc that change what a file reads.
-//!
-//! Where a macro makes a pragma of its argument, when that is done is not known: a macro that is pushed or popped so has
-//! from then on every definition that it ever had, and a file that may be included once only is, and is not, included
-//! again.
 
 use crate::command::Family;
 use crate::fallback::{Fallback, Reason};
 use crate::files::file::{SourceFile, Want};
-use crate::scan::definitions::{Definition, DefinitionId};
+use crate::scan::assembler::unescape;
+use crate::scan::definitions::DefinitionId;
 use crate::scan::lookup::{Header, Position};
 use crate::scan::probe::Probe;
 use crate::scan::program::{Inclusion, Pragma};
 use crate::scan::replay::{Place, Replay, found_header};
 use crate::scan::symbols::{Symbol, known};
 use crate::scan::tokens::Kind;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::path::Path;
 
 impl Replay<'_> {
     /// A pragma at its own place.
@@ -26,7 +24,6 @@ impl Replay<'_> {
             Pragma::Once if place.header.position == Position::Primary && self.setting.family == Family::Clang => {}
             Pragma::Once => self.mark_once(place.header)?,
             Pragma::Target(operand) => self.retarget(place, at, operand)?,
-            Pragma::Push(symbol) | Pragma::Pop(symbol) if self.volatile.contains(&symbol) => {}
             Pragma::Push(symbol) => self.table.push(symbol),
             Pragma::Pop(symbol) => self.table.pop(symbol),
             // In the source itself it has no effect.
@@ -37,74 +34,35 @@ impl Replay<'_> {
         Ok(())
     }
 
-    /// `symbol` may be pushed or popped at any time, if `by` makes pragmas.
-    pub(super) fn begin_volatile(&mut self, symbol: Symbol, by: Symbol) {
-        self.record.spoil();
-        if self.makes_pragmas(by) {
-            let states: Vec<_> = self.table.pushed_states(symbol).chain([self.table.peek(symbol)]).collect();
-            let state = self.world.definitions.several(states);
-            self.table.write(symbol, state);
-            self.volatile.insert(symbol);
-        }
-    }
-
-    /// The file at hand may be included once only, if `by` makes pragmas; and so may others that use the same macro.
-    pub(super) fn begin_may_be_once(&mut self, by: Symbol) {
-        self.record.spoil();
-        self.may_be_once |= self.makes_pragmas(by);
-    }
-
-    /// Whether the macro `name` makes pragmas of its arguments, or may do so. Without a name somebody will.
-    pub(super) fn makes_pragmas(&self, name: Symbol) -> bool {
-        let mut seen = HashSet::new();
-        let mut names = vec![name];
-        while let Some(name) = names.pop() {
-            match name {
-                known::EMPTY | known::PRAGMA_OPERATOR => return true,
-                known::PRAGMA_KEYWORD if self.setting.family == Family::Clang => return true,
-                _ if !seen.insert(name) => continue,
-                _ => {}
-            }
-            let state = self.table.peek(name);
-            if let Definition::Several(_) = self.world.definitions.get(state) {
-                return true;
-            }
-            let Some(body) = self.world.definitions.body(state, &self.world.symbols) else { continue };
-            // What is joined may be the operator.
-            if body.tokens.iter().any(|token| token.is(known::PASTE)) {
-                return true;
-            }
-            names.extend(body.tokens.iter().filter(|token| token.kind == Kind::Identifier).map(|token| token.symbol));
-        }
-        false
-    }
-
-    /// Defines or undefines a macro.
-    pub(super) fn assign(&mut self, symbol: Symbol, definition: DefinitionId) {
-        if self.volatile.contains(&symbol) {
-            let state = self.table.read(symbol);
-            let either = self.world.definitions.several([state, definition]);
-            self.table.write(symbol, either);
-        } else {
-            self.table.write(symbol, definition);
-        }
-    }
-
     /// `#pragma GCC target` and `optimize`: gcc's own macros are from here on those of other flags, or again those of the
     /// command's, until they are told otherwise. g++ is late with it, and its preprocessor alone doesn't do it.
     pub(super) fn retarget(&mut self, place: &Place<'_>, at: usize, operand: u32) -> Result<(), Fallback> {
         // The compiler's own headers leave things as they found them, and include nothing in between.
-        if self.setting.family == Family::Clang || place.is_system {
+        if self.setting.family == Family::Clang || place.is_system && is_gccs_own(place.header.file.path()) {
             return Ok(());
         }
-        let detail = "#pragma GCC target or optimize with options that are not understood";
-        let refuse = |replay: &Self| replay.refuse_at(place, at, Reason::Unscannable, detail);
-        let flags = self.flags_of_pragma(place, at, operand)?;
+        let (mut flags, is_optimize) = self.flags_of_pragma(place, at, operand)?;
+        if flags.iter().any(|flag| flag.as_bytes().ends_with(b"=native")) {
+            let detail = "#pragma GCC target asks for the machine that compiles";
+            return Err(self.refuse_at(place, at, Reason::HostDependent, detail));
+        }
+        let known = &self.setting.probe;
+        let probe_under = |flags| self.world.probe_under(known, flags, self.command, self.searcher.view);
+        if is_optimize && flags.len() > 1 && probe_under(flags.clone()).is_err() {
+            // What gcc doesn't know it only warns of.
+            flags.retain(|flag| probe_under(vec![flag.clone()]).is_ok());
+        }
         if flags.is_empty() {
             return Ok(());
         }
-        let known = &self.setting.probe;
-        let probe = self.world.probe_under(known, flags, self.command, self.searcher.view).map_err(|_| refuse(self))?;
+        let probe = match probe_under(flags) {
+            Ok(probe) => probe,
+            Err(_) if is_optimize => return Ok(()),
+            Err(_) => {
+                let detail = "#pragma GCC target with options that are not understood";
+                return Err(self.refuse_at(place, at, Reason::Unscannable, detail));
+            }
+        };
         let (own, others) = (final_states(&self.setting.probe), final_states(&probe));
         for symbol in own.keys().chain(others.keys()) {
             let state =
@@ -118,32 +76,37 @@ impl Replay<'_> {
         Ok(())
     }
 
-    /// The flags that say on a command line what the pragma says from its second word on. What is no option is none to gcc,
-    /// which only warns of it.
-    fn flags_of_pragma(&mut self, place: &Place<'_>, at: usize, operand: u32) -> Result<Vec<OsString>, Fallback> {
+    /// The flags that say on a command line what the pragma says from its second word on; and whether that is `optimize`.
+    /// What is no option is none to gcc, which only warns of it.
+    fn flags_of_pragma(
+        &mut self,
+        place: &Place<'_>,
+        at: usize,
+        operand: u32,
+    ) -> Result<(Vec<OsString>, bool), Fallback> {
         let Some((word, options)) = place.program.tokens(operand, &self.world.symbols).split_first() else {
-            return Ok(Vec::new());
+            return Ok((Vec::new(), false));
         };
         let is_optimize = word.symbol == known::OPTIMIZE;
         // No version expands macros here so far; one that did would be right as well.
         let options = self.expand_operand(place, at, options)?.map_or_else(|_| Vec::new(), |(options, _)| options);
         let mut flags = Vec::new();
-        for token in options {
-            let text = self.world.symbols.text(token.symbol);
-            match token.kind {
-                Kind::Number if is_optimize => flags.push([b"-O", text].concat()),
+        // Strings that follow each other are one.
+        for string in options.chunk_by(|token, next| token.kind == Kind::Text && next.kind == Kind::Text) {
+            let mut parts = string.iter().map(|token| self.world.symbols.text(token.symbol));
+            match string[0].kind {
+                Kind::Number if is_optimize => flags.extend(parts.next().map(|number| [b"-O", number].concat())),
                 Kind::Text => {
-                    let text = text.strip_prefix(b"\"").and_then(|text| text.strip_suffix(b"\"")).unwrap_or_default();
-                    let options = text.split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
+                    let whole: Vec<u8> = parts.flat_map(|part| unescape(part)).collect();
+                    let options = whole.split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
                     let options = options.filter(|option| !option.is_empty());
-                    flags.extend(
-                        options.map(|option| flag_of_option(option, is_optimize, &self.command.probe_arguments)),
-                    );
+                    let flag = |option| flag_of_option(option, is_optimize, &self.command.probe_arguments);
+                    flags.extend(options.map(flag));
                 }
                 _ => {}
             }
         }
-        Ok(flags.into_iter().map(OsString::from_vec).collect())
+        Ok((flags.into_iter().map(OsString::from_vec).collect(), is_optimize))
     }
 
     /// What follows in this file is a system header for gcc, or is none.
@@ -200,12 +163,19 @@ fn final_states(probe: &Probe) -> BTreeMap<Symbol, DefinitionId> {
     probe.predefined.iter().copied().collect()
 }
 
+/// Whether `path` lies beside gcc's own headers: in `gcc/TARGET/VERSION/include`.
+fn is_gccs_own(path: &Path) -> bool {
+    let directory = path.parent().filter(|directory| directory.ends_with("include"));
+    directory.and_then(|directory| directory.ancestors().nth(3)).is_some_and(|directory| directory.ends_with("gcc"))
+}
+
 /// The flag of an option in a pragma: `avx2`, `no-avx2`, `arch=haswell`, or `+crc`, which adds to the machine that the
-/// command's `arguments` name; with `is_optimize` `O3`, `3`, `fast-math`.
+/// command's `arguments` name; with `is_optimize` `O3`, `3`, `s`, `fast-math`, `-ffast-math`.
 fn flag_of_option(option: &[u8], is_optimize: bool, arguments: &[OsString]) -> Vec<u8> {
     match option {
+        [b'-', ..] if is_optimize => option.to_vec(),
         [b'O', ..] if is_optimize => [b"-", option].concat(),
-        [b'0'..=b'9', ..] if is_optimize => [b"-O", option].concat(),
+        [b'0'..=b'9', ..] | b"s" if is_optimize => [b"-O", option].concat(),
         _ if is_optimize => [b"-f", option].concat(),
         [b'+', ..] => {
             let names_machine = |flag: &&[u8]| flag.starts_with(b"-march=") || flag.starts_with(b"-mcpu=");

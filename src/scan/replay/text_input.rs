@@ -108,7 +108,7 @@ impl Replay<'_> {
         if self.literal_input(place, at, operand)? {
             return Ok(());
         }
-        self.input_macros.note(symbol);
+        self.text_macros.inputs.note(symbol);
         Ok(())
     }
 

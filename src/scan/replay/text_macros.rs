@@ -1,0 +1,216 @@
+//! Macros whose uses in text matter: those that make assembly which reads files, as `INCBIN(name, "file")`, and those
+//! that make pragmas.
+//!
+//! Text is not expanded otherwise. Where such a macro is found, or what may be made a pragma, the compile is replayed once
+//! more with an eye on their uses in text, each expanded under the macros of its place; and again, while macros are found
+//! whose bodies use those that are known.
+
+use crate::command::{Family, MacroOption};
+use crate::fallback::{Fallback, Reason};
+use crate::files::file::Want;
+use crate::scan::definitions::{Body, Definition, DefinitionId};
+use crate::scan::lexer::{Names, lex_with_uses};
+use crate::scan::limits::MAX_TEXT_MACRO_REPLAYS;
+use crate::scan::lookup::Header;
+use crate::scan::program::Program;
+use crate::scan::replay::Replay;
+use crate::scan::symbols::{Symbol, Symbols, known};
+use crate::scan::tokens::Kind;
+use std::collections::{HashMap, HashSet};
+use std::os::unix::ffi::OsStrExt as _;
+use std::sync::Arc;
+
+/// The macros of a replay whose uses in text matter.
+#[derive(Debug, Default)]
+pub(super) struct TextMacros {
+    /// Those that make assembly which reads files.
+    pub(super) inputs: Sought,
+    /// Those that make pragmas, and `_Pragma` itself.
+    pub(super) pragmas: Sought,
+    /// Names in whose parentheses macros' bodies have what may be a pragma: they may be defined later.
+    pending: HashSet<Symbol>,
+    /// The files in which uses are looked for, by their numbers and generations.
+    programs: HashMap<(u32, u32), Arc<Program>>,
+    replays: u32,
+}
+
+/// Macros of one kind.
+#[derive(Debug, Default)]
+pub(super) struct Sought {
+    /// Those whose uses the present replay looks for.
+    known: HashSet<Symbol>,
+    /// Those that it found.
+    found: HashSet<Symbol>,
+}
+
+impl Sought {
+    /// Whether uses in text are looked for.
+    pub(super) fn is_active(&self) -> bool {
+        !self.known.is_empty()
+    }
+
+    /// `symbol` is one of them.
+    pub(super) fn note(&mut self, symbol: Symbol) {
+        self.found.insert(symbol);
+    }
+
+    /// Notes `symbol` where its definition, which has `body`, uses a macro that is looked for.
+    fn note_user(&mut self, symbol: Symbol, body: &Body, symbols: &Symbols) {
+        if self.is_active() {
+            let mut names = body.tokens.iter().filter(|token| token.kind == Kind::Identifier).map(|token| token.symbol);
+            if names.any(|name| self.may_become_known(name, symbols)) {
+                self.note(symbol);
+            }
+        }
+    }
+
+    /// Whether `name` is a macro that is looked for, or the start or the end of its name: `##` may make it the whole.
+    fn may_become_known(&self, name: Symbol, symbols: &Symbols) -> bool {
+        const SHORTEST_PART: usize = 3;
+        let part = symbols.text(name);
+        let is_part = |whole: &Symbol| {
+            let whole = symbols.text(*whole);
+            part.len() >= SHORTEST_PART && (whole.starts_with(part) || whole.ends_with(part))
+        };
+        self.found.contains(&name) || self.known.contains(&name) || self.known.iter().any(is_part)
+    }
+
+    /// Goes on to look for those that were found; whether there are any of which that was not done.
+    fn seek_found(&mut self) -> bool {
+        let known = self.known.len();
+        self.known.extend(self.found.drain());
+        self.known.len() > known
+    }
+
+    fn names<'n>(&self, symbols: &'n Symbols) -> HashSet<&'n [u8]> {
+        self.known.iter().map(|name| symbols.text(*name)).collect()
+    }
+}
+
+impl TextMacros {
+    /// Whether uses in text are looked for.
+    pub(super) fn are_sought(&self) -> bool {
+        self.inputs.is_active() || self.pragmas.is_active()
+    }
+}
+
+impl Replay<'_> {
+    /// Whether the compile must be replayed once more, for the sake of macros that were found in it.
+    ///
+    /// # Errors
+    /// [`Reason::ScanLimit`] where there is no end of them.
+    pub(super) fn must_seek_text_macros(&mut self) -> Result<bool, Fallback> {
+        if std::mem::take(&mut self.text_macros.pending).into_iter().any(|by| self.makes_pragmas(by)) {
+            self.seek_pragmas();
+        }
+        let macros = &mut self.text_macros;
+        let has_more = macros.inputs.seek_found() | macros.pragmas.seek_found();
+        macros.programs.clear();
+        macros.replays += 1;
+        if has_more && macros.replays > MAX_TEXT_MACRO_REPLAYS {
+            return Err(Fallback::new(Reason::ScanLimit, "macros in macros that make assembly or pragmas"));
+        }
+        Ok(has_more)
+    }
+
+    /// Looks for what makes pragmas from the next replay on.
+    fn seek_pragmas(&mut self) {
+        self.text_macros.pragmas.note(known::PRAGMA_OPERATOR);
+        if self.setting.family == Family::Clang {
+            self.text_macros.pragmas.note(known::PRAGMA_KEYWORD);
+        }
+    }
+
+    /// Something that is a pragma if the macro `by` makes pragmas.
+    pub(super) fn may_be_pragma(&mut self, by: Symbol, is_defined: bool) {
+        if self.text_macros.pragmas.is_active() {
+            return;
+        }
+        // Most names before parentheses are those of functions.
+        if by != known::EMPTY && by != known::PRAGMA_OPERATOR && !is_defined && !self.table.read(by).is_some() {
+            return;
+        }
+        self.record.spoil();
+        if self.makes_pragmas(by) {
+            self.seek_pragmas();
+        } else if is_defined {
+            self.text_macros.pending.insert(by);
+        }
+    }
+
+    /// A pragma in the argument of `name`, which may be a macro.
+    pub(super) fn pragma_argument(&mut self, name: Symbol) {
+        if self.table.read(name).is_some() {
+            self.record.spoil();
+            self.seek_pragmas();
+        }
+    }
+
+    /// Whether the macro `name` makes pragmas of its arguments, or may do so. Without a name somebody will.
+    fn makes_pragmas(&self, name: Symbol) -> bool {
+        let mut seen = HashSet::new();
+        let mut names = vec![name];
+        while let Some(name) = names.pop() {
+            match name {
+                known::EMPTY | known::PRAGMA_OPERATOR => return true,
+                known::PRAGMA_KEYWORD if self.setting.family == Family::Clang => return true,
+                _ if !seen.insert(name) => continue,
+                _ => {}
+            }
+            let state = self.table.peek(name);
+            if let Definition::Several(_) = self.world.definitions.get(state) {
+                return true;
+            }
+            let Some(body) = self.world.definitions.body(state, &self.world.symbols) else { continue };
+            // What is joined may be the operator.
+            if body.tokens.iter().any(|token| token.is(known::PASTE)) {
+                return true;
+            }
+            names.extend(body.tokens.iter().filter(|token| token.kind == Kind::Identifier).map(|token| token.symbol));
+        }
+        false
+    }
+
+    /// Notes the macros of the command line whose uses in text matter.
+    pub(super) fn note_option(&mut self, option: &MacroOption, symbol: Symbol, definition: DefinitionId) {
+        if let MacroOption::Define(operand) = option {
+            let operand = operand.as_bytes().to_ascii_lowercase();
+            let has = |word: &str| memchr::memmem::find(&operand, word.as_bytes()).is_some();
+            if has(".inc") {
+                self.text_macros.inputs.note(symbol);
+            }
+            if ["_macro", "once", "target", "optimize"].into_iter().any(has) && has("pragma") || has("_macro") {
+                self.seek_pragmas();
+            }
+        }
+        self.note_definition(symbol, definition);
+    }
+
+    /// Notes `symbol` where its definition uses a macro that is looked for.
+    pub(super) fn note_definition(&mut self, symbol: Symbol, definition: DefinitionId) {
+        if self.text_macros.are_sought()
+            && let Some(body) = self.world.definitions.body(definition, &self.world.symbols)
+        {
+            self.text_macros.inputs.note_user(symbol, body, &self.world.symbols);
+            self.text_macros.pragmas.note_user(symbol, body, &self.world.symbols);
+        }
+    }
+
+    /// The content of `header` as a program that tells of uses as well.
+    pub(super) fn program_with_uses(&mut self, header: &Header) -> Result<(Arc<Program>, u32), Fallback> {
+        let content = header.file.content(self.searcher.view, Want::Bytes)?;
+        let key = (header.file.id(), content.generation);
+        if let Some(program) = self.text_macros.programs.get(&key) {
+            return Ok((Arc::clone(program), content.generation));
+        }
+        let bytes = content.bytes_again(header.file.path())?;
+        let symbols = &self.world.symbols;
+        let macros = &self.text_macros;
+        let names = Names { statements: macros.inputs.names(symbols), calls: macros.pragmas.names(symbols) };
+        let directives = lex_with_uses(&bytes, self.lex_modes_of(header), &names);
+        let token_modes = self.setting.probe.token_modes;
+        let program = Arc::new(Program::new(directives, token_modes, symbols, &self.world.definitions));
+        self.text_macros.programs.insert(key, Arc::clone(&program));
+        Ok((program, content.generation))
+    }
+}

@@ -1,0 +1,144 @@
+//! Uses in text of macros that matter there: what their expansion does.
+
+use crate::command::Family;
+use crate::fallback::{Fallback, Reason};
+use crate::scan::assembler;
+use crate::scan::lexer::lex;
+use crate::scan::lexer::pragma_text::unquoted;
+use crate::scan::program::{Op, Program};
+use crate::scan::replay::text_input::UNCLEAR;
+use crate::scan::replay::{Place, Replay};
+use crate::scan::symbols::known;
+use crate::scan::tokens::{Kind, Token, tokenize};
+
+impl Replay<'_> {
+    /// A use of a macro that makes assembly which reads files.
+    pub(super) fn text_use(&mut self, place: &Place<'_>, at: usize, operand: u32) -> Result<(), Fallback> {
+        let text = place.program.operand(operand);
+        if text.is_empty() {
+            return Err(self.refuse_at(place, at, Reason::Unscannable, UNCLEAR));
+        }
+        let text = &assembler::without_comments(text);
+        let name_length = crate::scan::tokens::name_length(text, self.setting.probe.token_modes);
+        let (name, rest) = text.split_at(name_length);
+        let state = self.table.read(self.world.symbols.intern(name));
+        if !state.is_some() {
+            return Ok(());
+        }
+        let counter = self.observations.counter;
+        let arguments = assembler::arguments(rest);
+        // Directives within the arguments are not followed.
+        let lines = rest[..arguments.len().min(rest.len())].split(|byte| *byte == b'\n');
+        let is_split = lines.skip(1).any(starts_directive);
+        let body = self.world.definitions.body(state, &self.world.symbols);
+        // Where a macro with parameters stands without arguments, another one gives them to it.
+        let is_used_here = body.is_none_or(|body| body.parameters.is_none() || !arguments.is_empty());
+        let mut inputs = None;
+        if is_used_here && !is_split {
+            inputs = self.inputs_of(place, at, &[name, &arguments].concat())?;
+            if inputs.is_none() {
+                // The rest of the statement may have the name.
+                inputs = self.inputs_of(place, at, &assembler::c_statement(text))?.filter(|inputs| !inputs.is_empty());
+            }
+        }
+        self.observations.counter = counter;
+        match inputs {
+            Some(inputs) => self.read_assembler_inputs(place, at, &inputs),
+            None => Err(self.refuse_at(place, at, Reason::Unscannable, UNCLEAR)),
+        }
+    }
+
+    /// A use of a macro that makes pragmas, or of `_Pragma` itself: they stand where it does.
+    pub(super) fn text_call(&mut self, place: &mut Place<'_>, at: usize, operand: u32) -> Result<(), Fallback> {
+        if self.ignores_text {
+            return Ok(());
+        }
+        let detail = "a macro in text that may make a pragma, and is not clear";
+        let text = assembler::without_comments(&without_splices(place.program.operand(operand)));
+        let mut tokens = Vec::new();
+        tokenize(&text, self.setting.probe.token_modes, &self.world.symbols, &mut tokens);
+        let counter = self.observations.counter;
+        let expansion = self.expand_operand(place, at, &tokens)?;
+        self.observations.counter = counter;
+        match expansion {
+            Ok((expanded, None)) if !tokens.is_empty() && !self.has_unclear_pragma(&expanded) => {
+                self.pragmas_in(&expanded).iter().try_for_each(|pragma| self.run_pragma(place, at, pragma))
+            }
+            _ => Err(self.refuse_at(place, at, Reason::Unscannable, detail)),
+        }
+    }
+
+    /// Whether the compiler's version decides if something is a pragma: gcc's have no prefix but `L` so far.
+    fn has_unclear_pragma(&self, tokens: &[Token]) -> bool {
+        let mut operands = tokens.windows(3).filter(|three| three[0].is(known::PRAGMA_OPERATOR)).map(|three| three[2]);
+        let has_prefix = |operand: Token| {
+            operand.kind == Kind::Text
+                && !matches!(self.world.symbols.text(operand.symbol), [b'"', ..] | [b'L', b'"', ..])
+        };
+        self.setting.family == Family::Gcc && operands.any(has_prefix)
+    }
+
+    /// The pragmas that expanded text holds.
+    fn pragmas_in(&self, tokens: &[Token]) -> Vec<Vec<u8>> {
+        let text = |token: &Token| self.world.symbols.text(token.symbol);
+        let mut pragmas = Vec::new();
+        for (at, token) in tokens.iter().enumerate() {
+            match (token.symbol, &tokens[at + 1..]) {
+                (known::PRAGMA_OPERATOR, [open, string, close, ..])
+                    if open.is(known::OPEN) && close.is(known::CLOSE) && string.kind == Kind::Text =>
+                {
+                    pragmas.extend(unquoted(text(string)));
+                }
+                // Without the extension it is a name like others; then it stands before no parenthesis.
+                (known::PRAGMA_KEYWORD, [open, rest @ ..]) if open.is(known::OPEN) => {
+                    let mut depth = 1_u32;
+                    let words = rest.iter().take_while(|token| {
+                        depth += u32::from(token.is(known::OPEN));
+                        depth -= u32::from(token.is(known::CLOSE));
+                        depth > 0
+                    });
+                    pragmas.push(words.map(text).collect::<Vec<_>>().join(&b' '));
+                }
+                _ => {}
+            }
+        }
+        pragmas
+    }
+
+    /// Does what `#pragma` with `text` does here.
+    fn run_pragma(&mut self, place: &mut Place<'_>, at: usize, text: &[u8]) -> Result<(), Fallback> {
+        let directives = lex(&[b"#pragma ", text, b"\n"].concat(), self.lex_modes_of(place.header));
+        let symbols = &self.world.symbols;
+        let program = Program::new(directives, self.setting.probe.token_modes, symbols, &self.world.definitions);
+        let mut inner = Place::new(place.header, &program);
+        (inner.line_shift, inner.is_system) = (place.line_shift, place.is_system);
+        inner.presumed.clone_from(&place.presumed);
+        for (step, op) in program.ops.iter().enumerate() {
+            if let Op::Pragma(pragma) = op {
+                self.pragma(&mut inner, step, *pragma).map_err(|fallback| match fallback.location {
+                    Some(_) => self.refuse_at(place, at, fallback.reason, &fallback.detail),
+                    None => fallback,
+                })?;
+            }
+        }
+        place.is_system = inner.is_system;
+        Ok(())
+    }
+}
+
+/// `text` with its lines joined where a backslash ends them.
+fn without_splices(text: &[u8]) -> Vec<u8> {
+    let mut lines = text.split_inclusive(|byte| *byte == b'\n').map(|line| {
+        let end = line.trim_ascii_end();
+        if line.ends_with(b"\n") { end.strip_suffix(b"\\").unwrap_or(line) } else { line }
+    });
+    let mut joined = Vec::with_capacity(text.len());
+    lines.by_ref().for_each(|line| joined.extend_from_slice(line));
+    joined
+}
+
+/// Whether a directive stands in `line`.
+fn starts_directive(line: &[u8]) -> bool {
+    let line = line.trim_ascii_start();
+    line.starts_with(b"#") || line.starts_with(b"%:")
+}
