@@ -169,6 +169,8 @@ kinds! {
     TextTimestamp = "[timestamp]",
     /// `.incbin` or `.include` in text: what follows it
     TextInput = "[input]",
+    /// The names before the parentheses that the next `[input]` stands in: one of them is a macro, or it is no assembly
+    InputWithin = "[input within]",
     /// A macro in text that was asked for: its name and what follows it
     TextUse = "[use]",
     /// The same where its arguments alone follow, spliced and commented as written, and macros around it come first

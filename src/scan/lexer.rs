@@ -11,12 +11,14 @@
 mod calls;
 mod line;
 mod notable;
+mod parentheses;
 pub(crate) mod pragma_text;
 mod skip;
 mod trigraphs;
 
 use crate::scan::directives::{Directive, DirectiveKind, Directives, LexModes};
 use crate::scan::lexer::notable::Notable;
+use crate::scan::lexer::parentheses::Parentheses;
 use std::borrow::Cow;
 use std::collections::HashSet;
 
@@ -58,6 +60,8 @@ pub(crate) fn lex_with_uses(content: &[u8], modes: LexModes, names: &Names<'_>) 
         kept_rest: 0,
         text_start: 0,
         calls_end: 0,
+        parentheses: Parentheses::default(),
+        has_inputs: false,
         directives: Directives {
             text: Vec::with_capacity(content.len() / TEXT_SHARE),
             list: Vec::with_capacity(content.len() / DIRECTIVE_SHARE),
@@ -99,11 +103,16 @@ struct Lexer<'a> {
     text_start: usize,
     /// Where the last use that was told of ends.
     calls_end: usize,
+    /// Followed where `has_inputs` is set.
+    parentheses: Parentheses,
+    /// Whether files are named to the assembler, outside assembly itself.
+    has_inputs: bool,
     directives: Directives,
 }
 
 impl Lexer<'_> {
     fn run(&mut self) {
+        self.has_inputs = !self.modes.assembler && self.notable.iter().any(Notable::is_input);
         while self.at < self.source.len() {
             self.skip_blanks_and_comments();
             let Some(length) = self.directive_start() else {
@@ -115,9 +124,13 @@ impl Lexer<'_> {
             };
             self.emit_notables(self.at);
             let start = self.at;
+            if self.has_inputs {
+                self.follow_parentheses(start);
+            }
             self.at += length;
             self.directive(start);
             self.text_start = self.at;
+            self.parentheses.at = self.at;
         }
         self.emit_notables(self.source.len());
     }

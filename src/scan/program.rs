@@ -80,6 +80,10 @@ pub(crate) enum Op {
     TextInput {
         operand: u32,
     },
+    /// The names of which one is a macro if the next step is an input.
+    InputWithin {
+        operand: u32,
+    },
     DefinedInput {
         operand: u32,
         /// The macro.
@@ -334,6 +338,7 @@ impl Binder<'_> {
             DirectiveKind::TextTime => Op::TextTime,
             DirectiveKind::TextTimestamp => Op::TextTimestamp,
             DirectiveKind::TextInput => Op::TextInput { operand: self.operand(directive) },
+            DirectiveKind::InputWithin => Op::InputWithin { operand: self.operand(directive) },
             DirectiveKind::DefinedInput => Op::DefinedInput { operand: self.operand(directive), symbol: self.defined },
             DirectiveKind::TextUse => Op::TextUse { operand: self.operand(directive) },
             DirectiveKind::TextCall => Op::TextCall { operand: self.operand(directive) },

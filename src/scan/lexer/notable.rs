@@ -25,6 +25,13 @@ pub(super) struct Notable {
     word: Word,
 }
 
+impl Notable {
+    /// Whether it names a file to the assembler.
+    pub(super) fn is_input(&self) -> bool {
+        self.word == Word::Input
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Word {
     Pragma,
@@ -231,7 +238,17 @@ impl Lexer<'_> {
                     self.push(kind, notable.start, &source[name]);
                 }
             }
-            Word::Input => self.push_with_rest(DirectiveKind::TextInput, notable),
+            Word::Input if self.in_definition || self.modes.assembler => {
+                self.push_with_rest(DirectiveKind::TextInput, notable);
+            }
+            Word::Input => match self.names_around_string(notable.start) {
+                Some(names) if names.is_empty() => {}
+                Some(names) => {
+                    self.push(DirectiveKind::InputWithin, notable.start, &names);
+                    self.push_with_rest(DirectiveKind::TextInput, notable);
+                }
+                None => self.push_with_rest(DirectiveKind::TextInput, notable),
+            },
         }
     }
 

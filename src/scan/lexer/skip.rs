@@ -71,17 +71,22 @@ impl Lexer<'_> {
 
     /// Over the comment that may start here: to the end of a block, to the newline of a line.
     pub(super) fn skip_comment(&mut self) -> bool {
-        let start = self.at;
+        let Some(end) = self.comment_end(self.at) else { return false };
+        let start = std::mem::replace(&mut self.at, end);
+        self.drop_notables(start, end);
+        true
+    }
+
+    /// The end of the comment that may start at `start`.
+    pub(super) fn comment_end(&self, start: usize) -> Option<usize> {
         let second = self.splice_end(start + 1);
         match self.byte(second) {
-            b'*' => self.at = self.block_comment_end(second + 1),
-            b'/' if self.modes.no_line_comments => return false,
-            b'/' if self.modes.blocks_before_lines && self.byte(self.splice_end(second + 1)) == b'*' => return false,
-            b'/' => self.at = self.logical_line_end(second + 1),
-            _ => return false,
+            b'*' => Some(self.block_comment_end(second + 1)),
+            b'/' if self.modes.no_line_comments => None,
+            b'/' if self.modes.blocks_before_lines && self.byte(self.splice_end(second + 1)) == b'*' => None,
+            b'/' => Some(self.logical_line_end(second + 1)),
+            _ => None,
         }
-        self.drop_notables(start, self.at);
-        true
     }
 
     fn block_comment_end(&self, start: usize) -> usize {

@@ -26,7 +26,7 @@ const MAX_ASSEMBLER_DEPTH: u32 = 50;
 impl Replay<'_> {
     /// `.incbin` or `.include` in text.
     pub(super) fn text_input(&mut self, place: &Place<'_>, at: usize, operand: u32) -> Result<(), Fallback> {
-        if self.literal_input(place, at, operand)? {
+        if !self.may_be_assembly(place, at) || self.literal_input(place, at, operand)? {
             return Ok(());
         }
         // The name is made by macros: the statement's strings, expanded and joined, hold it.
@@ -36,6 +36,16 @@ impl Replay<'_> {
             Some(inputs) if !inputs.is_empty() => self.read_assembler_inputs(place, at, &inputs),
             _ => Err(self.refuse_at(place, at, Reason::Unscannable, UNCLEAR)),
         }
+    }
+
+    /// Whether the string of the step at `at` may be assembly: no function's argument, and no part of a table.
+    fn may_be_assembly(&mut self, place: &Place<'_>, at: usize) -> bool {
+        let Some(Op::InputWithin { operand }) = at.checked_sub(1).map(|before| place.program.ops[before]) else {
+            return true;
+        };
+        self.record.spoil();
+        let mut names = place.program.operand(operand).split(|byte| *byte == b' ');
+        names.any(|name| self.table.read(self.world.symbols.intern(name)).is_some())
     }
 
     /// Reads the file that stands there in full; `false` where the directive has a name that must be made first.

@@ -94,6 +94,33 @@ fn macros_make_assembly_that_reads() {
 }
 
 #[test]
+fn a_string_that_is_no_assembly_reads_nothing() {
+    // An assembler's own tables, messages, and what writes assembly.
+    let text = "struct entry { const char *name; int kind; };\n\
+        static const struct entry table[] = { { \".incbin\", 1 }, { \".include\", 2 } };\n\
+        int say(const char *, ...);\nint same(const char *, const char *);\n\
+        int f(const char *s) {\n  if (same(s, \".incbin\"))\n    say(\"; {( in '.incbin' directive: .incbin \\\"%s\\\"\", s);\n\
+        #ifdef NOT\n  return say(\n#else\n  return (say(\n#endif\n  \".incbin \\\"none.bin\\\"\"));\n}\n\
+        const char *g(void) { return \".include \\\"none.s\\\"\"; }\n";
+    for compiler in ["gcc", "clang", "g++ -xc++"] {
+        let closure = Case::new().file("a.c", text).check(&format!("{compiler} a.c"));
+        assert!(!format!("{closure:?}").contains("/none."), "{closure:?}");
+    }
+    // The same words where a macro makes assembly of them, and where the statement is a long one.
+    for text in [
+        "#define ASM __asm__\nASM (\".data\\n.incbin \\\"b.bin\\\"\\n.text\");\n",
+        "#define ASM(...) __asm__(__VA_ARGS__)\nASM(\".data; # {\\n\" /* ) */ \".incbin \\\"b.bin\\\"\\n.text\");\n",
+        "#define BEGIN __asm__(\n#define END )\nBEGIN \".data\\n.incbin \\\"b.bin\\\"\\n.text\" END;\n",
+        "int f(void) { __asm__ volatile (\".data # ;})\\n\"\n#ifdef NOT\n\"\"\n#endif\n\
+            \".incbin \\\"b.bin\\\"\\n.text\" : : : \"memory\"); return 0; }\n",
+    ] {
+        for compiler in ["gcc", "clang", "g++ -xc++"] {
+            Case::new().file("a.c", text).file("b.bin", "b").needs(&format!("{compiler} a.c"), &["b.bin"]);
+        }
+    }
+}
+
+#[test]
 fn profiles_lists_and_specs_are_read() {
     let mut case = Case::new()
         .file("a.c", "int f(int x) { return x ? 1 : 2; }\n")
