@@ -97,7 +97,7 @@ impl Replay<'_> {
             match string[0].kind {
                 Kind::Number if is_optimize => flags.extend(parts.next().map(|number| [b"-O", number].concat())),
                 Kind::Text => {
-                    let whole: Vec<u8> = parts.flat_map(|part| unescape(part)).collect();
+                    let whole: Vec<u8> = parts.flat_map(unescape).collect();
                     let options = whole.split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
                     let options = options.filter(|option| !option.is_empty());
                     let flag = |option| flag_of_option(option, is_optimize, &self.command.probe_arguments);
