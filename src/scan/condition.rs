@@ -180,7 +180,7 @@ impl Parser<'_, '_> {
                 _ => evaluates,
             };
             let right = self.binary(precedence + 1, right_matters)?;
-            left = number::binary(token.symbol, left, right, evaluates, self.expander.family);
+            left = number::binary(token.symbol, left, right, evaluates, self.expander.surroundings.family);
         }
     }
 
@@ -200,7 +200,7 @@ impl Parser<'_, '_> {
             (Kind::Punctuator, known::TILDE) => self.unary(evaluates)?.map(|bits| !bits),
             (Kind::Punctuator, known::OPEN) => self.parenthesised(evaluates)?,
             (Kind::Number, symbol) => number::parse(self.expander.spelling(symbol)),
-            (Kind::Character, _) if self.expander.has_foreign_characters => Value::Unknown,
+            (Kind::Character, _) if self.expander.surroundings.has_foreign_characters => Value::Unknown,
             (Kind::Character, symbol) => number::character(self.expander.spelling(symbol)),
             (Kind::Identifier, known::DEFINED) => self.defined()?,
             (Kind::Identifier, _) => self.identifier(token)?,
@@ -241,8 +241,8 @@ impl Parser<'_, '_> {
         if closes && !self.take_raw().is_some_and(|token| token.is(known::CLOSE)) {
             return Err(Problem::Unknown);
         }
-        let state = self.expander.table.read(name.symbol);
-        Ok(match self.expander.definitions.get(state) {
+        let state = self.expander.surroundings.table.read(name.symbol);
+        Ok(match self.expander.surroundings.definitions.get(state) {
             Definition::None => truth(false),
             Definition::Several(states) if states.iter().any(|state| !state.is_some()) => Value::Unknown,
             _ => truth(true),
@@ -250,11 +250,11 @@ impl Parser<'_, '_> {
     }
 
     fn identifier(&mut self, token: Token) -> Result<Value, Problem> {
-        let state = self.expander.table.read(token.symbol);
-        if matches!(self.expander.definitions.get(state), Definition::Builtin(Builtin::Operator)) {
+        let state = self.expander.surroundings.table.read(token.symbol);
+        if matches!(self.expander.surroundings.definitions.get(state), Definition::Builtin(Builtin::Operator)) {
             return self.operator(token.symbol);
         }
-        if self.expander.modes.cplusplus && token.symbol == known::TRUE {
+        if self.expander.surroundings.modes.cplusplus && token.symbol == known::TRUE {
             return Ok(truth(true));
         }
         Ok(truth(false))
@@ -344,7 +344,7 @@ impl Parser<'_, '_> {
             } else if token.is(known::OPEN) {
                 depth += 1;
             }
-            if token.kind == Kind::Identifier && self.expander.table.read(token.symbol).is_some() {
+            if token.kind == Kind::Identifier && self.expander.surroundings.table.read(token.symbol).is_some() {
                 is_plain = false;
             }
             operand.extend_from_slice(self.expander.spelling(token.symbol));

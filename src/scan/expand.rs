@@ -67,20 +67,9 @@ pub(crate) struct Observations {
 
 /// One expansion under way.
 pub(crate) struct Expander<'a> {
-    pub(crate) table: &'a mut MacroTable,
-    pub(crate) symbols: &'a Symbols,
-    pub(crate) definitions: &'a Definitions,
-    pub(crate) modes: TokenModes,
-    pub(crate) position: Position<'a>,
-    pub(crate) observations: &'a mut Observations,
-    /// Whether `__VA_OPT__` is an operator.
-    pub(crate) has_va_opt: bool,
-    /// Whether characters don't have the numbers of ASCII.
-    pub(crate) has_foreign_characters: bool,
-    pub(crate) family: Family,
+    pub(crate) surroundings: Surroundings<'a>,
     /// A macro with several definitions that was to be expanded.
     pub(crate) undecided: Option<Symbol>,
-    buffers: &'a mut Buffers,
     floor: usize,
     /// How many macros are being expanded, arguments aside.
     entered: usize,
@@ -138,7 +127,9 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) modes: TokenModes,
     pub(crate) position: Position<'a>,
     pub(crate) observations: &'a mut Observations,
+    /// Whether `__VA_OPT__` is an operator.
     pub(crate) has_va_opt: bool,
+    /// Whether characters don't have the numbers of ASCII.
     pub(crate) has_foreign_characters: bool,
     pub(crate) family: Family,
     pub(crate) buffers: &'a mut Buffers,
@@ -147,33 +138,13 @@ pub(crate) struct Surroundings<'a> {
 impl<'a> Expander<'a> {
     /// Starts over `tokens`.
     pub(crate) fn new(surroundings: Surroundings<'a>, tokens: &[Token]) -> Self {
-        let Surroundings {
-            table,
-            symbols,
-            definitions,
-            modes,
-            position,
-            observations,
-            has_va_opt,
-            has_foreign_characters,
-            family,
-            buffers,
-        } = surroundings;
+        let buffers = &mut *surroundings.buffers;
         debug_assert!(buffers.contexts.is_empty(), "the last expansion left nothing");
         buffers.arena.extend_from_slice(tokens);
         buffers.contexts.push(Context { start: 0, at: 0, end: tokens.len(), disables: None, is_final: false });
         Self {
-            table,
-            symbols,
-            definitions,
-            modes,
-            position,
-            observations,
-            has_va_opt,
-            has_foreign_characters,
-            family,
+            surroundings,
             undecided: None,
-            buffers,
             floor: 0,
             entered: 0,
             argument_depth: 0,
@@ -186,7 +157,7 @@ impl<'a> Expander<'a> {
     /// Whether a blank stands before `token` in a header's name that tokens are joined to. gcc sees only the blanks
     /// within a macro's body or argument, clang those around a macro's name as well.
     pub(crate) const fn blank_in_header_name(&self, token: Token) -> bool {
-        match self.family {
+        match self.surroundings.family {
             Family::Gcc => token.flags.has(Flags::BLANK),
             Family::Clang => token.has_blank_before(),
         }
@@ -213,11 +184,11 @@ impl<'a> Expander<'a> {
 
     /// The next token, and whether it is expanded already.
     fn pull(&mut self) -> Option<(Token, bool)> {
-        while self.buffers.contexts.len() > self.floor {
-            let top = self.buffers.contexts.last_mut().expect("the stack is not empty above its floor");
+        while self.surroundings.buffers.contexts.len() > self.floor {
+            let top = self.surroundings.buffers.contexts.last_mut().expect("the stack is not empty above its floor");
             if top.at < top.end {
                 top.at += 1;
-                return Some((self.buffers.arena[top.at - 1], top.is_final));
+                return Some((self.surroundings.buffers.arena[top.at - 1], top.is_final));
             }
             self.pop();
         }
@@ -226,7 +197,7 @@ impl<'a> Expander<'a> {
 
     /// The state of `symbol`.
     fn state(&mut self, symbol: Symbol) -> DefinitionId {
-        let state = self.table.read(symbol);
+        let state = self.surroundings.table.read(symbol);
         if let Some(reads) = &mut self.reads {
             reads.push((symbol, state));
         }
@@ -235,8 +206,8 @@ impl<'a> Expander<'a> {
 
     /// Puts `token` back, to be the next one.
     pub(crate) fn put_back(&mut self, token: Token) {
-        let start = self.buffers.arena.len();
-        self.buffers.arena.push(token);
+        let start = self.surroundings.buffers.arena.len();
+        self.surroundings.buffers.arena.push(token);
         self.push_context(start, None, false);
     }
 
@@ -251,10 +222,10 @@ impl<'a> Expander<'a> {
             if !id.is_some() {
                 return Ok(Some(token));
             }
-            if self.table.is_busy(token.symbol) {
+            if self.surroundings.table.is_busy(token.symbol) {
                 return Ok(Some(Token { flags: token.flags.with(Flags::PAINTED), ..token }));
             }
-            match self.definitions.get(id) {
+            match self.surroundings.definitions.get(id) {
                 Definition::None => return Ok(Some(token)),
                 Definition::Several(_) => {
                     self.undecided.get_or_insert(token.symbol);
@@ -272,8 +243,8 @@ impl<'a> Expander<'a> {
 
     /// Enters the macro that `token` names; gives the token back where it stands for itself.
     fn expand(&mut self, token: Token, id: DefinitionId) -> Result<Option<Token>, Trouble> {
-        let definitions = self.definitions;
-        let body = definitions.body(id, self.symbols).expect("the caller matched a definition by text");
+        let definitions = self.surroundings.definitions;
+        let body = definitions.body(id, self.surroundings.symbols).expect("the caller matched a definition by text");
         let Some(parameters) = body.parameters else {
             if self.entered == 0 && !self.is_multiline && self.take_whole(token, id, body) {
                 return Ok(None);
@@ -288,46 +259,50 @@ impl<'a> Expander<'a> {
             }
             None => return Ok(Some(token)),
         }
-        let (scratch, ends, ranges) = (self.buffers.scratch.len(), self.buffers.ends.len(), self.buffers.ranges.len());
+        let (scratch, ends, ranges) = (
+            self.surroundings.buffers.scratch.len(),
+            self.surroundings.buffers.ends.len(),
+            self.surroundings.buffers.ranges.len(),
+        );
         let entered = self.collect(parameters, body.is_variadic).and_then(|close| {
             let arguments = self.arguments(scratch, ends, body)?;
-            let start = self.buffers.arena.len();
+            let start = self.surroundings.buffers.arena.len();
             self.substitute(body, arguments)?;
             // gcc takes the line of the name for that of the use, clang the line of the parenthesis.
-            let lines = if self.family == Family::Clang { close.lines } else { token.lines };
+            let lines = if self.surroundings.family == Family::Clang { close.lines } else { token.lines };
             self.enter(Token { lines, ..token }, start)
         });
-        self.buffers.scratch.truncate(scratch);
-        self.buffers.ends.truncate(ends);
-        self.buffers.ranges.truncate(ranges);
+        self.surroundings.buffers.scratch.truncate(scratch);
+        self.surroundings.buffers.ends.truncate(ends);
+        self.surroundings.buffers.ranges.truncate(ranges);
         entered.map(|()| None)
     }
 
     /// Enters the object-like macro that `name` names.
     fn enter_object(&mut self, name: Token, body: &Body) -> Result<(), Trouble> {
-        let start = self.buffers.arena.len();
+        let start = self.surroundings.buffers.arena.len();
         if body.has_operators {
-            let none = self.buffers.ranges.len();
+            let none = self.surroundings.buffers.ranges.len();
             self.substitute(body, Arguments { raw: none, expanded: none, variadic: None })?;
         } else {
-            self.buffers.arena.extend_from_slice(&body.tokens);
+            self.surroundings.buffers.arena.extend_from_slice(&body.tokens);
         }
         self.enter(name, start)
     }
 
     /// Makes a context of the tokens from `start` on, the expansion of `name`.
     fn enter(&mut self, name: Token, start: usize) -> Result<(), Trouble> {
-        let length = self.buffers.arena.len() - start;
+        let length = self.surroundings.buffers.arena.len() - start;
         self.made += length + 1;
-        self.observations.tokens += length as u64 + 1;
-        if self.made > MAX_EXPANSION_TOKENS || self.buffers.contexts.len() > MAX_EXPANSION_DEPTH {
+        self.surroundings.observations.tokens += length as u64 + 1;
+        if self.made > MAX_EXPANSION_TOKENS || self.surroundings.buffers.contexts.len() > MAX_EXPANSION_DEPTH {
             return Err(Trouble::Limit);
         }
-        if let Some(first) = self.buffers.arena.get_mut(start) {
+        if let Some(first) = self.surroundings.buffers.arena.get_mut(start) {
             *first = first.padded_like(name);
         }
         if self.is_multiline {
-            for token in &mut self.buffers.arena[start..] {
+            for token in &mut self.surroundings.buffers.arena[start..] {
                 token.lines = name.lines;
             }
         }
@@ -336,19 +311,19 @@ impl<'a> Expander<'a> {
     }
 
     fn push_context(&mut self, start: usize, disables: Option<Symbol>, is_final: bool) {
-        let end = self.buffers.arena.len();
-        self.buffers.contexts.push(Context { start, at: start, end, disables, is_final });
+        let end = self.surroundings.buffers.arena.len();
+        self.surroundings.buffers.contexts.push(Context { start, at: start, end, disables, is_final });
         if let Some(symbol) = disables {
-            self.table.enter(symbol);
+            self.surroundings.table.enter(symbol);
             self.entered += 1;
         }
     }
 
     fn pop(&mut self) {
-        if let Some(context) = self.buffers.contexts.pop() {
-            self.buffers.arena.truncate(context.start);
+        if let Some(context) = self.surroundings.buffers.contexts.pop() {
+            self.surroundings.buffers.arena.truncate(context.start);
             if let Some(symbol) = context.disables {
-                self.table.leave(symbol);
+                self.surroundings.table.leave(symbol);
                 self.entered -= 1;
             }
         }
@@ -357,12 +332,12 @@ impl<'a> Expander<'a> {
     /// Collects the arguments up to the closing parenthesis; the opening one has been read. The tokens go to
     /// `scratch`, the places where arguments end to `ends`. Gives the closing parenthesis.
     fn collect(&mut self, parameters: usize, is_variadic: bool) -> Result<Token, Trouble> {
-        let first_token = self.buffers.scratch.len();
-        let first_end = self.buffers.ends.len();
+        let first_token = self.surroundings.buffers.scratch.len();
+        let first_end = self.surroundings.buffers.ends.len();
         let mut depth = 0;
         let close = loop {
             let mut token = self.next_raw().ok_or(Trouble::Malformed)?;
-            let collected = self.buffers.ends.len() - first_end + 1;
+            let collected = self.surroundings.buffers.ends.len() - first_end + 1;
             if token.is(known::CLOSE) {
                 if depth == 0 {
                     break token;
@@ -371,42 +346,42 @@ impl<'a> Expander<'a> {
             } else if token.is(known::OPEN) {
                 depth += 1;
             } else if token.is(known::COMMA) && depth == 0 && !(is_variadic && collected == parameters) {
-                self.buffers.ends.push(self.buffers.scratch.len());
+                self.surroundings.buffers.ends.push(self.surroundings.buffers.scratch.len());
                 continue;
-            } else if token.kind == Kind::Identifier && self.table.is_busy(token.symbol) {
+            } else if token.kind == Kind::Identifier && self.surroundings.table.is_busy(token.symbol) {
                 token.flags = token.flags.with(Flags::PAINTED);
             }
             self.made += 1;
             if self.made > MAX_EXPANSION_TOKENS {
                 return Err(Trouble::Limit);
             }
-            self.buffers.scratch.push(token);
+            self.surroundings.buffers.scratch.push(token);
         };
-        let end = self.buffers.scratch.len();
-        let collected = self.buffers.ends.len() - first_end + 1;
+        let end = self.surroundings.buffers.scratch.len();
+        let collected = self.surroundings.buffers.ends.len() - first_end + 1;
         if parameters > 0 || collected > 1 || end > first_token {
-            self.buffers.ends.push(end);
+            self.surroundings.buffers.ends.push(end);
         }
-        if is_variadic && self.buffers.ends.len() - first_end + 1 == parameters {
-            self.buffers.ends.push(end);
+        if is_variadic && self.surroundings.buffers.ends.len() - first_end + 1 == parameters {
+            self.surroundings.buffers.ends.push(end);
         }
-        if self.buffers.ends.len() - first_end == parameters { Ok(close) } else { Err(Trouble::Malformed) }
+        if self.surroundings.buffers.ends.len() - first_end == parameters { Ok(close) } else { Err(Trouble::Malformed) }
     }
 
     /// The arguments that were collected from `scratch` and `ends` on, expanded where `body` wants them so.
     fn arguments(&mut self, scratch: usize, ends: usize, body: &Body) -> Result<Arguments, Trouble> {
-        let raw = self.buffers.ranges.len();
+        let raw = self.surroundings.buffers.ranges.len();
         let mut start = scratch;
-        for end in &self.buffers.ends[ends..] {
-            self.buffers.ranges.push((start, *end));
+        for end in &self.surroundings.buffers.ends[ends..] {
+            self.surroundings.buffers.ranges.push((start, *end));
             start = *end;
         }
-        let count = self.buffers.ranges.len() - raw;
+        let count = self.surroundings.buffers.ranges.len() - raw;
         let expanded = raw + count;
         for at in 0..count {
-            let (start, end) = self.buffers.ranges[raw + at];
+            let (start, end) = self.surroundings.buffers.ranges[raw + at];
             let range = if body.expands[at] { self.expand_argument(start, end)? } else { (start, end) };
-            self.buffers.ranges.push(range);
+            self.surroundings.buffers.ranges.push(range);
         }
         Ok(Arguments { raw, expanded, variadic: body.is_variadic.then(|| count - 1) })
     }
@@ -419,20 +394,20 @@ impl<'a> Expander<'a> {
         if self.argument_depth >= MAX_ARGUMENT_DEPTH {
             return Err(Trouble::Limit);
         }
-        let outer_floor = std::mem::replace(&mut self.floor, self.buffers.contexts.len());
+        let outer_floor = std::mem::replace(&mut self.floor, self.surroundings.buffers.contexts.len());
         self.argument_depth += 1;
-        let context = self.buffers.arena.len();
-        self.buffers.arena.extend_from_slice(&self.buffers.scratch[start..end]);
+        let context = self.surroundings.buffers.arena.len();
+        self.surroundings.buffers.arena.extend_from_slice(&self.surroundings.buffers.scratch[start..end]);
         self.push_context(context, None, false);
-        let first = self.buffers.scratch.len();
+        let first = self.surroundings.buffers.scratch.len();
         let expanded = loop {
             match self.next() {
-                Ok(Some(token)) => self.buffers.scratch.push(token),
-                Ok(None) => break Ok((first, self.buffers.scratch.len())),
+                Ok(Some(token)) => self.surroundings.buffers.scratch.push(token),
+                Ok(None) => break Ok((first, self.surroundings.buffers.scratch.len())),
                 Err(trouble) => break Err(trouble),
             }
         };
-        while self.buffers.contexts.len() > self.floor {
+        while self.surroundings.buffers.contexts.len() > self.floor {
             self.pop();
         }
         self.argument_depth -= 1;
@@ -442,7 +417,7 @@ impl<'a> Expander<'a> {
 
     /// Whether the token of `scratch` at `at` names a macro.
     fn may_expand(&mut self, at: usize) -> bool {
-        let token = self.buffers.scratch[at];
+        let token = self.surroundings.buffers.scratch[at];
         token.kind == Kind::Identifier && !token.flags.has(Flags::PAINTED) && self.state(token.symbol).is_some()
     }
 
@@ -461,50 +436,50 @@ impl<'a> Expander<'a> {
         let (kind, text) = match builtin {
             Builtin::Operator => return token,
             Builtin::Line => {
-                let line = self.position.line.wrapping_add(u32::from(token.lines));
+                let line = self.surroundings.position.line.wrapping_add(u32::from(token.lines));
                 (Kind::Number, line.to_string().into_bytes())
             }
             Builtin::File => {
-                self.observations.saw_place |= self.position.is_mapped;
-                (Kind::Text, quoted(self.position.file))
+                self.surroundings.observations.saw_place |= self.surroundings.position.is_mapped;
+                (Kind::Text, quoted(self.surroundings.position.file))
             }
             Builtin::FileName => {
-                let name = self.position.file.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
+                let name = self.surroundings.position.file.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
                 (Kind::Text, quoted(name))
             }
             Builtin::BaseFile => {
-                self.observations.saw_place = true;
-                (Kind::Text, quoted(self.position.base_file))
+                self.surroundings.observations.saw_place = true;
+                (Kind::Text, quoted(self.surroundings.position.base_file))
             }
             Builtin::IncludeLevel => {
-                self.observations.saw_place = true;
-                (Kind::Number, self.position.include_level.to_string().into_bytes())
+                self.surroundings.observations.saw_place = true;
+                (Kind::Number, self.surroundings.position.include_level.to_string().into_bytes())
             }
             Builtin::Counter => {
-                self.observations.saw_place = true;
-                let Some(value) = self.observations.counter else {
+                self.surroundings.observations.saw_place = true;
+                let Some(value) = self.surroundings.observations.counter else {
                     return Token::new(Kind::Unknown, token.symbol);
                 };
-                self.observations.counter = Some(value + 1);
+                self.surroundings.observations.counter = Some(value + 1);
                 (Kind::Number, value.to_string().into_bytes())
             }
             Builtin::Time => {
-                self.observations.saw_time = true;
+                self.surroundings.observations.saw_time = true;
                 return Token::new(Kind::Unknown, token.symbol);
             }
         };
-        Token { kind, symbol: self.symbols.intern(&text), ..token }
+        Token { kind, symbol: self.surroundings.symbols.intern(&text), ..token }
     }
 }
 
 /// Names of macros must not stay disabled when an expansion is given up half-way.
 impl Drop for Expander<'_> {
     fn drop(&mut self) {
-        while !self.buffers.contexts.is_empty() {
+        while !self.surroundings.buffers.contexts.is_empty() {
             self.pop();
         }
-        self.buffers.scratch.clear();
-        self.buffers.ends.clear();
-        self.buffers.ranges.clear();
+        self.surroundings.buffers.scratch.clear();
+        self.surroundings.buffers.ends.clear();
+        self.surroundings.buffers.ranges.clear();
     }
 }

@@ -81,6 +81,15 @@ pub(crate) struct Probes {
     asking: Mutex<()>,
 }
 
+/// What a scanner's probes are made with.
+#[derive(Clone, Copy)]
+pub(crate) struct Context<'a> {
+    pub(crate) store: &'a FileStore,
+    pub(crate) view: View,
+    pub(crate) symbols: &'a Symbols,
+    pub(crate) definitions: &'a Definitions,
+}
+
 impl Probes {
     /// Answers are kept in `directory` across daemons, if one is given.
     pub(crate) fn new(directory: Option<&Path>) -> Self {
@@ -134,10 +143,7 @@ impl Probes {
         &self,
         command: &Command,
         driver: Option<&DriverAnswer>,
-        store: &FileStore,
-        view: View,
-        symbols: &Symbols,
-        definitions: &Definitions,
+        context: Context<'_>,
     ) -> Result<Arc<Probe>, Fallback> {
         let proper = driver.and_then(|answer| Some((answer, answer.handed_on.proper.as_ref()?)));
         let (request, key) = match proper {
@@ -148,47 +154,39 @@ impl Probes {
             }
             None => {
                 let request = run::Request::new(command);
-                let key = ProbeKey::of(&request, command, store, view)?;
+                let key = ProbeKey::of(&request, command, context.store, context.view)?;
                 (request, key)
             }
         };
-        self.answer(request, key, command, store, view, symbols, definitions)
+        self.answer(request, key, command, context)
     }
 
     /// What the compiler that gave the answers of `probe` says under further `flags`. Costs a run of it where that is new.
     ///
     /// # Errors
     /// [`Reason::Compiler`](crate::fallback::Reason::Compiler) where it gives no understandable answer.
-    #[expect(clippy::too_many_arguments, reason = "the parts of a scanner that make a probe of an answer")]
     pub(crate) fn get_under(
         &self,
         probe: &Probe,
         flags: Vec<OsString>,
         command: &Command,
-        store: &FileStore,
-        view: View,
-        symbols: &Symbols,
-        definitions: &Definitions,
+        context: Context<'_>,
     ) -> Result<Arc<Probe>, Fallback> {
         let request = probe.request.also_under(flags);
         let key = probe.key.for_request(&request);
-        self.answer(request, key, command, store, view, symbols, definitions)
+        self.answer(request, key, command, context)
     }
 
-    #[expect(clippy::too_many_arguments, reason = "the parts of a scanner that make a probe of an answer")]
     fn answer(
         &self,
         request: run::Request,
         key: ProbeKey,
         command: &Command,
-        store: &FileStore,
-        view: View,
-        symbols: &Symbols,
-        definitions: &Definitions,
+        context: Context<'_>,
     ) -> Result<Arc<Probe>, Fallback> {
         let current = || {
             let probe = self.known.get(&key).map(|probe| Arc::clone(&probe));
-            probe.filter(|probe| probe.trail.is_current(view, store) && probe.is_same_compiler())
+            probe.filter(|probe| probe.trail.is_current(context.view, context.store) && probe.is_same_compiler())
         };
         if let Some(probe) = current() {
             return Ok(probe);
@@ -202,7 +200,7 @@ impl Probes {
             None => self.ask(&request, &key, command)?,
         };
         let id = self.next.fetch_add(1, Ordering::Relaxed);
-        let mut probe = build(answer, key.clone(), request, command, store, view, symbols, definitions, id)?;
+        let mut probe = build(answer, key.clone(), request, command, context, id)?;
         probe.stamps = stamps;
         let probe = Arc::new(probe);
         self.known.insert(key, Arc::clone(&probe));
@@ -271,18 +269,15 @@ impl Probes {
     }
 }
 
-#[expect(clippy::too_many_arguments, reason = "the parts of a scanner that make a probe of an answer")]
 fn build(
     answer: Answer,
     key: ProbeKey,
     request: run::Request,
     command: &Command,
-    store: &FileStore,
-    view: View,
-    symbols: &Symbols,
-    definitions: &Definitions,
+    context: Context<'_>,
     id: u32,
 ) -> Result<Probe, Fallback> {
+    let Context { store, view, symbols, definitions } = context;
     let defines = |name: &[u8]| answer.value_of(name);
     let (family, traits) = (command.family, &answer.traits);
     let is_assembler = matches!(command.language, Language::Assembler | Language::AssemblerWithCpp);

@@ -51,6 +51,8 @@ impl Flags {
     pub(crate) const PADDING_BLANK: Self = Self(4);
     /// The name of a macro that is being expanded: never expanded again.
     pub(crate) const PAINTED: Self = Self(8);
+    /// A name that spells characters by their numbers, which its symbol doesn't.
+    pub(crate) const NUMBERED: Self = Self(16);
 
     pub(crate) const fn has(self, flag: Self) -> bool {
         self.0 & flag.0 != 0
@@ -164,6 +166,9 @@ fn split(
         }
         if blank {
             token.flags = token.flags.with(Flags::BLANK);
+        }
+        if kind == Kind::Identifier && memchr::memchr(b'\\', spelling).is_some() {
+            token.flags = token.flags.with(Flags::NUMBERED);
         }
         while let Some((next, rest)) = line_breaks.split_first()
             && next.at as usize <= at

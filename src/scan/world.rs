@@ -13,7 +13,7 @@ use crate::scan::limits::MAX_REMEMBERED_BYTES;
 use crate::scan::lookup::Setting;
 use crate::scan::macros::MacroTable;
 use crate::scan::memo::Budget;
-use crate::scan::probe::{DriverAnswer, Probe, Probes};
+use crate::scan::probe::{Context, DriverAnswer, Probe, Probes};
 use crate::scan::program::Program;
 use crate::scan::search_path::SearchPath;
 use crate::scan::symbols::{Symbol, Symbols};
@@ -133,7 +133,11 @@ impl World {
         command: &Command,
         view: View,
     ) -> Result<Arc<Probe>, Fallback> {
-        self.probes.get_under(probe, flags, command, &self.store, view, &self.symbols, &self.definitions)
+        self.probes.get_under(probe, flags, command, self.probe_context(view))
+    }
+
+    const fn probe_context(&self, view: View) -> Context<'_> {
+        Context { store: &self.store, view, symbols: &self.symbols, definitions: &self.definitions }
     }
 
     /// The setting of `command`, as its `driver` has it where that was asked: kept while the search path stands.
@@ -146,7 +150,7 @@ impl World {
         driver: Option<&DriverAnswer>,
         view: View,
     ) -> Result<Arc<Setting>, Fallback> {
-        let probe = self.probes.get(command, driver, &self.store, view, &self.symbols, &self.definitions)?;
+        let probe = self.probes.get(command, driver, self.probe_context(view))?;
         let key = setting_key(command, &probe);
         if let Some(setting) = self.settings.get(&key)
             && setting.is_current(view, &self.store)

@@ -20,13 +20,13 @@ struct Output {
 impl Expander<'_> {
     /// Appends the replacement of `body` with `arguments` to the arena.
     pub(super) fn substitute(&mut self, body: &Body, arguments: Arguments) -> Result<(), Trouble> {
-        let start = self.buffers.arena.len();
+        let start = self.surroundings.buffers.arena.len();
         if !body.has_operators {
             for token in &body.tokens {
                 if token.kind == Kind::Parameter {
                     self.append_expanded(*token, arguments);
                 } else {
-                    self.buffers.arena.push(*token);
+                    self.surroundings.buffers.arena.push(*token);
                 }
             }
             return self.charge(start);
@@ -34,25 +34,29 @@ impl Expander<'_> {
         let mut output = Output { start, pastes: false };
         self.substitute_into(&mut output, &body.tokens, arguments, body.parameters.is_some())?;
         let mut kept = start;
-        for at in start..self.buffers.arena.len() {
-            if self.buffers.arena[at].kind != Kind::Placemarker {
-                self.buffers.arena[kept] = self.buffers.arena[at];
+        for at in start..self.surroundings.buffers.arena.len() {
+            if self.surroundings.buffers.arena[at].kind != Kind::Placemarker {
+                self.surroundings.buffers.arena[kept] = self.surroundings.buffers.arena[at];
                 kept += 1;
             }
         }
-        self.buffers.arena.truncate(kept);
+        self.surroundings.buffers.arena.truncate(kept);
         self.charge(start)
     }
 
     fn charge(&mut self, start: usize) -> Result<(), Trouble> {
-        if self.made + self.buffers.arena.len() - start > MAX_EXPANSION_TOKENS { Err(Trouble::Limit) } else { Ok(()) }
+        if self.made + self.surroundings.buffers.arena.len() - start > MAX_EXPANSION_TOKENS {
+            Err(Trouble::Limit)
+        } else {
+            Ok(())
+        }
     }
 
     fn append_expanded(&mut self, parameter: Token, arguments: Arguments) {
-        let (start, end) = self.buffers.ranges[arguments.expanded + parameter.symbol.0 as usize];
-        let first = self.buffers.arena.len();
-        self.buffers.arena.extend_from_slice(&self.buffers.scratch[start..end]);
-        if let Some(first) = self.buffers.arena.get_mut(first) {
+        let (start, end) = self.surroundings.buffers.ranges[arguments.expanded + parameter.symbol.0 as usize];
+        let first = self.surroundings.buffers.arena.len();
+        self.surroundings.buffers.arena.extend_from_slice(&self.surroundings.buffers.scratch[start..end]);
+        if let Some(first) = self.surroundings.buffers.arena.get_mut(first) {
             *first = first.padded_like(parameter);
         }
     }
@@ -75,10 +79,11 @@ impl Expander<'_> {
                 && token.is(known::HASH)
                 && let Some(parameter) = next.filter(|next| next.kind == Kind::Parameter)
             {
-                let text = self.stringify(self.buffers.ranges[arguments.raw + parameter.symbol.0 as usize]);
+                let text =
+                    self.stringify(self.surroundings.buffers.ranges[arguments.raw + parameter.symbol.0 as usize]);
                 self.append_one(output, Token { flags: token.flags, ..text });
                 at += 2;
-            } else if arguments.variadic.is_some() && self.has_va_opt && token.is_name(known::VA_OPT) {
+            } else if arguments.variadic.is_some() && self.surroundings.has_va_opt && token.is_name(known::VA_OPT) {
                 at = self.optional(output, body, at, arguments)?;
             } else if token.kind == Kind::Parameter {
                 let is_operand = output.pastes || next.is_some_and(|next| next.is(known::PASTE));
@@ -98,26 +103,26 @@ impl Expander<'_> {
         if !is_operand {
             return self.append_expanded(token, arguments);
         }
-        let (start, end) = self.buffers.ranges[arguments.raw + index];
+        let (start, end) = self.surroundings.buffers.ranges[arguments.raw + index];
         let is_empty = start == end;
-        let last = self.buffers.arena[output.start..].last().copied();
+        let last = self.surroundings.buffers.arena[output.start..].last().copied();
         if output.pastes && arguments.variadic == Some(index) && last.is_some_and(|last| last.is(known::COMMA)) {
             // GNU's `, ## __VA_ARGS__`: the comma goes where there are no arguments, and is not pasted where there are.
             output.pastes = false;
             if is_empty {
-                self.buffers.arena.pop();
+                self.surroundings.buffers.arena.pop();
             } else {
-                self.buffers.arena.extend_from_slice(&self.buffers.scratch[start..end]);
+                self.surroundings.buffers.arena.extend_from_slice(&self.surroundings.buffers.scratch[start..end]);
             }
             return;
         }
         if is_empty {
             return self.append_one(output, Token::new(Kind::Placemarker, known::EMPTY));
         }
-        let first = self.buffers.scratch[start];
+        let first = self.surroundings.buffers.scratch[start];
         let first = if output.pastes { first } else { first.padded_like(token) };
         self.append_one(output, first);
-        self.buffers.arena.extend_from_slice(&self.buffers.scratch[start + 1..end]);
+        self.surroundings.buffers.arena.extend_from_slice(&self.surroundings.buffers.scratch[start + 1..end]);
     }
 
     /// `__VA_OPT__ ( … )` at `at`; gives the place after it.
@@ -146,24 +151,24 @@ impl Expander<'_> {
             end += 1;
         }
         let has_rest = arguments.variadic.is_some_and(|rest| {
-            let (start, end) = self.buffers.ranges[arguments.expanded + rest];
+            let (start, end) = self.surroundings.buffers.ranges[arguments.expanded + rest];
             start < end
         });
-        let start = self.buffers.arena.len();
+        let start = self.surroundings.buffers.arena.len();
         if has_rest {
             let mut inner = Output { start, pastes: false };
             self.substitute_into(&mut inner, &body[at + 2..end], arguments, true)?;
         }
-        if let Some(first) = self.buffers.arena.get_mut(start) {
+        if let Some(first) = self.surroundings.buffers.arena.get_mut(start) {
             *first = first.padded_like(body[at]);
         }
-        if self.buffers.arena.len() == start {
+        if self.surroundings.buffers.arena.len() == start {
             self.append_one(output, Token::new(Kind::Placemarker, known::EMPTY));
         } else if output.pastes && start > output.start {
             // The first token of what was appended belongs to the one before.
-            let piece = self.buffers.arena.split_off(start);
+            let piece = self.surroundings.buffers.arena.split_off(start);
             self.append_one(output, piece[0]);
-            self.buffers.arena.extend_from_slice(&piece[1..]);
+            self.surroundings.buffers.arena.extend_from_slice(&piece[1..]);
         }
         output.pastes = false;
         Ok(end + 1)
@@ -172,16 +177,17 @@ impl Expander<'_> {
     /// Appends `token`, pasted to the last one where `##` stands between.
     fn append_one(&mut self, output: &mut Output, token: Token) {
         let pastes = std::mem::take(&mut output.pastes);
-        if pastes && self.buffers.arena.len() > output.start {
-            let left = self.buffers.arena.pop().expect("the arena is longer than where the replacement starts");
+        if pastes && self.surroundings.buffers.arena.len() > output.start {
+            let left =
+                self.surroundings.buffers.arena.pop().expect("the arena is longer than where the replacement starts");
             self.paste(left, token);
         } else {
-            self.buffers.arena.push(token);
+            self.surroundings.buffers.arena.push(token);
         }
     }
 
     fn paste(&mut self, left: Token, right: Token) {
-        let arena = &mut self.buffers.arena;
+        let arena = &mut self.surroundings.buffers.arena;
         if left.kind == Kind::Placemarker {
             arena.push(Token { flags: left.flags, ..right });
         } else if right.kind == Kind::Placemarker {
@@ -189,8 +195,9 @@ impl Expander<'_> {
         } else if left.kind == Kind::Unknown || right.kind == Kind::Unknown {
             arena.push(Token::new(Kind::Unknown, known::EMPTY));
         } else {
-            let (symbols, modes) = (self.symbols, self.modes);
+            let (symbols, modes) = (self.surroundings.symbols, self.surroundings.modes);
             let pasted = *self
+                .surroundings
                 .buffers
                 .pastes
                 .entry((left.symbol, right.symbol))
@@ -204,14 +211,16 @@ impl Expander<'_> {
         }
     }
 
+    /// The string of an argument; unknown where a name in it was spelled in another way than its symbol.
     fn stringify(&self, (start, end): (usize, usize)) -> Token {
         let mut text = vec![b'"'];
-        for token in &self.buffers.scratch[start..end] {
+        let tokens = &self.surroundings.buffers.scratch[start..end];
+        for token in tokens {
             if text.len() > 1 && token.has_blank_before() {
                 text.push(b' ');
             }
             let escapes = matches!(token.kind, Kind::Text | Kind::Character);
-            for byte in self.symbols.text(token.symbol) {
+            for byte in self.surroundings.symbols.text(token.symbol) {
                 if escapes && matches!(byte, b'"' | b'\\') {
                     text.push(b'\\');
                 }
@@ -219,12 +228,14 @@ impl Expander<'_> {
             }
         }
         text.push(b'"');
-        Token::new(Kind::Text, self.symbols.intern(&text))
+        let is_known = !tokens.iter().any(|token| token.flags.has(Flags::NUMBERED));
+        let kind = if is_known { Kind::Text } else { Kind::Unknown };
+        Token::new(kind, self.surroundings.symbols.intern(&text))
     }
 
     /// The spelling of `symbol`.
     pub(crate) fn spelling(&self, symbol: Symbol) -> &[u8] {
-        self.symbols.text(symbol)
+        self.surroundings.symbols.text(symbol)
     }
 }
 

@@ -37,22 +37,22 @@ impl Expander<'_> {
             return false;
         }
         let key = (name.symbol, id, name.flags);
-        match self.buffers.wholes.get(&key) {
+        match self.surroundings.buffers.wholes.get(&key) {
             None => {
-                if self.buffers.wholes.len() < MAX_WHOLES {
-                    self.buffers.wholes.insert(key, Whole::Seen);
+                if self.surroundings.buffers.wholes.len() < MAX_WHOLES {
+                    self.surroundings.buffers.wholes.insert(key, Whole::Seen);
                 }
                 return false;
             }
             Some(Whole::Open) => return false,
             Some(Whole::Known { reads, tokens }) => {
-                if reads.iter().all(|(symbol, state)| self.table.peek(*symbol) == *state) {
-                    let start = self.buffers.arena.len();
-                    self.buffers.arena.extend_from_slice(tokens);
-                    self.observations.tokens += 1;
-                    if self.table.is_recording() {
+                if reads.iter().all(|(symbol, state)| self.surroundings.table.peek(*symbol) == *state) {
+                    let start = self.surroundings.buffers.arena.len();
+                    self.surroundings.buffers.arena.extend_from_slice(tokens);
+                    self.surroundings.observations.tokens += 1;
+                    if self.surroundings.table.is_recording() {
                         for (symbol, _) in reads {
-                            self.table.read(*symbol);
+                            self.surroundings.table.read(*symbol);
                         }
                     }
                     self.push_context(start, None, true);
@@ -61,8 +61,8 @@ impl Expander<'_> {
             }
             Some(Whole::Seen) => {}
         }
-        let (observations, undecided) = (*self.observations, self.undecided);
-        let first = self.buffers.scratch.len();
+        let (observations, undecided) = (*self.surroundings.observations, self.undecided);
+        let first = self.surroundings.buffers.scratch.len();
         self.reads = Some(Vec::new());
         let expanded = self.expand_alone(name, body);
         let mut reads = self.reads.take().unwrap_or_default();
@@ -71,30 +71,30 @@ impl Expander<'_> {
         let whole = if is_closed {
             reads.sort_unstable();
             reads.dedup();
-            let tokens = Box::from(&self.buffers.scratch[first..]);
-            let start = self.buffers.arena.len();
-            self.buffers.arena.extend_from_slice(&self.buffers.scratch[first..]);
+            let tokens = Box::from(&self.surroundings.buffers.scratch[first..]);
+            let start = self.surroundings.buffers.arena.len();
+            self.surroundings.buffers.arena.extend_from_slice(&self.surroundings.buffers.scratch[first..]);
             self.push_context(start, None, true);
             Whole::Known { reads: reads.into_boxed_slice(), tokens }
         } else {
-            (*self.observations, self.undecided) = (observations, undecided);
+            (*self.surroundings.observations, self.undecided) = (observations, undecided);
             Whole::Open
         };
-        self.buffers.scratch.truncate(first);
-        self.buffers.wholes.insert(key, whole);
+        self.surroundings.buffers.scratch.truncate(first);
+        self.surroundings.buffers.wholes.insert(key, whole);
         is_closed
     }
 
     /// Appends to the scratch tokens what `name` becomes where nothing follows it.
     fn expand_alone(&mut self, name: Token, body: &Body) -> Result<(), Trouble> {
-        let outer_floor = std::mem::replace(&mut self.floor, self.buffers.contexts.len());
+        let outer_floor = std::mem::replace(&mut self.floor, self.surroundings.buffers.contexts.len());
         let expanded = self.enter_object(name, body).and_then(|()| {
             while let Some(token) = self.next()? {
-                self.buffers.scratch.push(token);
+                self.surroundings.buffers.scratch.push(token);
             }
             Ok(())
         });
-        while self.buffers.contexts.len() > self.floor {
+        while self.surroundings.buffers.contexts.len() > self.floor {
             self.pop();
         }
         self.floor = outer_floor;
@@ -103,21 +103,22 @@ impl Expander<'_> {
 
     /// Whether one of the macros that were read is computed at each use.
     fn tells_place(&self, reads: &[(Symbol, DefinitionId)]) -> bool {
-        let is_computed = |state| matches!(self.definitions.get(state), Definition::Builtin(builtin) if *builtin != Builtin::Operator);
+        let is_computed = |state| matches!(self.surroundings.definitions.get(state), Definition::Builtin(builtin) if *builtin != Builtin::Operator);
         reads.iter().any(|(_, state)| is_computed(*state))
     }
 
     /// Whether the scratch tokens from `first` on are the same whatever stands around them, and at any other place.
     fn is_closed(&mut self, first: usize) -> bool {
-        let is_last_open = (self.buffers.scratch.len() > first) && self.may_expand(self.buffers.scratch.len() - 1);
+        let is_last_open = (self.surroundings.buffers.scratch.len() > first)
+            && self.may_expand(self.surroundings.buffers.scratch.len() - 1);
         !is_last_open
-            && (first..self.buffers.scratch.len()).all(|at| {
-                let token = self.buffers.scratch[at];
-                let state = self.table.peek(token.symbol);
+            && (first..self.surroundings.buffers.scratch.len()).all(|at| {
+                let token = self.surroundings.buffers.scratch[at];
+                let state = self.surroundings.table.peek(token.symbol);
                 token.kind != Kind::Unknown
                     && !token.is_name(known::DEFINED)
                     && !(token.kind == Kind::Identifier
-                        && matches!(self.definitions.get(state), Definition::Builtin(Builtin::Operator)))
+                        && matches!(self.surroundings.definitions.get(state), Definition::Builtin(Builtin::Operator)))
             })
     }
 }

@@ -28,6 +28,7 @@ pub(super) const BUILTINS: &[&str] = &[
     "__has_warning",
     "__has_declspec_attribute",
     "__is_identifier",
+    "__identifier",
     "__building_module",
     "__is_target_arch",
     "__is_target_vendor",

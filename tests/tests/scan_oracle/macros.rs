@@ -420,3 +420,20 @@ fn the_counter_is_unknown_after_an_unknown_branch() {
         case.check(line);
     }
 }
+
+#[test]
+fn a_string_keeps_how_a_name_was_spelled() {
+    let text = "#define S(x) #x\n#define T(x) S(x)\n#include T(b\\u00e9.h)\nint a;\n";
+    for line in ["gcc a.c", "g++ -xc++ a.c", "clang a.c"] {
+        let mut case = Case::new().file("a.c", text).file("b\u{e9}.h", "").file("b\\u00e9.h", "");
+        case.check_unless(line, Reason::Unscannable);
+    }
+}
+
+#[test]
+fn clang_has_another_macro_with_extensions_of_other_compilers() {
+    let text = "#ifdef __identifier\n#include \"b.h\"\n#else\n#include \"c.h\"\n#endif\nint a;\n";
+    for line in ["clang a.c", "clang -fms-extensions a.c", "gcc -fms-extensions a.c"] {
+        Case::new().file("a.c", text).file("b.h", "").file("c.h", "").check(line);
+    }
+}
