@@ -87,6 +87,13 @@ impl SearchPath {
                 Place::Special(_) => {}
             }
         }
+        for spelled in looked_at(command) {
+            match store.resolve(start, &spelled, view, &mut path.trail)? {
+                Place::Directory(directory) => path.existing.push(directory),
+                Place::Absent => path.missing.push(spelled),
+                Place::File(_) | Place::Special(_) => {}
+            }
+        }
         path.missing.extend(probe.missing_directories.iter().cloned());
         path.merge(&found, command.family);
         Ok(path)
@@ -120,23 +127,13 @@ impl SearchPath {
                 named.push((group, spelled));
             }
         }
-        let variable = |name: &str| {
-            let value = command.environment.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_bytes());
-            value.map(directories_of_variable).unwrap_or_default()
-        };
+        let variable = |name: &str| directories_of_variable(command, name);
         named.extend(variable("CPATH").into_iter().map(|directory| (Group::Bracket, directory)));
         // clang reads the flags with a prefix behind every -I, which the variable is to it, and before every -idirafter.
         let (before, after): (Vec<_>, Vec<_>) = prefixed.into_iter().partition(|(group, _)| *group == Group::Bracket);
         named.extend(before);
         named.splice(0..0, after);
-        let language_variables: &[&str] = match (command.language, command.family) {
-            (Language::Cxx | Language::CxxCppOutput, _) => &["CPLUS_INCLUDE_PATH"],
-            (Language::ObjectiveC, _) => &["OBJC_INCLUDE_PATH"],
-            (Language::ObjectiveCxx, Family::Gcc) => &["OBJCPLUS_INCLUDE_PATH"],
-            (Language::ObjectiveCxx, Family::Clang) => &["CPLUS_INCLUDE_PATH", "OBJCPLUS_INCLUDE_PATH"],
-            _ => &["C_INCLUDE_PATH"],
-        };
-        let directories = language_variables.iter().flat_map(|name| variable(name));
+        let directories = variables_of_language(command).iter().flat_map(|name| variable(name));
         named.extend(directories.map(|directory| (Group::System, directory)));
         named.extend(probe.standard_directories.iter().map(|directory| (Group::System, directory.clone())));
         named
@@ -214,11 +211,34 @@ fn with_sysroot(path: &[u8], group: Group, command: &Command) -> Vec<u8> {
     [sysroot, rest].concat()
 }
 
-/// The directories of `CPATH` and its kind: an empty element is the working directory.
-fn directories_of_variable(value: &[u8]) -> Vec<Vec<u8>> {
-    if value.is_empty() {
+/// The variables with directories for each language.
+const VARIABLES: [&str; 4] = ["C_INCLUDE_PATH", "CPLUS_INCLUDE_PATH", "OBJC_INCLUDE_PATH", "OBJCPLUS_INCLUDE_PATH"];
+
+/// Those that count in the language of `command`.
+const fn variables_of_language(command: &Command) -> &'static [&'static str] {
+    match (command.language, command.family) {
+        (Language::Cxx | Language::CxxCppOutput, _) => &["CPLUS_INCLUDE_PATH"],
+        (Language::ObjectiveC, _) => &["OBJC_INCLUDE_PATH"],
+        (Language::ObjectiveCxx, Family::Gcc) => &["OBJCPLUS_INCLUDE_PATH"],
+        (Language::ObjectiveCxx, Family::Clang) => &["CPLUS_INCLUDE_PATH", "OBJCPLUS_INCLUDE_PATH"],
+        _ => &["C_INCLUDE_PATH"],
+    }
+}
+
+/// The directories that clang looks at though they are those of other languages: it names a directory with several names
+/// by the first one that it met.
+fn looked_at(command: &Command) -> Vec<Vec<u8>> {
+    if command.family == Family::Gcc {
         return Vec::new();
     }
+    let others = VARIABLES.iter().filter(|name| !variables_of_language(command).contains(name));
+    others.flat_map(|name| directories_of_variable(command, name)).collect()
+}
+
+/// The directories of `CPATH` and its kind: an empty element is the working directory.
+fn directories_of_variable(command: &Command, name: &str) -> Vec<Vec<u8>> {
+    let value = command.environment.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_bytes());
+    let Some(value) = value.filter(|value| !value.is_empty()) else { return Vec::new() };
     value
         .split(|byte| *byte == b':')
         .map(|element| if element.is_empty() { b".".to_vec() } else { element.to_vec() })

@@ -106,6 +106,7 @@ impl<'a> Writer<'a> {
             0..4 => self.include(),
             4..9 if depth > 0 => self.condition(depth - 1),
             9..14 => self.macro_game(),
+            14 if self.random.chance(40) => self.macro_pragmas(),
             14 => self.pragma(),
             15 => self.skipped_garbage(),
             16 => self.noise(),
@@ -389,12 +390,52 @@ impl<'a> Writer<'a> {
                 "#undef L8\n#define L8(x) (x + 2 * __LINE__)\n#if \\\nL8(\\\n__LINE__ /*\n*/ \\\n) % 3 == \\\n __LINE__ % 2\n#undef M8\n#define M8 {serial}\n#endif\n"
             ),
             format!("#line \\\n{} /*\n*/\n#if __LINE__ % 2\n#undef M9\n#define M9 {serial}\n#endif\n", floor + 1),
-            format!("#undef \\u00e9{floor}\n#define \u{e9}{floor} {serial}\n#if \\u00E9{floor} % 2\n#undef M3\n#define M3 {serial}\n#endif\n"),
-            "#undef PR\n#define PR(x) _Pragma(#x)\nPR(push_macro(\"M2\"))\n#undef M2\n#define M2 1\nPR(pop_macro(\"M2\"))\n"
-                .to_owned(),
+            format!(
+                "#undef \\u00e9{floor}\n#define \u{e9}{floor} {serial}\n#if \\u00E9{floor} % 2\n#undef M3\n#define M3 {serial}\n#endif\n"
+            ),
         ];
         let text = &choices[self.random.below(choices.len())];
         self.text += text;
+    }
+
+    /// Pragmas that macros make, or don't: what is pushed and popped so, and what stands between.
+    fn macro_pragmas(&mut self) {
+        self.serial += 1;
+        let (name, value) = (self.random.pick(&["M1", "M2", "M3", "M7"]), self.serial % 3);
+        let definitions = "#undef PR\n#undef PU\n#undef PO\n#undef PI\n#undef PD\n#undef PT\n#undef PL\n\
+            #define PL PR(pop_macro(\"M2\"))\n#define PU(m) PR(push_macro(#m))\n#define PO(m) PR(pop_macro(#m))\n\
+            #define PR(x) _Pragma(#x)\n#define PI(x) x\n#define PD(x)\n#define PT(x) x x\n";
+        let pushes = [
+            format!("PU({name})"),
+            format!("PR(push_macro(\"{name}\"))"),
+            format!("PI(PU({name}))"),
+            format!("PT(PR(push_macro(\"{name}\")))"),
+            format!("PR(/* ( */ push_macro \\\n(\"{name}\") // )\n)"),
+            format!("PI(PU)({name})"),
+            format!("PD(_Pragma(\"push_macro(\\\"{name}\\\")\"))"),
+            format!("#pragma push_macro(\"{name}\")"),
+            format!("PI(_Pragma(\"push_macro(\\\"{name}\\\")\"))"),
+        ];
+        let pops = [
+            format!("PO({name})"),
+            "PL".to_owned(),
+            format!("PD(PO({name}))"),
+            format!("PT(PO({name}))"),
+            format!("PI(PI(PR(pop_macro(\"{name}\"))))"),
+            format!("#pragma pop_macro(\"{name}\")"),
+            format!("#ifdef M1\nPO({name})\n#endif"),
+            format!("_Pragma(\"pop_macro(\\\"{name}\\\")\")"),
+            "#ifdef PO\n#undef PO\n#define PO(m)\n#endif\nPO(M1)".to_owned(),
+        ];
+        let push = &pushes[self.random.below(pushes.len())];
+        let pop = &pops[self.random.below(pops.len())];
+        let target = match self.random.below(8) {
+            0 => "#pragma GCC target(\"avx2\")\n#ifdef __AVX2__\n#undef M4\n#define M4 1\n#endif\n",
+            1 => "PR(GCC  optimize(\"O2\"))\n#if __OPTIMIZE__ > 0\n#undef M5\n#define M5 2\n#endif\n",
+            _ => "",
+        };
+        let prologue = if self.random.chance(25) { "" } else { definitions };
+        self.text += &format!("{prologue}{push}\n#undef {name}\n#define {name} {value}\n{target}{pop}\n");
     }
 
     fn declaration(&mut self) {
