@@ -28,6 +28,7 @@ mod symbols;
 #[cfg(test)]
 mod tests;
 mod tokens;
+mod words;
 pub mod work;
 mod world;
 

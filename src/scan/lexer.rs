@@ -37,9 +37,9 @@ pub fn lex(content: &[u8], modes: LexModes) -> Directives {
 #[derive(Debug, Default)]
 pub(crate) struct Names<'n> {
     /// Those to be told of with the statement that they start.
-    pub(crate) statements: HashSet<&'n [u8]>,
+    pub(crate) statements: HashSet<&'n [u8], foldhash::fast::RandomState>,
     /// Those to be told of with their arguments, and with the macros in whose arguments they stand.
-    pub(crate) calls: HashSet<&'n [u8]>,
+    pub(crate) calls: HashSet<&'n [u8], foldhash::fast::RandomState>,
 }
 
 /// Lexes `content`, and tells where in text the macros `names` are used.
@@ -60,6 +60,7 @@ pub(crate) fn lex_with_uses(content: &[u8], modes: LexModes, names: &Names<'_>) 
         kept_rest: 0,
         text_start: 0,
         calls_end: 0,
+        names_told: HashSet::default(),
         parentheses: Parentheses::default(),
         has_inputs: false,
         directives: Directives {
@@ -103,6 +104,8 @@ struct Lexer<'a> {
     text_start: usize,
     /// Where the last use that was told of ends.
     calls_end: usize,
+    /// Names in whose parentheses something may be a pragma, told of since the last directive.
+    names_told: HashSet<(DirectiveKind, &'a [u8]), foldhash::fast::RandomState>,
     /// Followed where `has_inputs` is set.
     parentheses: Parentheses,
     /// Whether files are named to the assembler, outside assembly itself.
@@ -128,11 +131,19 @@ impl Lexer<'_> {
                 self.follow_parentheses(start);
             }
             self.at += length;
+            self.forget_names_told();
             self.directive(start);
+            self.forget_names_told();
             self.text_start = self.at;
-            self.parentheses.at = self.at;
+            self.parentheses.go_on_at(self.at);
         }
         self.emit_notables(self.source.len());
+    }
+
+    fn forget_names_told(&mut self) {
+        if !self.names_told.is_empty() {
+            self.names_told.clear();
+        }
     }
 
     fn byte(&self, at: usize) -> u8 {

@@ -338,10 +338,12 @@ impl<'a> Replay<'a> {
 
     /// The content of `header` as a program.
     fn program(&mut self, header: &Header) -> Result<(Arc<Program>, u32), Fallback> {
-        if self.text_macros.are_sought() {
-            return self.program_with_uses(header);
-        }
         let content = header.file.content(self.searcher.view, Want::Bytes)?;
+        if self.text_macros.are_sought()
+            && let Some(program) = self.program_with_uses(header, &content)?
+        {
+            return Ok((program, content.generation));
+        }
         let (lex_modes, token_modes) = (self.lex_modes_of(header), self.setting.probe.token_modes);
         let program = self.world.program(&content, header.file.path(), lex_modes, token_modes)?;
         Ok((program, content.generation))

@@ -2,14 +2,14 @@
 
 use crate::command::Command;
 use crate::fallback::{Fallback, Reason};
-use crate::files::file::{Content, Deriver};
+use crate::files::file::{Content, Deriver, SourceFile};
 use crate::files::kept::{Encoder, KeptDerived};
 use crate::files::{FileStore, View};
 use crate::scan::definitions::{DefinitionId, Definitions};
 use crate::scan::directives::{Directives, LexModes};
 use crate::scan::kept_directives;
 use crate::scan::lexer::lex;
-use crate::scan::limits::MAX_REMEMBERED_BYTES;
+use crate::scan::limits::{MAX_PROGRAMS_WITH_USES, MAX_REMEMBERED_BYTES, MAX_WORDS_FILES};
 use crate::scan::lookup::Setting;
 use crate::scan::macros::MacroTable;
 use crate::scan::memo::Budget;
@@ -18,6 +18,7 @@ use crate::scan::program::Program;
 use crate::scan::search_path::SearchPath;
 use crate::scan::symbols::{Symbol, Symbols};
 use crate::scan::tokens::{TokenModes, identifier, name_length};
+use crate::scan::words::Words;
 use crate::scan::work::Counters;
 use crate::scan::working_directory;
 use bytes::Bytes;
@@ -35,6 +36,17 @@ const KEPT_FILES: &str = "scanned-files-3";
 /// How many bits of a program's key say how its tokens are read.
 const TOKEN_KEY_BITS: u32 = 4;
 
+/// A file's content, and how and for which macros' uses it is read.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct ProgramKey {
+    /// The file's number, and the generation of its content.
+    pub(crate) file: (u32, u32),
+    pub(crate) lex_modes: LexModes,
+    pub(crate) token_modes: TokenModes,
+    /// The macros, in an order of their own.
+    pub(crate) names: Arc<[Symbol]>,
+}
+
 /// A scanner's memory. It is thrown away as a whole when it has grown too large.
 #[derive(Debug)]
 pub(crate) struct World {
@@ -48,6 +60,9 @@ pub(crate) struct World {
     pub(crate) program_bytes: AtomicUsize,
     settings: DashMap<Vec<u8>, Arc<Setting>, foldhash::fast::RandomState>,
     tables: Mutex<Vec<MacroTable>>,
+    /// The words of files that were asked for them, by their numbers and generations.
+    words: DashMap<(u32, u32), Arc<Words>, foldhash::fast::RandomState>,
+    programs_with_uses: DashMap<ProgramKey, Arc<Program>, foldhash::fast::RandomState>,
     pub(crate) counters: Arc<Counters>,
     /// How many files had been lexed when what is known of files was kept last.
     kept_lexed: AtomicU64,
@@ -64,6 +79,8 @@ impl World {
             program_bytes: AtomicUsize::new(0),
             settings: DashMap::default(),
             tables: Mutex::default(),
+            words: DashMap::default(),
+            programs_with_uses: DashMap::default(),
             kept_lexed: AtomicU64::new(counters.work().lexed_files),
             counters,
         }
@@ -106,6 +123,44 @@ impl World {
         token_modes: TokenModes,
     ) -> Result<Arc<Program>, Fallback> {
         content.derive(path, &ProgramMaker { world: self, lex_modes, token_modes })
+    }
+
+    /// The program for `key`, as it was made before or as `make` makes it.
+    pub(crate) fn program_with_uses(
+        &self,
+        key: ProgramKey,
+        make: impl FnOnce() -> Result<Program, Fallback>,
+    ) -> Result<Arc<Program>, Fallback> {
+        if let Some(program) = self.programs_with_uses.get(&key) {
+            return Ok(Arc::clone(&program));
+        }
+        let program = Arc::new(make()?);
+        if self.programs_with_uses.len() >= MAX_PROGRAMS_WITH_USES {
+            self.programs_with_uses.retain(|_, program| {
+                self.program_bytes.fetch_sub(program.bytes(), Ordering::Relaxed);
+                false
+            });
+        }
+        self.program_bytes.fetch_add(program.bytes(), Ordering::Relaxed);
+        self.programs_with_uses.insert(key, Arc::clone(&program));
+        Ok(program)
+    }
+
+    /// The words of `file`, whose content is `content`.
+    ///
+    /// # Errors
+    /// [`Reason::Changing`] where the bytes are gone.
+    pub(crate) fn words(&self, file: &SourceFile, content: &Content) -> Result<Arc<Words>, Fallback> {
+        let key = (file.id(), content.generation);
+        if let Some(words) = self.words.get(&key) {
+            return Ok(Arc::clone(&words));
+        }
+        let words = Arc::new(Words::of(&content.bytes_again(file.path())?));
+        if self.words.len() >= MAX_WORDS_FILES {
+            self.words.clear();
+        }
+        self.words.insert(key, Arc::clone(&words));
+        Ok(words)
     }
 
     /// Keeps what the next scanner can use, where a state directory was given.

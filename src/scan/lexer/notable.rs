@@ -235,7 +235,9 @@ impl Lexer<'_> {
                     self.push(DirectiveKind::MacroPragma, notable.start, b"");
                 }
                 for name in names {
-                    self.push(kind, notable.start, &source[name]);
+                    if self.names_told.insert((kind, &source[name.clone()])) {
+                        self.push(kind, notable.start, &source[name]);
+                    }
                 }
             }
             Word::Input if self.in_definition || self.modes.assembler => {
@@ -244,6 +246,7 @@ impl Lexer<'_> {
             Word::Input => match self.names_around_string(notable.start) {
                 Some(names) if names.is_empty() => {}
                 Some(names) => {
+                    self.kept_rest += names.len();
                     self.push(DirectiveKind::InputWithin, notable.start, &names);
                     self.push_with_rest(DirectiveKind::TextInput, notable);
                 }
@@ -312,12 +315,11 @@ impl Lexer<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::collections::HashSet;
 
     #[test]
     fn words_stand_alone_but_after_an_escape() {
         let check = |source: &str, expect: usize| {
-            let names = Names { statements: HashSet::from([b"USED".as_slice()]), ..Names::default() };
+            let names = Names { statements: [b"USED".as_slice()].into_iter().collect(), ..Names::default() };
             assert_eq!(find(source.as_bytes(), &names).len(), expect, "{source}");
         };
         check("asm(\".incbin \\\"a\\\"\")", 1);

@@ -9,6 +9,7 @@ use crate::scan::closure::Closure;
 use anyhow::{Context, Result, bail};
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
+use std::io::ErrorKind;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -54,13 +55,18 @@ fn listed(entry: &Entry, list: &Path) -> Result<BTreeSet<PathBuf>> {
             String::from_utf8_lossy(&done.stderr).lines().next_back().unwrap_or_default()
         );
     }
-    let rule = std::fs::read(list).with_context(|| list.display().to_string())?;
+    let rule = match std::fs::read(list) {
+        // What is not preprocessed has no list.
+        Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),
+        rule => rule.with_context(|| list.display().to_string())?,
+    };
+    let own = rule.is_empty().then(|| entry.file.clone());
     let resolve = |path: PathBuf| {
         let path = entry.directory.join(path);
         std::fs::canonicalize(&path).unwrap_or(path)
     };
     let opened = done.stderr.split(|&byte| byte == b'\n').filter_map(opened);
-    Ok(prerequisites(&rule).into_iter().chain(opened).map(resolve).collect())
+    Ok(prerequisites(&rule).into_iter().chain(opened).chain(own).map(resolve).collect())
 }
 
 /// The arguments without what says where the outputs go.

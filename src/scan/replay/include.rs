@@ -201,14 +201,19 @@ impl Replay<'_> {
     fn replay_or_recall(&mut self, header: &Arc<Header>, program: &Program, generation: u32) -> Result<(), Fallback> {
         let can_grow = program.ops.iter().any(|op| matches!(op, Op::Include { .. }));
         let is_small = (program.ops.len() as u64) < MIN_REMEMBERED_STEPS && !can_grow;
-        let looks_at_text = self.ignores_text || self.text_macros.are_sought();
-        if self.depth <= 1 || is_small || self.has_imports || looks_at_text {
+        if self.depth <= 1 || is_small || self.has_imports || self.ignores_text {
             return self.replay_all(header, program);
         }
+        let looks_at_text = self.text_macros.are_sought();
         if let Some(effect) = header.effects.find(self.table)
             && effect.is_current(self.searcher.view, self.searcher.store)
+            && (!looks_at_text || self.are_without_uses(&effect.files)?)
         {
             return self.apply(&effect);
+        }
+        // What has uses in text is not remembered.
+        if looks_at_text {
+            return self.replay_all(header, program);
         }
         let frame = self.table.begin_frame();
         let mark = self.record.begin();

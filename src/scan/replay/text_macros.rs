@@ -7,7 +7,7 @@
 
 use crate::command::{Family, MacroOption};
 use crate::fallback::{Fallback, Reason};
-use crate::files::file::Want;
+use crate::files::file::{Content, SourceFile, Want};
 use crate::scan::definitions::{Body, Definition, DefinitionId};
 use crate::scan::lexer::{Names, lex_with_uses};
 use crate::scan::limits::MAX_TEXT_MACRO_REPLAYS;
@@ -16,7 +16,9 @@ use crate::scan::program::Program;
 use crate::scan::replay::Replay;
 use crate::scan::symbols::{Symbol, Symbols, known};
 use crate::scan::tokens::Kind;
-use std::collections::{HashMap, HashSet};
+use crate::scan::words::{self, NameParts};
+use crate::scan::world::ProgramKey;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::os::unix::ffi::OsStrExt as _;
 use std::sync::Arc;
 
@@ -29,8 +31,12 @@ pub(super) struct TextMacros {
     pub(super) pragmas: Sought,
     /// Names in whose parentheses macros' bodies have what may be a pragma: they may be defined later.
     pending: HashSet<Symbol>,
-    /// The files in which uses are looked for, by their numbers and generations.
-    programs: HashMap<(u32, u32), Arc<Program>>,
+    /// The names of all of them that are looked for, those that make assembly before the others.
+    names: Arc<[Symbol]>,
+    /// The same with their parts.
+    parts: NameParts,
+    /// The files that were read, by their numbers and generations: nothing where none of the names stands in it.
+    programs: HashMap<(u32, u32), Option<Arc<Program>>, foldhash::fast::RandomState>,
     replays: u32,
 }
 
@@ -38,7 +44,7 @@ pub(super) struct TextMacros {
 #[derive(Debug, Default)]
 pub(super) struct Sought {
     /// Those whose uses the present replay looks for.
-    known: HashSet<Symbol>,
+    known: BTreeSet<Symbol>,
     /// Those that it found.
     found: HashSet<Symbol>,
 }
@@ -64,14 +70,10 @@ impl Sought {
         }
     }
 
-    /// Whether `name` is a macro that is looked for, or the start or the end of its name: `##` may make it the whole.
+    /// Whether `name` is a macro that is looked for, or a part of its name.
     fn may_become_known(&self, name: Symbol, symbols: &Symbols) -> bool {
-        const SHORTEST_PART: usize = 3;
         let part = symbols.text(name);
-        let is_part = |whole: &Symbol| {
-            let whole = symbols.text(*whole);
-            part.len() >= SHORTEST_PART && (whole.starts_with(part) || whole.ends_with(part))
-        };
+        let is_part = |whole: &Symbol| words::may_become(part, symbols.text(*whole));
         self.found.contains(&name) || self.known.contains(&name) || self.known.iter().any(is_part)
     }
 
@@ -82,7 +84,7 @@ impl Sought {
         self.known.len() > known
     }
 
-    fn names<'n>(&self, symbols: &'n Symbols) -> HashSet<&'n [u8]> {
+    fn names<'n>(&self, symbols: &'n Symbols) -> HashSet<&'n [u8], foldhash::fast::RandomState> {
         self.known.iter().map(|name| symbols.text(*name)).collect()
     }
 }
@@ -106,6 +108,12 @@ impl Replay<'_> {
         let macros = &mut self.text_macros;
         let has_more = macros.inputs.seek_found() | macros.pragmas.seek_found();
         macros.programs.clear();
+        macros.parts = NameParts::default();
+        for name in macros.inputs.known.iter().chain(&macros.pragmas.known) {
+            macros.parts.add(self.world.symbols.text(*name));
+        }
+        let (inputs, pragmas) = (macros.inputs.known.iter(), macros.pragmas.known.iter());
+        macros.names = inputs.chain([&known::EMPTY]).chain(pragmas).copied().collect();
         macros.replays += 1;
         if has_more && macros.replays > MAX_TEXT_MACRO_REPLAYS {
             return Err(Fallback::new(Reason::ScanLimit, "macros in macros that make assembly or pragmas"));
@@ -179,7 +187,8 @@ impl Replay<'_> {
             if has(".inc") {
                 self.text_macros.inputs.note(symbol);
             }
-            if ["_macro", "once", "target", "optimize"].into_iter().any(has) && has("pragma") || has("_macro") {
+            let is_pragma = has("pragma") && ["once", "target", "optimize"].into_iter().any(has);
+            if is_pragma || has("push_macro") || has("pop_macro") {
                 self.seek_pragmas();
             }
         }
@@ -196,21 +205,56 @@ impl Replay<'_> {
         }
     }
 
-    /// The content of `header` as a program that tells of uses as well.
-    pub(super) fn program_with_uses(&mut self, header: &Header) -> Result<(Arc<Program>, u32), Fallback> {
-        let content = header.file.content(self.searcher.view, Want::Bytes)?;
+    /// The content of `header` as a program that tells of uses as well; `None` where there are none, nor definitions that
+    /// use what is looked for.
+    pub(super) fn program_with_uses(
+        &mut self,
+        header: &Header,
+        content: &Content,
+    ) -> Result<Option<Arc<Program>>, Fallback> {
         let key = (header.file.id(), content.generation);
         if let Some(program) = self.text_macros.programs.get(&key) {
-            return Ok((Arc::clone(program), content.generation));
+            return Ok(program.clone());
         }
-        let bytes = content.bytes_again(header.file.path())?;
-        let symbols = &self.world.symbols;
+        let has_uses = self.world.words(&header.file, content)?.may_have(&self.text_macros.parts);
+        let program = if has_uses { Some(self.lex_with_uses(header, content)?) } else { None };
+        self.text_macros.programs.insert(key, program.clone());
+        Ok(program)
+    }
+
+    fn lex_with_uses(&self, header: &Header, content: &Content) -> Result<Arc<Program>, Fallback> {
         let macros = &self.text_macros;
-        let names = Names { statements: macros.inputs.names(symbols), calls: macros.pragmas.names(symbols) };
-        let directives = lex_with_uses(&bytes, self.lex_modes_of(header), &names);
-        let token_modes = self.setting.probe.token_modes;
-        let program = Arc::new(Program::new(directives, token_modes, symbols, &self.world.definitions));
-        self.text_macros.programs.insert(key, Arc::clone(&program));
-        Ok((program, content.generation))
+        let (lex_modes, token_modes) = (self.lex_modes_of(header), self.setting.probe.token_modes);
+        let key = ProgramKey {
+            file: (header.file.id(), content.generation),
+            lex_modes,
+            token_modes,
+            names: Arc::clone(&macros.names),
+        };
+        self.world.program_with_uses(key, || {
+            let bytes = content.bytes_again(header.file.path())?;
+            let symbols = &self.world.symbols;
+            let names = Names { statements: macros.inputs.names(symbols), calls: macros.pragmas.names(symbols) };
+            let directives = lex_with_uses(&bytes, lex_modes, &names);
+            Ok(Program::new(directives, token_modes, symbols, &self.world.definitions))
+        })
+    }
+
+    /// Whether none of the names that are looked for stands in one of `files`.
+    pub(super) fn are_without_uses(&self, files: &[(Arc<SourceFile>, u32)]) -> Result<bool, Fallback> {
+        for (file, generation) in files {
+            let has_uses = match self.text_macros.programs.get(&(file.id(), *generation)) {
+                Some(program) => program.is_some(),
+                None => {
+                    let content = file.content(self.searcher.view, Want::Bytes)?;
+                    content.generation != *generation
+                        || self.world.words(file, &content)?.may_have(&self.text_macros.parts)
+                }
+            };
+            if has_uses {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 }

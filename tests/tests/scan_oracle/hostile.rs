@@ -138,9 +138,23 @@ fn words_that_matter_end_however_many() {
     for word in
         [".incbin ", "_Pragma(\"once\")", "F(push_macro(\"X\")) ", "(once)", "((((once ", "__COUNTER__ ", "\"\".inc\" "]
     {
-        for (start, end) in [("", "\n"), ("#define D ", "\nD\n"), ("#if 0 ", "\n#endif\n"), ("#if \\\n", "0\n#endif\n")]
-        {
+        for (start, end) in [
+            ("", "\n"),
+            ("#define D ", "\nD\n"),
+            ("#if 0 ", "\n#endif\n"),
+            ("#if \\\n", "0\n#endif\n"),
+            ("const char *s = f(\"", "\");\n"),
+        ] {
             let text = format!("{start}{}{end}", word.repeat((1 << 20) / word.len()));
+            let _ = ends(&mut Case::new().file("a.c", text), "gcc a.c");
+        }
+    }
+    // Uses of a macro that makes pragmas, with what may be macros around them.
+    for word in
+        ["P(", "P(once", "P(P(once) ", "a(a(a(a(once)", "_Pragma(P(", "P ", "P(once)\n", "#define P P\n", "P(/*"]
+    {
+        for start in ["#define P(x) _Pragma(#x)\nP(once)\n", "#define P(x) P(x _Pragma(#x)\nP(once)\n"] {
+            let text = format!("{start}{}", word.repeat((1 << 20) / word.len()));
             let _ = ends(&mut Case::new().file("a.c", text), "gcc a.c");
         }
     }
