@@ -47,6 +47,8 @@ pub(crate) const MAX_DRIVER_ANSWERS: usize = 4_096;
 pub(crate) const MAX_PROBE_TIME: std::time::Duration = std::time::Duration::from_secs(30);
 /// How many bytes of an answer of the compiler are read.
 pub(crate) const MAX_PROBE_BYTES: u64 = 32 << 20;
+/// How many questions about features a compiler is asked at once.
+pub(crate) const MAX_FEATURES_AT_ONCE: usize = 512;
 /// How many distinct questions about features one compiler is asked.
 pub(crate) const MAX_FEATURE_QUESTIONS: usize = 20_000;
 

@@ -20,15 +20,16 @@ use crate::files::stamp::{KeptStamp, Stamp};
 use crate::files::{FileStore, View, as_path};
 use crate::scan::definitions::{Builtin, DefinitionId, Definitions};
 use crate::scan::directives::LexModes;
-use crate::scan::limits::{MAX_DRIVER_ANSWERS, MAX_FEATURE_QUESTIONS};
+use crate::scan::limits::{MAX_DRIVER_ANSWERS, MAX_FEATURE_QUESTIONS, MAX_FEATURES_AT_ONCE};
 use crate::scan::symbols::{Symbol, Symbols, known};
 use crate::scan::tokens::TokenModes;
-use answer::{Answer, Feature, PathStamp, Transcript};
-use dashmap::DashMap;
+use answer::{Answer, Feature, PathStamp, Transcript, Values};
 use dashmap::mapref::multiple::RefMulti;
+use dashmap::{DashMap, DashSet};
 pub(crate) use driver::DriverAnswer;
 use driver::Question;
 use key::ProbeKey;
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
@@ -66,7 +67,12 @@ pub(crate) struct Probe {
     request: run::Request,
     later_features: AtomicBool,
     features: DashMap<Vec<u8>, Option<u64>, foldhash::fast::RandomState>,
+    /// What any compiler was asked so far.
+    asked: Arc<Asked>,
 }
+
+/// Questions about features.
+type Asked = DashSet<Vec<u8>, foldhash::fast::RandomState>;
 
 /// What stood at paths.
 type Stamps = Vec<(PathBuf, Stamp)>;
@@ -79,6 +85,7 @@ pub(crate) struct Probes {
     directory: Option<PathBuf>,
     next: AtomicU32,
     asking: Mutex<()>,
+    asked: Arc<Asked>,
 }
 
 /// What a scanner's probes are made with.
@@ -99,6 +106,7 @@ impl Probes {
             directory: directory.map(|directory| directory.join("probes")),
             next: AtomicU32::new(0),
             asking: Mutex::new(()),
+            asked: Arc::default(),
         }
     }
 
@@ -202,6 +210,7 @@ impl Probes {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let mut probe = build(answer, key.clone(), request, command, context, id)?;
         probe.stamps = stamps;
+        probe.asked = Arc::clone(&self.asked);
         let probe = Arc::new(probe);
         self.known.insert(key, Arc::clone(&probe));
         Ok(probe)
@@ -354,6 +363,7 @@ fn build(
         request,
         later_features: AtomicBool::new(false),
         features,
+        asked: Arc::default(),
     })
 }
 
@@ -384,25 +394,43 @@ impl Probe {
         self.key.is_current() && self.stamps.iter().all(|(path, known)| key::stamp(path) == *known)
     }
 
-    /// The value of `question`, say `__has_builtin(__builtin_expect)`; `None` where the compiler refuses it. Costs a
-    /// run of the compiler where it is new; `others` are asked in the same run.
+    /// The value of `question`, say `__has_builtin(__builtin_expect)`; `None` where the compiler refuses it. Costs a run of
+    /// the compiler where it is new: `others`, and what other compilers were asked, are asked in the same run.
     ///
     /// # Errors
     /// [`Reason::Compiler`](crate::fallback::Reason::Compiler) where the compiler can't be run.
-    pub(crate) fn feature(&self, question: &[u8]) -> Result<Option<u64>, Fallback> {
+    pub(crate) fn feature(
+        &self,
+        question: &[u8],
+        others: impl FnOnce() -> Vec<Vec<u8>>,
+    ) -> Result<Option<u64>, Fallback> {
         if let Some(answer) = self.features.get(question) {
             return Ok(*answer);
         }
         if self.features.len() >= MAX_FEATURE_QUESTIONS {
             return Ok(None);
         }
-        let questions = [question.to_vec()];
-        let output = self.request.run(&question::about(&questions))?;
-        let answers = answer::features(&output.standard_output, &questions);
+        self.asked.insert(question.to_vec());
+        let is_new = |other: &Vec<u8>| other != question && !self.features.contains_key(other);
+        let asked = self.asked.iter().map(|other| other.clone());
+        let room = (MAX_FEATURE_QUESTIONS - self.features.len()).min(MAX_FEATURES_AT_ONCE);
+        let questions: BTreeSet<Vec<u8>> = others().into_iter().chain(asked).filter(is_new).take(room).collect();
+        let questions: Vec<_> = [question.to_vec()].into_iter().chain(questions).collect();
+        let mut answers = self.ask(&questions)?;
+        answers.retain(|(_, value)| value.is_some());
+        if answers.first().is_none_or(|(first, _)| first != question) {
+            // Where the compiler refuses it, the others may be to blame.
+            answers.extend(self.ask(&questions[..1])?);
+        }
         for (question, value) in answers {
             self.features.insert(question, value);
         }
         self.later_features.store(true, Ordering::Relaxed);
         Ok(self.features.get(question).and_then(|answer| *answer))
+    }
+
+    fn ask(&self, questions: &[Vec<u8>]) -> Result<Values, Fallback> {
+        let output = self.request.run(&question::about(questions))?;
+        Ok(answer::features(&output.standard_output, questions))
     }
 }

@@ -4,8 +4,10 @@ use crate::scan::definitions::{DefinitionId, Definitions};
 use crate::scan::directives::{Directive, DirectiveKind, Directives, LineBreak};
 use crate::scan::symbols::{Symbol, Symbols, known};
 use crate::scan::tokens::{
-    Kind, Token, TokenModes, identifier, name_length, tokenize, tokenize_condition, tokenize_operand,
+    Kind, Token, TokenModes, continues_identifier, identifier, name_length, tokenize, tokenize_condition,
+    tokenize_operand,
 };
+use std::collections::BTreeSet;
 use std::sync::OnceLock;
 
 /// One step of a replay. `next` is the step of the next branch of the group, `end` that of its end.
@@ -217,6 +219,15 @@ impl Program {
         self.operands[operand as usize].tokens.get_or_init(|| make().into_boxed_slice())
     }
 
+    /// What stands by itself in parentheses in the file's conditions, behind a name: a name, or a string.
+    pub(crate) fn operands_of_calls(&self) -> BTreeSet<&[u8]> {
+        let conditions = self.ops.iter().filter_map(|op| match op {
+            Op::If { operand, .. } | Op::Elif { operand, .. } => Some(self.operand(*operand)),
+            _ => None,
+        });
+        conditions.flat_map(operands_of_calls).collect()
+    }
+
     /// How many lines end in an operand's directive before its last one.
     pub(crate) fn lines_in(&self, operand: u32) -> u32 {
         self.line_breaks(operand).last().map_or(0, |last| last.lines)
@@ -259,6 +270,19 @@ impl Program {
             line_breaks: directives.line_breaks.into_boxed_slice(),
         }
     }
+}
+
+/// What stands by itself in parentheses behind a name in `condition`: a name, or a string.
+fn operands_of_calls(condition: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let is_name = |text: &[u8]| text.iter().all(|byte| continues_identifier(*byte) || *byte == b':');
+    let is_string = |text: &[u8]| text.len() > 1 && text.starts_with(b"\"") && text.ends_with(b"\"");
+    memchr::memchr_iter(b'(', condition).filter_map(move |open| {
+        let before = condition[..open].trim_ascii_end().last()?;
+        let inner = &condition[open + 1..];
+        let inner = inner[..memchr::memchr2(b')', b'(', inner)?].trim_ascii();
+        let is_plain = !inner.is_empty() && (is_name(inner) || is_string(inner));
+        (continues_identifier(*before) && is_plain).then_some(inner)
+    })
 }
 
 /// The macro whose definition makes `ops` as a whole do nothing: all of them stand in one `#ifndef` without `#else`.

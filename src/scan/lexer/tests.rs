@@ -116,7 +116,10 @@ fn notable_words() {
     check("#define D __DATE__\n#if __COUNTER__\n", "1: define D __DATE__\n1: [time]\n2: if __COUNTER__\n");
     check("x__COUNTER__y __COUNTER__ /* __COUNTER__ */\n#else", "1: [counter]\n2: else\n");
     check("a.include();\n", "");
-    check("c = \"__TIME__\" __DATE__ \".incbin\";\n", "1: [time]\n1: [input] .incbin\";\n\n");
+    check(
+        "c = \"__TIME__\" __DATE__ \".incbin\";\n",
+        "1: [time]\n1: [input within] __DATE__\n1: [input] .incbin\";\n\n",
+    );
     let modules = LexModes { modules: true, ..CXX };
     check_modes(
         modules,

@@ -41,6 +41,9 @@ pub(super) struct Feature {
     pub(super) value: Option<u64>,
 }
 
+/// Questions about features, and their values; nothing where the compiler refuses one.
+pub(super) type Values = Vec<(Vec<u8>, Option<u64>)>;
+
 /// A first answer.
 #[derive(Debug, Default)]
 pub(super) struct Answer {
@@ -58,7 +61,7 @@ pub(super) struct Answer {
     pub(super) preinclude: bool,
     pub(super) has_va_opt: bool,
     pub(super) traits: Traits,
-    pub(super) features: Vec<(Vec<u8>, Option<u64>)>,
+    pub(super) features: Values,
 }
 
 /// How the compiler reads a source.
@@ -216,7 +219,7 @@ fn line_marker(line: &[u8]) -> Option<&[u8]> {
 }
 
 /// The values of `questions` in the answer to [`question::about`] them; `None` for those that it leaves open.
-pub(super) fn features(output: &[u8], questions: &[Vec<u8>]) -> Vec<(Vec<u8>, Option<u64>)> {
+pub(super) fn features(output: &[u8], questions: &[Vec<u8>]) -> Values {
     let mut values = vec![None; questions.len()];
     for line in output.split(|byte| *byte == b'\n') {
         let Some(rest) = line.strip_prefix(b"PUMPHOUSE_FEATURE ") else { continue };

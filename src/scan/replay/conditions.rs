@@ -62,6 +62,7 @@ impl Replay<'_> {
             searcher: self.searcher,
             includer: place.includer(),
             record: &mut self.record,
+            program: place.program,
             clock,
         };
         let truth = evaluate(expander, &mut oracle);

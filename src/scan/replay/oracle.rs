@@ -4,7 +4,7 @@ use crate::command::Family;
 use crate::fallback::Fallback;
 use crate::scan::condition::{HeaderOperator, Oracle};
 use crate::scan::lookup::{Found, Includer, Searcher, Setting};
-use crate::scan::program::{Inclusion, header_name};
+use crate::scan::program::{Inclusion, Program, header_name};
 use crate::scan::replay::record::Record;
 use crate::scan::symbols::Symbol;
 
@@ -13,6 +13,8 @@ pub(super) struct HeaderOracle<'a> {
     pub(super) searcher: Searcher<'a>,
     pub(super) includer: Includer<'a>,
     pub(super) record: &'a mut Record,
+    /// The file that asks.
+    pub(super) program: &'a Program,
     /// The innermost frame's beginning, and the present.
     pub(super) clock: (u32, u32),
 }
@@ -48,6 +50,9 @@ impl Oracle for HeaderOracle<'_> {
 
     fn has_feature(&mut self, operator: Symbol, operand: &[u8]) -> Result<Option<u64>, Fallback> {
         let operator = self.searcher.symbols.text(operator);
-        self.setting.probe.feature(&[operator, b"(", operand, b")"].concat())
+        let question = |operand: &[u8]| [operator, b"(", operand, b")"].concat();
+        // What else the file may ask by the same macro costs next to nothing more.
+        let others = || self.program.operands_of_calls().into_iter().map(question).collect();
+        self.setting.probe.feature(&question(operand), others)
     }
 }
