@@ -135,8 +135,12 @@ impl HandedOn {
         if let Some(native) = list.iter().find(|word| *word == "native" || word.as_bytes().ends_with(b"=native")) {
             return Err(Fallback::new(Reason::HostDependent, native.to_string_lossy()));
         }
+        // To a driver this would be a library.
+        let assembler =
+            list.iter().position(|word| family == Family::Gcc && word == "-lang-asm").map(|at| list.remove(at));
         let mut meant = Meant::default();
         meant.read(&list, family, Reader::Proper)?;
+        meant.probe.extend(assembler);
         if let Some((file, _)) = meant.sources.iter().find(|(file, _)| *file != command.source) {
             return Err(Fallback::new(Reason::UnsupportedFlag, file.to_string_lossy()));
         }

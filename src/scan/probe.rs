@@ -166,57 +166,68 @@ impl Probes {
                 (request, key)
             }
         };
-        self.answer(request, key, command, context)
+        let refusal = request.refuse("gave an answer that is not understood");
+        self.answer(request, key, command, context)?.ok_or(refusal)
     }
 
-    /// What the compiler that gave the answers of `probe` says under further `flags`. Costs a run of it where that is new.
+    /// What the compiler that gave the answers of `probe` says under further `flags`; `None` where it takes no such flag.
+    /// Costs a run of it where that is new.
     ///
     /// # Errors
-    /// [`Reason::Compiler`](crate::fallback::Reason::Compiler) where it gives no understandable answer.
+    /// [`Reason::Compiler`](crate::fallback::Reason::Compiler) where it can't be run.
     pub(crate) fn get_under(
         &self,
         probe: &Probe,
         flags: Vec<OsString>,
         command: &Command,
         context: Context<'_>,
-    ) -> Result<Arc<Probe>, Fallback> {
-        let request = probe.request.also_under(flags);
+    ) -> Result<Option<Arc<Probe>>, Fallback> {
+        let mut request = probe.request.also_under(flags);
+        // The first one to ask may have stood in a directory that is gone.
+        request.working_directory.clone_from(&command.working_directory);
         let key = probe.key.for_request(&request);
         self.answer(request, key, command, context)
     }
 
+    /// The probe for `key`; `None` where the compiler gives no understandable answer to `request`.
     fn answer(
         &self,
         request: run::Request,
         key: ProbeKey,
         command: &Command,
         context: Context<'_>,
-    ) -> Result<Arc<Probe>, Fallback> {
+    ) -> Result<Option<Arc<Probe>>, Fallback> {
         let current = || {
             let probe = self.known.get(&key).map(|probe| Arc::clone(&probe));
             probe.filter(|probe| probe.trail.is_current(context.view, context.store) && probe.is_same_compiler())
         };
         if let Some(probe) = current() {
-            return Ok(probe);
+            return Ok(Some(probe));
         }
         let _one_at_a_time = self.asking.lock().expect("no holder of the probes' lock panics");
         if let Some(probe) = current() {
-            return Ok(probe);
+            return Ok(Some(probe));
         }
-        let (answer, stamps) = match self.recall(&key, command) {
-            Some(recalled) => recalled,
+        let known = match self.recall(&key, command) {
             None => self.ask(&request, &key, command)?,
+            recalled => recalled,
         };
+        let Some((answer, stamps)) = known else { return Ok(None) };
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let mut probe = build(answer, key.clone(), request, command, context, id)?;
         probe.stamps = stamps;
         probe.asked = Arc::clone(&self.asked);
         let probe = Arc::new(probe);
         self.known.insert(key, Arc::clone(&probe));
-        Ok(probe)
+        Ok(Some(probe))
     }
 
-    fn ask(&self, request: &run::Request, key: &ProbeKey, command: &Command) -> Result<(Answer, Stamps), Fallback> {
+    fn ask(
+        &self,
+        request: &run::Request,
+        key: &ProbeKey,
+        command: &Command,
+    ) -> Result<Option<(Answer, Stamps)>, Fallback> {
         // What is looked at before the question is asked can't change unseen while it is answered.
         let places = installation::directories(&request.arguments, command);
         let mut stamps: Stamps = places.into_iter().map(|path| (path.clone(), key::stamp(&path))).collect();
@@ -226,8 +237,7 @@ impl Probes {
             standard_error: output.standard_error,
             ..Transcript::default()
         };
-        let answer = Answer::parse(&text, command.family)
-            .ok_or_else(|| request.refuse("gave an answer that is not understood"))?;
+        let Some(answer) = Answer::parse(&text, command.family) else { return Ok(None) };
         if let Some(program) = &answer.front_end {
             let place = installation::place_of_program(program, command);
             stamps.push((place.clone(), key::stamp(&place)));
@@ -242,7 +252,7 @@ impl Probes {
         {
             tracing::debug!(%error, directory = %directory.display(), "a compiler's answers were not kept");
         }
-        Ok((answer, stamps))
+        Ok(Some((answer, stamps)))
     }
 
     /// The answer that another daemon got, if the compiler and its directories are the same.
@@ -395,7 +405,8 @@ impl Probe {
     }
 
     /// The value of `question`, say `__has_builtin(__builtin_expect)`; `None` where the compiler refuses it. Costs a run of
-    /// the compiler where it is new: `others`, and what other compilers were asked, are asked in the same run.
+    /// the compiler from `directory` where it is new: `others`, and what other compilers were asked, are asked in the same
+    /// run.
     ///
     /// # Errors
     /// [`Reason::Compiler`](crate::fallback::Reason::Compiler) where the compiler can't be run.
@@ -403,6 +414,7 @@ impl Probe {
         &self,
         question: &[u8],
         others: impl FnOnce() -> Vec<Vec<u8>>,
+        directory: &Path,
     ) -> Result<Option<u64>, Fallback> {
         if let Some(answer) = self.features.get(question) {
             return Ok(*answer);
@@ -416,11 +428,11 @@ impl Probe {
         let room = (MAX_FEATURE_QUESTIONS - self.features.len()).min(MAX_FEATURES_AT_ONCE);
         let questions: BTreeSet<Vec<u8>> = others().into_iter().chain(asked).filter(is_new).take(room).collect();
         let questions: Vec<_> = [question.to_vec()].into_iter().chain(questions).collect();
-        let mut answers = self.ask(&questions)?;
+        let mut answers = self.ask(&questions, directory)?;
         answers.retain(|(_, value)| value.is_some());
         if answers.first().is_none_or(|(first, _)| first != question) {
             // Where the compiler refuses it, the others may be to blame.
-            answers.extend(self.ask(&questions[..1])?);
+            answers.extend(self.ask(&questions[..1], directory)?);
         }
         for (question, value) in answers {
             self.features.insert(question, value);
@@ -429,8 +441,8 @@ impl Probe {
         Ok(self.features.get(question).and_then(|answer| *answer))
     }
 
-    fn ask(&self, questions: &[Vec<u8>]) -> Result<Values, Fallback> {
-        let output = self.request.run(&question::about(questions))?;
+    fn ask(&self, questions: &[Vec<u8>], directory: &Path) -> Result<Values, Fallback> {
+        let output = self.request.run_from(directory, &question::about(questions))?;
         Ok(answer::features(&output.standard_output, questions))
     }
 }

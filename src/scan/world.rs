@@ -177,17 +177,17 @@ impl World {
         Ok(())
     }
 
-    /// What the compiler that gave the answers of `probe` says under further `flags`.
+    /// What the compiler that gave the answers of `probe` says under further `flags`; `None` where it takes no such flag.
     ///
     /// # Errors
-    /// A [`Fallback`] where it gives no understandable answer.
+    /// A [`Fallback`] where it can't be run.
     pub(crate) fn probe_under(
         &self,
         probe: &Probe,
         flags: Vec<OsString>,
         command: &Command,
         view: View,
-    ) -> Result<Arc<Probe>, Fallback> {
+    ) -> Result<Option<Arc<Probe>>, Fallback> {
         self.probes.get_under(probe, flags, command, self.probe_context(view))
     }
 

@@ -7,7 +7,7 @@ use crate::scan::limits::{MAX_PROBE_BYTES, MAX_PROBE_TIME};
 use std::ffi::OsString;
 use std::io::{Read, Write as _};
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{ChildStdin, Stdio};
 use std::sync::mpsc;
 use std::thread;
@@ -95,6 +95,14 @@ impl Request {
     /// # Errors
     /// [`Reason::Compiler`] where it can't be run, takes too long or says too much.
     pub(super) fn run(&self, source: &str) -> Result<Output, Fallback> {
+        self.run_from(&self.working_directory, source)
+    }
+
+    /// The same from another directory, where the first one may be gone.
+    ///
+    /// # Errors
+    /// As above.
+    pub(super) fn run_from(&self, directory: &Path, source: &str) -> Result<Output, Fallback> {
         let mut command = std::process::Command::new(&self.compiler);
         command.args(&self.arguments).env_clear();
         command
@@ -105,7 +113,7 @@ impl Request {
             .stderr(Stdio::piped());
         if !self.arguments.iter().all(names_no_file) {
             // A process that starts elsewhere takes a copy of this one's page tables, which costs more than the rest.
-            command.current_dir(&self.working_directory);
+            command.current_dir(directory);
         }
         let mut child = command.spawn().map_err(|error| self.refuse(&format!("can't be run: {error}")))?;
         let (sender, receiver) = mpsc::channel();

@@ -53,6 +53,6 @@ impl Oracle for HeaderOracle<'_> {
         let question = |operand: &[u8]| [operator, b"(", operand, b")"].concat();
         // What else the file may ask by the same macro costs next to nothing more.
         let others = || self.program.operands_of_calls().into_iter().map(question).collect();
-        self.setting.probe.feature(&question(operand), others)
+        self.setting.probe.feature(&question(operand), others, self.setting.start.path())
     }
 }

@@ -41,27 +41,30 @@ impl Replay<'_> {
         if self.setting.family == Family::Clang || place.is_system && is_gccs_own(place.header.file.path()) {
             return Ok(());
         }
-        let (mut flags, is_optimize) = self.flags_of_pragma(place, at, operand)?;
+        let (flags, is_optimize) = self.flags_of_pragma(place, at, operand)?;
         if flags.iter().any(|flag| flag.as_bytes().ends_with(b"=native")) {
             let detail = "#pragma GCC target asks for the machine that compiles";
             return Err(self.refuse_at(place, at, Reason::HostDependent, detail));
         }
-        let known = &self.setting.probe;
-        let probe_under = |flags| self.world.probe_under(known, flags, self.command, self.searcher.view);
-        if is_optimize && flags.len() > 1 && probe_under(flags.clone()).is_err() {
-            // What gcc doesn't know it only warns of.
-            flags.retain(|flag| probe_under(vec![flag.clone()]).is_ok());
-        }
         if flags.is_empty() {
             return Ok(());
         }
-        let probe = match probe_under(flags) {
-            Ok(probe) => probe,
-            Err(_) if is_optimize => return Ok(()),
-            Err(_) => {
-                let detail = "#pragma GCC target with options that are not understood";
-                return Err(self.refuse_at(place, at, Reason::Unscannable, detail));
+        let known = &self.setting.probe;
+        let probe_under = |flags| self.world.probe_under(known, flags, self.command, self.searcher.view);
+        let mut probe = probe_under(flags.clone())?;
+        if is_optimize && probe.is_none() {
+            // What gcc doesn't know it only warns of.
+            let mut understood = Vec::new();
+            for flag in flags {
+                if probe_under(vec![flag.clone()])?.is_some() {
+                    understood.push(flag);
+                }
             }
+            probe = probe_under(understood)?;
+        }
+        let Some(probe) = probe else {
+            let detail = "#pragma GCC target with options that are not understood";
+            return Err(self.refuse_at(place, at, Reason::Unscannable, detail));
         };
         let (own, others) = (final_states(&self.setting.probe), final_states(&probe));
         for symbol in own.keys().chain(others.keys()) {

@@ -465,3 +465,12 @@ fn a_prefix_moves_gccs_own_directories() {
     case.check("gcc -iprefix pre/ -Iafter a.c");
     case.check("gcc -iprefix pre -Iafter a.c");
 }
+
+#[test]
+fn assembly_is_preprocessed_as_such_below_another_prefix() {
+    let text = "#define F$x 1\n#ifdef __ASSEMBLER__\n#include \"b.h\"\n#endif\n#ifdef F\n#include \"c.h\"\n#endif\n";
+    for line in ["gcc -B none a.S", "g++ -B none -I . a.S", "clang -B none a.S", "gcc a.S"] {
+        let mut case = Case::new().file("a.S", text).file("b.h", "").file("c.h", "").directory("none");
+        case.needs(line, &["b.h"]);
+    }
+}

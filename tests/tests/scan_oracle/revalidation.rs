@@ -397,3 +397,18 @@ fn files_of_one_content_with_once_are_refused_whatever_their_times() {
         case.needs("clang a.c", &["x/n.h", "y/n.h"]);
     }
 }
+
+/// What a compiler says of itself serves compiles in other directories, where the first one is gone as well.
+#[test]
+fn a_compiler_is_asked_again_after_the_first_directory_went() {
+    let text = "#pragma GCC target(\"avx2\")\n#if __has_attribute(asked_for_the_first_time) || defined __AVX2__\n\
+        #include \"b.h\"\n#endif\nint a;\n";
+    for compiler in ["gcc", "g++ -xc++"] {
+        let mut case = Case::new().surplus().file("one/a.c", "int a;\n").file("two/a.c", text).file("two/b.h", "\n");
+        case = case.within("one");
+        case.check(&format!("{compiler} -trigraphs a.c"));
+        fs::remove_dir_all(case.root().join("one")).unwrap();
+        let mut case = case.within("two");
+        case.needs(&format!("{compiler} -trigraphs a.c"), &["two/b.h"]);
+    }
+}
