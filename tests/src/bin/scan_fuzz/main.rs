@@ -111,6 +111,8 @@ impl Fuzzer {
             }
             if world % WORLDS_PER_SCANNER == 0 {
                 self.scanner = Scanner::new();
+                // Lines on standard output are what is wrong, and the end.
+                eprintln!("world {world}: {} cases so far, {} wrong", self.tally.cases, self.tally.wrong);
             }
             let mut random = Random::new(self.options.seed, world);
             let mut tree = world::generate(&mut random, &self.root);
