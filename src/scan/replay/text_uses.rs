@@ -128,13 +128,11 @@ impl Replay<'_> {
 
 /// `text` with its lines joined where a backslash ends them.
 fn without_splices(text: &[u8]) -> Vec<u8> {
-    let mut lines = text.split_inclusive(|byte| *byte == b'\n').map(|line| {
+    let lines = text.split_inclusive(|byte| *byte == b'\n').flat_map(|line| {
         let end = line.trim_ascii_end();
         if line.ends_with(b"\n") { end.strip_suffix(b"\\").unwrap_or(line) } else { line }
     });
-    let mut joined = Vec::with_capacity(text.len());
-    lines.by_ref().for_each(|line| joined.extend_from_slice(line));
-    joined
+    lines.copied().collect()
 }
 
 /// Whether a directive stands in `line`.
