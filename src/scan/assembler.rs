@@ -96,55 +96,26 @@ pub(crate) fn c_statement(text: &[u8]) -> Vec<u8> {
     statement
 }
 
-/// `text` with a blank for each comment.
-pub(crate) fn without_comments(text: &[u8]) -> Vec<u8> {
-    let mut plain = Vec::with_capacity(text.len());
-    let mut rest = text;
-    let mut quote = None;
-    while let Some((byte, after)) = rest.split_first() {
-        let end = match (quote, rest) {
-            (None, [b'/', b'*', ..]) => memchr::memmem::find(&rest[2..], b"*/").map(|length| length + 4),
-            (None, [b'/', b'/', ..]) => memchr::memchr(b'\n', rest),
-            _ => {
-                match (quote, byte) {
-                    (Some(open), byte) if open == *byte => quote = None,
-                    (None, b'"' | b'\'') => quote = Some(*byte),
-                    _ => {}
-                }
-                plain.push(*byte);
-                if *byte == b'\\' && quote.is_some() {
-                    plain.extend(after.first());
-                    rest = after.get(1..).unwrap_or_default();
-                } else {
-                    rest = after;
-                }
-                continue;
-            }
-        };
-        plain.push(b' ');
-        rest = &rest[end.unwrap_or(rest.len())..];
-    }
-    plain
-}
-
-/// The arguments of a macro's use: `( … )` at the start of `text`, on one line.
+/// The arguments of a macro's use: `( … )` at the start of `text`, which has no comments, on one line.
 pub(crate) fn arguments(text: &[u8]) -> Vec<u8> {
-    const LONGEST: usize = 16_384;
-    let mut depth = 0_u32;
     let mut arguments = Vec::new();
     if text.trim_ascii_start().first() != Some(&b'(') {
         return arguments;
     }
-    for byte in text.iter().take(LONGEST) {
-        match byte {
-            b'(' => depth += 1,
-            b')' => depth = depth.saturating_sub(1),
-            byte if depth == 0 && !byte.is_ascii_whitespace() => return Vec::new(),
-            _ => {}
-        }
-        arguments.push(if *byte == b'\n' { b' ' } else { *byte });
-        if depth == 0 && *byte == b')' {
-            return arguments;
+    let mut depth = 0_u32;
+    let mut quote = None;
+    let mut bytes = text.iter().copied();
+    while let Some(byte) = bytes.next() {
+        arguments.push(if byte == b'\n' { b' ' } else { byte });
+        match (quote, byte) {
+            (Some(_), b'\\') => arguments.extend(bytes.next()),
+            (Some(open), byte) if open == byte => quote = None,
+            (Some(_), _) => {}
+            (None, b'"' | b'\'') => quote = Some(byte),
+            (None, b'(') => depth += 1,
+            (None, b')') if depth == 1 => return arguments,
+            (None, b')') => depth -= 1,
+            (None, _) => {}
         }
     }
     Vec::new()
@@ -247,12 +218,18 @@ pub(crate) fn search_directories(command: &Command) -> Vec<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
-    use super::{inputs, literal_operand, unescape, without_comments};
+    use super::{arguments, inputs, literal_operand, unescape};
 
     #[test]
-    fn comments() {
-        let text = b"F(a /* ) */, \"/* \\\" b\" // )\n, '\"') /* open";
-        assert_eq!(without_comments(text), b"F(a  , \"/* \\\" b\"  \n, '\"')  ");
+    fn arguments_of_uses() {
+        for (text, expect) in [
+            ("(a, \")\", ')',\n \"\\\")\") b)", "(a, \")\", ')',  \"\\\")\")"),
+            (" (a (b)) (c)", " (a (b))"),
+            ("a(b)", ""),
+            ("(a", ""),
+        ] {
+            assert_eq!(arguments(text.as_bytes()), expect.as_bytes(), "{text}");
+        }
     }
 
     #[test]

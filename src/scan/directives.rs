@@ -169,11 +169,12 @@ kinds! {
     TextTimestamp = "[timestamp]",
     /// `.incbin` or `.include` in text: what follows it
     TextInput = "[input]",
-    /// The names before the parentheses that the next `[input]` stands in: one of them is a macro, or it is no assembly
-    InputWithin = "[input within]",
-    /// A macro in text that was asked for: its name and what follows it
+    /// The names before parentheses that the next `[input]` or `[call]` stands in: if one is a macro, the input is assembly,
+    /// and the call is part of that macro's use
+    Within = "[within]",
+    /// A macro in text that was asked for: its name and what follows it, without comments
     TextUse = "[use]",
-    /// The same where its arguments alone follow, spliced and commented as written, and macros around it come first
+    /// The same where its arguments alone follow, and macros around it come first
     TextCall = "[call]",
     /// `_Pragma` in text: its operand unquoted
     TextPragma = "[pragma]",

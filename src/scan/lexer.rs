@@ -47,28 +47,7 @@ pub(crate) fn lex_with_uses(content: &[u8], modes: LexModes, names: &Names<'_>) 
     let content = content.strip_prefix(b"\xef\xbb\xbf").unwrap_or(content);
     let content = if modes.trigraphs { trigraphs::replace(content, modes) } else { Cow::Borrowed(content) };
     let content = lone_returns_to_newlines(content);
-    let mut lexer = Lexer {
-        source: &content,
-        at: 0,
-        counted_to: 0,
-        line: 1,
-        modes,
-        notable: notable::find(&content, names),
-        next_notable: 0,
-        in_directive: false,
-        in_definition: false,
-        kept_rest: 0,
-        text_start: 0,
-        calls_end: 0,
-        names_told: HashSet::default(),
-        parentheses: Parentheses::default(),
-        has_inputs: false,
-        directives: Directives {
-            text: Vec::with_capacity(content.len() / TEXT_SHARE),
-            list: Vec::with_capacity(content.len() / DIRECTIVE_SHARE),
-            line_breaks: Vec::new(),
-        },
-    };
+    let mut lexer = Lexer::new(&content, modes, names);
     lexer.run();
     lexer.directives
 }
@@ -100,22 +79,44 @@ struct Lexer<'a> {
     in_definition: bool,
     /// How many bytes are kept of what follows words.
     kept_rest: usize,
-    /// Where the text at hand started: behind a directive or a comment.
-    text_start: usize,
     /// Where the last use that was told of ends.
     calls_end: usize,
     /// Names in whose parentheses something may be a pragma, told of since the last directive.
-    names_told: HashSet<(DirectiveKind, &'a [u8]), foldhash::fast::RandomState>,
-    /// Followed where `has_inputs` is set.
+    names_told: HashSet<(DirectiveKind, Vec<u8>), foldhash::fast::RandomState>,
     parentheses: Parentheses,
-    /// Whether files are named to the assembler, outside assembly itself.
-    has_inputs: bool,
+    /// Whether parentheses are followed throughout.
+    follows_parentheses: bool,
     directives: Directives,
 }
 
-impl Lexer<'_> {
+impl<'a> Lexer<'a> {
+    fn new(source: &'a [u8], modes: LexModes, names: &Names<'_>) -> Self {
+        Self {
+            source,
+            at: 0,
+            counted_to: 0,
+            line: 1,
+            modes,
+            notable: notable::find(source, names),
+            next_notable: 0,
+            in_directive: false,
+            in_definition: false,
+            kept_rest: 0,
+            calls_end: 0,
+            names_told: HashSet::default(),
+            parentheses: Parentheses::default(),
+            follows_parentheses: false,
+            directives: Directives {
+                text: Vec::with_capacity(source.len() / TEXT_SHARE),
+                list: Vec::with_capacity(source.len() / DIRECTIVE_SHARE),
+                line_breaks: Vec::new(),
+            },
+        }
+    }
+
     fn run(&mut self) {
-        self.has_inputs = !self.modes.assembler && self.notable.iter().any(Notable::is_input);
+        self.follows_parentheses =
+            self.notable.iter().any(|notable| notable.needs_parentheses(self.source, self.modes));
         while self.at < self.source.len() {
             self.skip_blanks_and_comments();
             let Some(length) = self.directive_start() else {
@@ -127,14 +128,13 @@ impl Lexer<'_> {
             };
             self.emit_notables(self.at);
             let start = self.at;
-            if self.has_inputs {
+            if self.follows_parentheses {
                 self.follow_parentheses(start);
             }
             self.at += length;
             self.forget_names_told();
             self.directive(start);
             self.forget_names_told();
-            self.text_start = self.at;
             self.parentheses.go_on_at(self.at);
         }
         self.emit_notables(self.source.len());

@@ -82,8 +82,8 @@ pub(crate) enum Op {
     TextInput {
         operand: u32,
     },
-    /// The names of which one is a macro if the next step is an input.
-    InputWithin {
+    /// The names around the next step: if one is a macro, an input is assembly, and a call is part of another.
+    Within {
         operand: u32,
     },
     DefinedInput {
@@ -362,7 +362,7 @@ impl Binder<'_> {
             DirectiveKind::TextTime => Op::TextTime,
             DirectiveKind::TextTimestamp => Op::TextTimestamp,
             DirectiveKind::TextInput => Op::TextInput { operand: self.operand(directive) },
-            DirectiveKind::InputWithin => Op::InputWithin { operand: self.operand(directive) },
+            DirectiveKind::Within => Op::Within { operand: self.operand(directive) },
             DirectiveKind::DefinedInput => Op::DefinedInput { operand: self.operand(directive), symbol: self.defined },
             DirectiveKind::TextUse => Op::TextUse { operand: self.operand(directive) },
             DirectiveKind::TextCall => Op::TextCall { operand: self.operand(directive) },

@@ -1,171 +1,151 @@
-//! What may be uses of macros in text: names before parentheses.
+//! Whole uses of macros in text.
 
-use crate::scan::tokens::{continues_identifier, raw_string_end};
+use crate::scan::lexer::Lexer;
+use crate::scan::tokens::is_blank;
 use std::ops::Range;
-
-/// How far before a place the names are looked for in whose parentheses it stands.
-const MAX_DISTANCE: usize = 512;
-
-/// How many macros around a name are tried, from the outermost on.
-const MAX_OUTER: usize = 4;
 
 /// How long a use may be.
 pub(super) const MAX_CALL_BYTES: usize = 8192;
 
-/// The names before the parentheses in which `at` stands, the innermost first, none of them before `from`.
-pub(super) fn around(source: &[u8], from: usize, at: usize) -> Vec<Range<usize>> {
-    let first = from.max(at.saturating_sub(MAX_DISTANCE));
-    let mut names = Vec::new();
-    let mut depth = 0_u32;
-    let mut position = at;
-    while position > first {
-        position -= 1;
-        match source[position] {
-            b')' => depth += 1,
-            b'(' if depth > 0 => depth -= 1,
-            b'(' => {
-                let head = source[..position].trim_ascii_end();
-                let start = head.iter().rposition(|byte| !continues_identifier(*byte)).map_or(0, |other| other + 1);
-                // None stands before the parenthesis in a raw string.
-                if start < head.len() && start >= from && head[start..] != *b"R" {
-                    names.push(start..head.len());
-                    position = start;
-                }
-            }
-            b';' | b'{' | b'}' => break,
-            b'#' if starts_line(source, position) => break,
-            _ => {}
+/// The use of a macro.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Call {
+    /// That of the outermost macro in whose arguments it may stand, with the arguments for what that expands to.
+    pub(super) whole: Range<usize>,
+    /// The names before parentheses further out, whose ends are not known: if one is a macro, more belongs to the use.
+    pub(super) within: Vec<u8>,
+}
+
+impl Lexer<'_> {
+    /// The use at `name`; `None` where its end is not known, for instance since a directive stands in it.
+    pub(super) fn call(&mut self, name: Range<usize>) -> Option<Call> {
+        self.follow_parentheses(name.start);
+        if self.parentheses.at != name.start {
+            return None;
         }
-    }
-    names
-}
-
-/// The whole use at `name`: that of the outermost macro in whose arguments it may stand, behind `from`. `None` where it has
-/// no end, or a directive in it.
-pub(super) fn whole(source: &[u8], from: usize, name: Range<usize>) -> Option<Range<usize>> {
-    let is_called = open_after(source, name.end).is_some();
-    let outer = around(source, from, name.start).into_iter().rev().take(MAX_OUTER);
-    let ended = outer.chain(is_called.then(|| name.clone())).find_map(|name| Some(name.start..end(source, &name)?));
-    ended.or_else(|| (!is_called).then_some(name))
-}
-
-/// Where the use of `name` ends, with its arguments and those for what it expands to.
-fn end(source: &[u8], name: &Range<usize>) -> Option<usize> {
-    let limit = source.len().min(name.start + MAX_CALL_BYTES);
-    let mut end = close(&source[..limit], open_after(source, name.end)?)?;
-    while let Some(open) = open_after(source, end)
-        && let Some(next) = close(&source[..limit], open)
-    {
-        end = next;
-    }
-    Some(end)
-}
-
-/// The parenthesis that follows `at`, blanks, splices and comments aside.
-fn open_after(source: &[u8], mut at: usize) -> Option<usize> {
-    loop {
-        match source.get(at)? {
-            b'(' => return Some(at),
-            b'/' => at = comment_end(source, at)?,
-            b'\\' => at += 1,
-            byte if byte.is_ascii_whitespace() => at += 1,
-            _ => return None,
-        }
-    }
-}
-
-/// The end of the comment at `at`, if one starts there and ends.
-fn comment_end(source: &[u8], at: usize) -> Option<usize> {
-    let rest = &source[at..];
-    if rest.starts_with(b"/*") {
-        return Some(at + 4 + memchr::memmem::find(rest.get(2..)?, b"*/")?);
-    }
-    rest.starts_with(b"//").then(|| at + memchr::memchr(b'\n', rest).unwrap_or(rest.len()))
-}
-
-/// The byte after the parenthesis that closes the one at `open`. `None` where there is none, or a directive before it.
-fn close(source: &[u8], open: usize) -> Option<usize> {
-    let mut depth = 0_u32;
-    let mut at = open;
-    loop {
-        match source.get(at)? {
-            b'(' => depth += 1,
-            b')' if depth == 1 => return Some(at + 1),
-            b')' => depth -= 1,
-            b'/' => {
-                if let Some(end) = comment_end(source, at) {
-                    at = end;
-                    continue;
-                }
-            }
-            b'"' if source[..at].ends_with(b"R") => {
-                at = raw_string_end(source, at + 1)?;
+        let open = &self.parentheses.open;
+        let limit = self.source.len().min(name.start + MAX_CALL_BYTES);
+        let mut end = self.arguments_end(name.end, limit)?;
+        let mut start = name.start;
+        let mut further_out = open.len();
+        // Each parenthesis that closes behind it is one of those around it.
+        let mut at = end;
+        for (outer, before) in open.iter().enumerate().rev() {
+            let Some(close) = self.close(at, limit) else { break };
+            at = close;
+            if before.is_empty() {
                 continue;
             }
-            // A digit separator is no quote.
-            b'\'' if source[..at].last().is_some_and(u8::is_ascii_hexdigit) => {}
-            quote @ (b'"' | b'\'') => {
-                at = quoted_end(source, at + 1, *quote)?;
-                continue;
+            if close - before.start > MAX_CALL_BYTES {
+                break;
             }
-            b'#' if starts_line(source, at) => return None,
-            b'%' if source[at..].starts_with(b"%:") && starts_line(source, at) => return None,
-            _ => {}
+            (start, end, further_out) = (before.start, close, outer);
         }
-        at += 1;
+        let within = self.joined(open[..further_out].iter())?;
+        Some(Call { whole: start..self.arguments_end(end, limit)?, within })
     }
-}
 
-fn quoted_end(source: &[u8], mut at: usize, quote: u8) -> Option<usize> {
-    loop {
-        match source.get(at)? {
-            b'\\' => at += 2,
-            b'\n' => return Some(at),
-            byte if *byte == quote => return Some(at + 1),
-            _ => at += 1,
+    /// The end of all parenthesised text that follows `at`, which is `at` where there is none; `None` where it has none
+    /// before `limit`.
+    fn arguments_end(&self, at: usize, limit: usize) -> Option<usize> {
+        let mut end = at;
+        loop {
+            let open = self.blanks_end(end);
+            if self.byte(open) != b'(' {
+                return Some(end);
+            }
+            end = self.close(open + 1, limit)?;
         }
     }
-}
 
-/// Whether only blanks stand before `at` in its line.
-fn starts_line(source: &[u8], at: usize) -> bool {
-    let before = source[..at].iter().rev().find(|byte| !matches!(**byte, b' ' | b'\t' | b'\r' | 0x0b | 0x0c));
-    before.is_none_or(|byte| *byte == b'\n')
+    /// The byte after the parenthesis that closes the one open at `at`; `None` where there is none before `limit`, or a
+    /// directive before it.
+    fn close(&self, mut at: usize, limit: usize) -> Option<usize> {
+        let mut depth = 1_u32;
+        let mut starts_line = false;
+        while at < limit {
+            match self.source[at] {
+                b'(' => depth += 1,
+                b')' if depth == 1 => return Some(at + 1),
+                b')' => depth -= 1,
+                b'#' if starts_line => return None,
+                b'%' if starts_line && self.byte(at + 1) == b':' => return None,
+                _ => {}
+            }
+            let next = self.part_end(at);
+            starts_line = match self.source[at] {
+                b'\n' => true,
+                b'/' | b'\\' => starts_line && next > at + 1,
+                byte => starts_line && is_blank(byte),
+            };
+            at = next;
+        }
+        None
+    }
+
+    /// Where the blanks, splices and comments that start at `at` end.
+    fn blanks_end(&self, mut at: usize) -> usize {
+        loop {
+            let end = match self.byte(at) {
+                b'\\' => self.splice_at(at),
+                b'/' => self.comment_end(at),
+                byte => byte.is_ascii_whitespace().then_some(at + 1),
+            };
+            match end {
+                Some(end) => at = end,
+                None => return at,
+            }
+        }
+    }
+
+    /// The text of `range` without splices, and with a blank for each comment.
+    pub(super) fn plain_text(&self, range: Range<usize>) -> Vec<u8> {
+        let mut text = Vec::with_capacity(range.len());
+        let mut at = range.start;
+        while at < range.end {
+            let next = self.part_end(at).min(range.end);
+            match self.source[at] {
+                b'/' if next > at + 1 => text.push(b' '),
+                b'\\' if next > at + 1 => {}
+                _ => self.push_without_splices(at..next, &mut text),
+            }
+            at = next;
+        }
+        text
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn names_around_a_place() {
-        let check = |text: &str, expect: &[&str]| {
-            let at = memchr::memmem::find(text.as_bytes(), b"HERE").expect("it stands there");
-            let names: Vec<&str> = around(text.as_bytes(), 0, at).into_iter().map(|name| &text[name]).collect();
-            assert_eq!(names, expect, "{text}");
-        };
-        check("F (0, \"HERE", &["F"]);
-        check("F(G(x), H(#a, HERE", &["H", "F"]);
-        check("F(R\"(HERE", &["F"]);
-        check("F(\n#define G(x) HERE", &[]);
-        check("F(x); HERE", &[]);
-    }
+    use crate::scan::directives::LexModes;
+    use crate::scan::lexer::Names;
 
     #[test]
     fn whole_uses() {
-        let check = |text: &str, expect: Option<&str>| {
+        let modes = LexModes { raw_strings: true, digit_separators: true, ..LexModes::default() };
+        let check = |text: &str, expect: Option<(&str, &str)>| {
             let at = memchr::memmem::find(text.as_bytes(), b"P").expect("it stands there");
-            let found = whole(text.as_bytes(), 0, at..at + 1).map(|whole| &text[whole]);
-            assert_eq!(found, expect, "{text}");
+            let call = Lexer::new(text.as_bytes(), modes, &Names::default()).call(at..at + 1);
+            let found = call.map(|call| (&text[call.whole], String::from_utf8(call.within).expect("names are text")));
+            assert_eq!(found.as_ref().map(|(whole, within)| (*whole, within.as_str())), expect, "{text}");
         };
-        check("x = P (a, \")\", ')' /* ) */); y()", Some("P (a, \")\", ')' /* ) */)"));
-        check("x = LOSE(P(a)) + 1", Some("LOSE(P(a))"));
-        check("x = GIVE(P)(a)(b);", Some("GIVE(P)(a)(b)"));
-        check("f(1, P, 2)", Some("f(1, P, 2)"));
-        check("P;", Some("P"));
-        check("template<class P> x(", Some("P"));
-        check("P(1'000, R\"x())x\")", Some("P(1'000, R\"x())x\")"));
+        let alone = |whole| Some((whole, ""));
+        check("x = P (a, \")\", ')' /* ) */); y()", alone("P (a, \")\", ')' /* ) */)"));
+        check("x = LOSE(P(a)) + 1", alone("LOSE(P(a))"));
+        check("x = LOSE/* ( */((1, P(a))) + 1", alone("LOSE/* ( */((1, P(a)))"));
+        check("LOSE({ f(); /* c */ \"(\"; P(a); })", alone("LOSE({ f(); /* c */ \"(\"; P(a); })"));
+        check("x = GIVE(P)(a) /* c */ \\\n (b);", alone("GIVE(P)(a) /* c */ \\\n (b)"));
+        check("f(1, P, 2)", alone("f(1, P, 2)"));
+        check("P;", alone("P"));
+        check("template<class P> x(", alone("P"));
+        check("P(1'000, R\"x())x\")", alone("P(1'000, R\"x())x\")"));
+        check("f(1, (g(P(a), G(\n#if X\n", Some(("P(a)", "f g")));
+        check("f(G(f(P(a)\n /* c */ # define X\n))", Some(("P(a)", "f G")));
         check("P(\n#define X\n)", None);
         check("P(a", None);
+        check(&format!("f({}P(a))", "x, ".repeat(MAX_CALL_BYTES / 3)), Some(("P(a)", "f")));
+        check(&format!("P({})", "x, ".repeat(MAX_CALL_BYTES / 3)), None);
+        check(&format!("{}P(a)", "((".repeat(MAX_CALL_BYTES)), None);
     }
 }

@@ -3,6 +3,7 @@
 use crate::scan::directives::{Directive, DirectiveKind, LexModes, LineBreak};
 use crate::scan::lexer::Lexer;
 use crate::scan::tokens::{continues_identifier, is_blank, starts_identifier};
+use std::ops::Range;
 
 impl Lexer<'_> {
     /// Reads the directive whose `#`, at `start`, was just passed, and the newline after it.
@@ -22,10 +23,10 @@ impl Lexer<'_> {
             text.pop();
         }
         self.directives.text = text;
-        let (start, end) = (operand_start as u32, self.directives.text.len() as u32);
-        self.directives.list.push(Directive { kind, line, start, end });
+        let end = self.directives.text.len() as u32;
+        self.directives.list.push(Directive { kind, line, start: operand_start as u32, end });
         self.in_directive = false;
-        self.emit_definition_notables(kind);
+        self.emit_definition_notables(kind, start);
     }
 
     /// Over blanks, comments and splices, but not over the newline.
@@ -87,11 +88,13 @@ impl Lexer<'_> {
                 },
                 b'"' => {
                     let end = self.string_end(self.at);
-                    self.copy_spliced(end, text);
+                    self.push_without_splices(self.at..end, text);
+                    self.at = end;
                 }
                 b'\'' => {
                     let end = self.character_end(self.at);
-                    self.copy_spliced(end, text);
+                    self.push_without_splices(self.at..end, text);
+                    self.at = end;
                 }
                 b'<' if takes_condition(kind)
                     && ends_with_header_operator(&text[start..])
@@ -179,15 +182,16 @@ impl Lexer<'_> {
         false
     }
 
-    /// Copies up to `end`, without the splices.
-    fn copy_spliced(&mut self, end: usize, text: &mut Vec<u8>) {
-        while self.at < end {
-            let byte = self.source[self.at];
-            match self.splice_at(self.at).filter(|_| byte == b'\\') {
-                Some(after) => self.at = after,
+    /// Appends `range` of the source to `text`, without splices.
+    pub(super) fn push_without_splices(&self, range: Range<usize>, text: &mut Vec<u8>) {
+        let mut at = range.start;
+        while at < range.end {
+            let byte = self.source[at];
+            match self.splice_at(at).filter(|_| byte == b'\\') {
+                Some(after) => at = after,
                 None => {
                     text.push(byte);
-                    self.at += 1;
+                    at += 1;
                 }
             }
         }

@@ -3,7 +3,8 @@
 //! A few searches over the whole file find them; most files have none.
 
 use crate::scan::assembler;
-use crate::scan::directives::DirectiveKind;
+use crate::scan::directives::{DirectiveKind, LexModes};
+use crate::scan::lexer::parentheses::Parentheses;
 use crate::scan::lexer::pragma_text::pragma_operand;
 use crate::scan::lexer::{Lexer, Names, calls};
 use crate::scan::tokens::{continues_identifier, is_blank};
@@ -26,9 +27,15 @@ pub(super) struct Notable {
 }
 
 impl Notable {
-    /// Whether it names a file to the assembler.
-    pub(super) fn is_input(&self) -> bool {
-        self.word == Word::Input
+    /// Whether it matters in which parentheses of `source` it stands.
+    pub(super) fn needs_parentheses(&self, source: &[u8], modes: LexModes) -> bool {
+        match self.word {
+            Word::Call => true,
+            Word::Input => !modes.assembler,
+            // Most are those of directives.
+            Word::PragmaText => !line_before(source, self.start).trim_ascii_start().starts_with(b"#"),
+            _ => false,
+        }
     }
 }
 
@@ -147,6 +154,11 @@ fn pragma_word(before: &[u8], text: &[u8]) -> Option<usize> {
     matters.then_some(word.len())
 }
 
+/// What stands before `at` in its line.
+fn line_before(source: &[u8], at: usize) -> &[u8] {
+    &source[memchr::memrchr(b'\n', &source[..at]).map_or(0, |newline| newline + 1)..at]
+}
+
 impl Lexer<'_> {
     /// Tells of the occurrences before the comment from `start` to `end`, and forgets those in it.
     pub(super) fn drop_notables(&mut self, start: usize, end: usize) {
@@ -158,9 +170,6 @@ impl Lexer<'_> {
                 self.emit_notable(notable);
             }
             self.next_notable += 1;
-        }
-        if !self.in_directive {
-            self.text_start = end;
         }
     }
 
@@ -183,9 +192,13 @@ impl Lexer<'_> {
         }
     }
 
-    /// Tells of the occurrences within the directive that was just read, if it is a definition: there they wait for
+    /// Tells of the occurrences within the directive from `start` on, which was just read, if it is a definition: there they wait for
     /// the macro's use. In other directives the replay sees them itself.
-    pub(super) fn emit_definition_notables(&mut self, kind: DirectiveKind) {
+    pub(super) fn emit_definition_notables(&mut self, kind: DirectiveKind, start: usize) {
+        if self.notable.get(self.next_notable).is_none_or(|notable| notable.start >= self.at) {
+            return;
+        }
+        let text = std::mem::replace(&mut self.parentheses, Parentheses::none_at(start));
         while let Some(notable) = self.notable.get(self.next_notable).copied().filter(|notable| notable.start < self.at)
         {
             self.next_notable += 1;
@@ -204,6 +217,7 @@ impl Lexer<'_> {
                 }
             }
         }
+        self.parentheses = text;
     }
 
     fn emit_notable(&mut self, notable: Notable) {
@@ -220,26 +234,7 @@ impl Lexer<'_> {
                     self.push(DirectiveKind::TextPragma, notable.start, &pragma);
                 }
             }
-            Word::PragmaText => {
-                let source = self.source;
-                let mut names = calls::around(source, 0, notable.start);
-                // What is a pragma for every compiler was told of already.
-                let is_pragma = |name: &Range<usize>| {
-                    source[name.clone()] == *b"_Pragma" && pragma_operand(&source[name.end..]).is_some()
-                };
-                let mut kind = DirectiveKind::MacroPragma;
-                if names.first().is_some_and(is_pragma) {
-                    kind = DirectiveKind::PragmaArgument;
-                    names.remove(0);
-                } else if names.is_empty() && self.in_definition {
-                    self.push(DirectiveKind::MacroPragma, notable.start, b"");
-                }
-                for name in names {
-                    if self.names_told.insert((kind, &source[name.clone()])) {
-                        self.push(kind, notable.start, &source[name]);
-                    }
-                }
-            }
+            Word::PragmaText => self.push_pragma_text(notable),
             Word::Input if self.in_definition || self.modes.assembler => {
                 self.push_with_rest(DirectiveKind::TextInput, notable);
             }
@@ -247,11 +242,39 @@ impl Lexer<'_> {
                 Some(names) if names.is_empty() => {}
                 Some(names) => {
                     self.kept_rest += names.len();
-                    self.push(DirectiveKind::InputWithin, notable.start, &names);
+                    self.push(DirectiveKind::Within, notable.start, &names);
                     self.push_with_rest(DirectiveKind::TextInput, notable);
                 }
                 None => self.push_with_rest(DirectiveKind::TextInput, notable),
             },
+        }
+    }
+
+    /// Tells of what is a pragma if a macro in whose parentheses it stands makes one of it.
+    fn push_pragma_text(&mut self, notable: Notable) {
+        if !self.in_definition && !self.follows_parentheses {
+            return self.push(DirectiveKind::MacroPragma, notable.start, b"");
+        }
+        self.follow_parentheses(notable.start);
+        let open = &self.parentheses.open;
+        let mut names: Vec<Range<usize>> = open.iter().rev().filter(|name| !name.is_empty()).cloned().collect();
+        // What is a pragma for every compiler was told of already.
+        let is_pragma = |name: &Range<usize>| {
+            self.spelled(name) == b"_Pragma" && pragma_operand(&self.source[name.end..]).is_some()
+        };
+        let mut kind = DirectiveKind::MacroPragma;
+        if names.first().is_some_and(is_pragma) {
+            kind = DirectiveKind::PragmaArgument;
+            names.remove(0);
+        } else if names.is_empty() && self.in_definition || self.parentheses.are_lost {
+            self.push(kind, notable.start, b"");
+        }
+        for name in names {
+            let name = self.spelled(&name);
+            if !self.names_told.contains(&(kind, name.clone())) {
+                self.push(kind, notable.start, &name);
+                self.names_told.insert((kind, name));
+            }
         }
     }
 
@@ -261,21 +284,26 @@ impl Lexer<'_> {
             return;
         }
         let has_room = self.kept_rest + calls::MAX_CALL_BYTES <= MAX_INPUT_OPERANDS_BYTES;
-        let name = has_room.then_some(notable.start..notable.end);
-        let Some(whole) = name.and_then(|name| calls::whole(self.source, self.text_start, name)) else {
+        let Some(call) = has_room.then(|| self.call(notable.start..notable.end)).flatten() else {
             self.kept_rest += calls::MAX_CALL_BYTES;
             return self.push(DirectiveKind::TextCall, notable.start, b"");
         };
-        self.kept_rest += whole.len();
-        self.calls_end = whole.end;
-        let operand = &self.source[whole];
-        self.push(DirectiveKind::TextCall, notable.start, operand);
+        self.kept_rest += call.whole.len() + call.within.len();
+        self.calls_end = call.whole.end;
+        if !call.within.is_empty() {
+            self.push(DirectiveKind::Within, notable.start, &call.within);
+        }
+        let operand = self.plain_text(call.whole);
+        self.push(DirectiveKind::TextCall, notable.start, &operand);
     }
 
     /// Tells of an occurrence with what follows it; with nothing where that was too much already.
     fn push_with_rest(&mut self, kind: DirectiveKind, notable: Notable) {
         let end = self.source.len().min(notable.end + MAX_INPUT_OPERAND_BYTES);
-        let operand = self.source[notable.start..end].to_vec();
+        let operand = match kind {
+            DirectiveKind::TextUse => self.plain_text(notable.start..end),
+            _ => self.source[notable.start..end].to_vec(),
+        };
         let has_room = self.kept_rest + operand.len() <= MAX_INPUT_OPERANDS_BYTES;
         if has_room {
             self.kept_rest += operand.len();

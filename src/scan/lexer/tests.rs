@@ -116,9 +116,18 @@ fn notable_words() {
     check("#define D __DATE__\n#if __COUNTER__\n", "1: define D __DATE__\n1: [time]\n2: if __COUNTER__\n");
     check("x__COUNTER__y __COUNTER__ /* __COUNTER__ */\n#else", "1: [counter]\n2: else\n");
     check("a.include();\n", "");
+    check("c = \"__TIME__\" __DATE__ \".incbin\";\n", "1: [time]\n1: [within] __DATE__\n1: [input] .incbin\";\n\n");
+    check("F(x) = (0, \"push_macro(", "");
+    check("F (0, \"push_macro(", "1: [macro pragma] F\n");
+    check("F(G(x), H(a /* ) */ \")\", push_macro(\"X\")", "1: [macro pragma] H\n1: [macro pragma] F\n");
     check(
-        "c = \"__TIME__\" __DATE__ \".incbin\";\n",
-        "1: [time]\n1: [input within] __DATE__\n1: [input] .incbin\";\n\n",
+        "F({ x;\n#define G(x) H(#x, G\\\n (once))\n }; once)",
+        "2: define G(x) H(#x, G (once))\n3: [defined macro pragma] G\n3: [defined macro pragma] H\n\
+         4: [macro pragma] F\n",
+    );
+    check(
+        "F(_Pragma(\"once\"), _Pragma(once))",
+        "1: [pragma] once\n1: [pragma argument] F\n1: [macro pragma] _Pragma\n1: [macro pragma] F\n",
     );
     let modules = LexModes { modules: true, ..CXX };
     check_modes(

@@ -40,12 +40,15 @@ impl Replay<'_> {
 
     /// Whether the string of the step at `at` may be assembly: no function's argument, and no part of a table.
     fn may_be_assembly(&mut self, place: &Place<'_>, at: usize) -> bool {
-        let Some(Op::InputWithin { operand }) = at.checked_sub(1).map(|before| place.program.ops[before]) else {
-            return true;
-        };
+        self.is_within_macro(place, at).unwrap_or(true)
+    }
+
+    /// Whether a name around the step at `at` is a macro; `None` where no names are told.
+    pub(super) fn is_within_macro(&mut self, place: &Place<'_>, at: usize) -> Option<bool> {
+        let Op::Within { operand } = place.program.ops[at.checked_sub(1)?] else { return None };
         self.record.spoil();
         let mut names = place.program.operand(operand).split(|byte| *byte == b' ');
-        names.any(|name| self.table.read(self.world.symbols.intern(name)).is_some())
+        Some(names.any(|name| self.table.read(self.world.symbols.intern(name)).is_some()))
     }
 
     /// Reads the file that stands there in full; `false` where the directive has a name that must be made first.

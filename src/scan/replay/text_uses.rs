@@ -18,7 +18,6 @@ impl Replay<'_> {
         if text.is_empty() {
             return Err(self.refuse_at(place, at, Reason::Unscannable, UNCLEAR));
         }
-        let text = &assembler::without_comments(text);
         let name_length = crate::scan::tokens::name_length(text, self.setting.probe.token_modes);
         let (name, rest) = text.split_at(name_length);
         let state = self.table.read(self.world.symbols.intern(name));
@@ -54,9 +53,11 @@ impl Replay<'_> {
             return Ok(());
         }
         let detail = "a macro in text that may make a pragma, and is not clear";
-        let text = assembler::without_comments(&without_splices(place.program.operand(operand)));
+        if self.is_within_macro(place, at) == Some(true) {
+            return Err(self.refuse_at(place, at, Reason::Unscannable, detail));
+        }
         let mut tokens = Vec::new();
-        tokenize(&text, self.setting.probe.token_modes, &self.world.symbols, &mut tokens);
+        tokenize(place.program.operand(operand), self.setting.probe.token_modes, &self.world.symbols, &mut tokens);
         let counter = self.observations.counter;
         let expansion = self.expand_operand(place, at, &tokens)?;
         self.observations.counter = counter;
@@ -124,15 +125,6 @@ impl Replay<'_> {
         place.is_system = inner.is_system;
         Ok(())
     }
-}
-
-/// `text` with its lines joined where a backslash ends them.
-fn without_splices(text: &[u8]) -> Vec<u8> {
-    let lines = text.split_inclusive(|byte| *byte == b'\n').flat_map(|line| {
-        let end = line.trim_ascii_end();
-        if line.ends_with(b"\n") { end.strip_suffix(b"\\").unwrap_or(line) } else { line }
-    });
-    lines.copied().collect()
 }
 
 /// Whether a directive stands in `line`.

@@ -62,6 +62,35 @@ fn macros_make_pragmas_of_their_arguments() {
 }
 
 #[test]
+fn macros_lose_and_double_what_makes_pragmas() {
+    let macros = "#define P(x) _Pragma(#x)\n#define ID(x) x\n#define LOSE(...)\n#define TWICE(x) x x\n";
+    let push = "P(push_macro(\"X\"))";
+    let pop = "P(pop_macro(\"X\"))";
+    let far = " ".repeat(2000);
+    for pop in [
+        format!("LOSE(/* ( */ {pop})"),
+        format!("LOSE({{ int b; \"(\"; {pop}; }})"),
+        format!("LOSE(0, (1, {pop}))"),
+        format!("LOSE({far}, {pop})"),
+        format!("ID(ID(ID(ID(ID(LOSE(ID(ID({pop}))))))))"),
+        format!("TWICE(TWICE({pop}))"),
+        format!("TWICE(int b(void); /* ) */ {pop})"),
+        format!("LO\\\nSE(/**/{pop})"),
+    ] {
+        for compiler in ["gcc", "clang"] {
+            let case = pushing(macros, &format!("{push} {push} {push} {push}"), &pop);
+            for_compiler(case, compiler).check(&format!("{compiler} -Wno-unknown-pragmas a.c"));
+        }
+    }
+    let within = format!("LOSE(\n#if 1\n{pop}\n#endif\n)\n");
+    for compiler in ["gcc", "clang"] {
+        pushing(macros, push, &within).refuses(&format!("{compiler} a.c"), Reason::Unscannable);
+        let case = pushing(macros, push, &within.replace("LOSE", "lose"));
+        for_compiler(case, compiler).check_rejected(&format!("{compiler} a.c"));
+    }
+}
+
+#[test]
 fn strings_of_pragmas_have_prefixes() {
     for prefix in ["", "L", "u8", "u", "U"] {
         let pragma = |word: &str| format!("_Pragma({prefix}\"{word}_macro(\\\"X\\\")\")");
