@@ -9,6 +9,8 @@
 
 use super::{Family, SearchChain};
 use crate::fallback::Reason;
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt as _;
 use std::sync::LazyLock;
 
 /// How a flag takes its operand.
@@ -234,6 +236,17 @@ pub(super) fn find(argument: &[u8], family: Family) -> Option<(&'static Flag, Op
 
 /// The length of the shortest spelling.
 const MIN_SPELLING: usize = 2;
+
+/// What gcc's driver takes a flag with two dashes for that the table doesn't hold: `--no-common` for `-fno-common`,
+/// `--machine-sse2` for `-msse2`.
+///
+/// **Source:** `option_map` in gcc's `opts-common.cc`.
+pub(super) fn short_spelling(argument: &[u8], family: Family) -> Option<OsString> {
+    let name = argument.strip_prefix(b"--").filter(|name| family == Family::Gcc && !name.is_empty())?;
+    let of_machine = name.strip_prefix(b"machine-").or_else(|| name.strip_prefix(b"machine="));
+    let spelling = of_machine.map_or_else(|| [b"-f", name].concat(), |rest| [b"-m", rest].concat());
+    Some(OsString::from_vec(spelling))
+}
 
 /// Whether a flag that the table doesn't hold may be passed on without being understood.
 pub(super) fn is_passed_through(argument: &[u8]) -> bool {

@@ -154,7 +154,10 @@ impl Meant {
                     return Err(Fallback::new(Reason::UnknownFlag, file.to_string_lossy()));
                 }
                 Argument::File(file) => self.sources.push((file.into(), self.language)),
-                Argument::Unknown(written) => self.pass_unknown(written, reader)?,
+                Argument::Unknown(written) => match options::short_spelling(written.as_bytes(), family) {
+                    Some(short) if reader == Reader::Driver => self.read(&[short], family, reader)?,
+                    _ => self.pass_unknown(written, reader)?,
+                },
                 // Of clang's own flags, some start with the letters of linkers' flags.
                 Argument::Flag { flag, written, .. }
                     if reader == Reader::Proper && family == Family::Clang && flag.meaning == Meaning::Irrelevant =>

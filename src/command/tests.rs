@@ -47,7 +47,10 @@ fn refusals_have_their_reason() {
     check("gcc -c a.c -o", Reason::MalformedFlag);
     check("gcc -c a.c -Wa,-I", Reason::MalformedFlag);
     check("gcc -c a.c -zzz", Reason::UnknownFlag);
-    check("gcc -c a.c --quux", Reason::UnknownFlag);
+    check("clang -c a.c --quux", Reason::UnknownFlag);
+    check("gcc -c a.c --machine-arch=native", Reason::HostDependent);
+    check("gcc -c a.c --machine=arch=native", Reason::HostDependent);
+    check("g++ -c a.cpp --modules-ts", Reason::Modules);
     check("gcc -c a.c -march=native", Reason::HostDependent);
     check("clang -c a.c -mcpu=native", Reason::HostDependent);
     check("gcc -c a.c -mtune=native", Reason::HostDependent);
@@ -82,6 +85,7 @@ fn common_builds_are_understood() {
          --param=allow-store-data-races=0 -fplugin-arg-structleak_plugin-byref -Wa,-mno-branches -c -o kernel/fork.o kernel/fork.c",
         "clang++ -fcolor-diagnostics -Qunused-arguments -stdlib=libstdc++ -fsanitize=address -Xclang -fno-pch-timestamp -c a.cpp",
         "gcc -pipe -pthread -ffile-prefix-map=/a=. -fstack-protector-strong -Wformat -Wdate-time -D_FORTIFY_SOURCE=2 -c a.c",
+        "gcc --debug-prefix-map=./= --no-common --machine-sse2 -D__ASSEMBLY__ -c a.S",
         "clang --target=aarch64-linux-gnu --sysroot=/opt/sysroot -mllvm -inline-threshold=100 -c a.c",
         "gcc -c a.c -Wl,--as-needed -L/lib -lm -shared -z now -static-libgcc -T script -rdynamic -no-pie -u main",
     ] {

@@ -134,6 +134,13 @@ fn the_compilers_own_macros_depend_on_its_flags() {
                 #ifdef __SSP__\n#include \"ssp.h\"\n#endif\n#if __STDC_VERSION__ == 199901L\n#include \"c99.h\"\n#endif\n#ifdef __CHAR_UNSIGNED__\n#include \"uc.h\"\n#endif\n\
                 #ifdef linux\n#include \"gnu.h\"\n#endif\n#ifdef _OPENMP\n#include \"omp.h\"\n#endif\n#ifdef __PIC__\n#include \"pic.h\"\n#endif\n#ifdef _REENTRANT\n#include \"mt.h\"\n#endif\n\
                 #ifdef __SANITIZE_ADDRESS__\n#include \"asan.h\"\n#endif\n#ifdef __GNUC__\n#include \"gnuc.h\"\n#endif\n#ifdef __FAST_MATH__\n#include \"fast.h\"\n#endif\nint a;\n";
+    let check = |compiler: &str, flags: &str| {
+        let mut case = Case::new().file("a.c", text);
+        for name in ["o", "m32", "avx2", "ssp", "c99", "uc", "gnu", "omp", "pic", "mt", "asan", "gnuc", "fast"] {
+            case = case.file(format!("{name}.h"), "");
+        }
+        case.check(&format!("{compiler} {flags} a.c").replace("  ", " "));
+    };
     for flags in [
         "",
         "-O2",
@@ -151,13 +158,13 @@ fn the_compilers_own_macros_depend_on_its_flags() {
         "-ffast-math",
         "-O0 -O3 -O0",
     ] {
-        for compiler in ["gcc", "clang"] {
-            let mut case = Case::new().file("a.c", text);
-            for name in ["o", "m32", "avx2", "ssp", "c99", "uc", "gnu", "omp", "pic", "mt", "asan", "gnuc", "fast"] {
-                case = case.file(format!("{name}.h"), "");
-            }
-            case.check(&format!("{compiler} {flags} a.c").replace("  ", " "));
-        }
+        check("gcc", flags);
+        check("clang", flags);
+    }
+    for flags in
+        ["--machine-avx2 --debug-prefix-map=/a=b", "--machine=32 --unsigned-char", "--PIC --fast-math", "--openmp"]
+    {
+        check("gcc", flags);
     }
 }
 
