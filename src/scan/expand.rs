@@ -70,6 +70,8 @@ pub(crate) struct Expander<'a> {
     pub(crate) surroundings: Surroundings<'a>,
     /// A macro with several definitions that was to be expanded.
     pub(crate) undecided: Option<Symbol>,
+    /// Whether a macro with several definitions, each of them a number or none, is decided: it is an unknown number.
+    pub(crate) takes_numbers_at_once: bool,
     floor: usize,
     /// How many macros are being expanded, arguments aside.
     entered: usize,
@@ -145,6 +147,7 @@ impl<'a> Expander<'a> {
         Self {
             surroundings,
             undecided: None,
+            takes_numbers_at_once: false,
             floor: 0,
             entered: 0,
             argument_depth: 0,
@@ -227,8 +230,10 @@ impl<'a> Expander<'a> {
             }
             match self.surroundings.definitions.get(id) {
                 Definition::None => return Ok(Some(token)),
-                Definition::Several(_) => {
-                    self.undecided.get_or_insert(token.symbol);
+                Definition::Several(states) => {
+                    if !(self.takes_numbers_at_once && states.iter().all(|state| self.is_number(*state))) {
+                        self.undecided.get_or_insert(token.symbol);
+                    }
                     return Ok(Some(Token::new(Kind::Unknown, token.symbol)));
                 }
                 Definition::Builtin(builtin) => return Ok(Some(self.builtin(*builtin, token))),
@@ -239,6 +244,14 @@ impl<'a> Expander<'a> {
                 }
             }
         }
+    }
+
+    /// Whether a macro in that state is a number to a condition.
+    fn is_number(&self, state: DefinitionId) -> bool {
+        let Some(body) = self.surroundings.definitions.body(state, self.surroundings.symbols) else {
+            return !state.is_some();
+        };
+        body.parameters.is_none() && matches!(&body.tokens[..], [token] if token.kind == Kind::Number)
     }
 
     /// Enters the macro that `token` names; gives the token back where it stands for itself.

@@ -12,6 +12,7 @@ mod include;
 mod oracle;
 mod pragma;
 mod record;
+mod sought;
 mod text_input;
 mod text_macros;
 mod text_uses;

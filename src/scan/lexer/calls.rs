@@ -14,13 +14,15 @@ pub(super) struct Call {
     pub(super) whole: Range<usize>,
     /// The names before parentheses further out, whose ends are not known: if one is a macro, more belongs to the use.
     pub(super) within: Vec<u8>,
+    /// How much of the source was looked at to find that out, in bytes.
+    pub(super) cost: usize,
 }
 
 impl Lexer<'_> {
     /// The use at `name`; `None` where its end is not known, for instance since a directive stands in it.
     pub(super) fn call(&mut self, name: Range<usize>) -> Option<Call> {
         self.follow_parentheses(name.start);
-        if self.parentheses.at != name.start {
+        if self.parentheses.at != name.start || self.parentheses.are_lost {
             return None;
         }
         let open = &self.parentheses.open;
@@ -42,7 +44,9 @@ impl Lexer<'_> {
             (start, end, further_out) = (before.start, close, outer);
         }
         let within = self.joined(open[..further_out].iter())?;
-        Some(Call { whole: start..self.arguments_end(end, limit)?, within })
+        let whole = start..self.arguments_end(end, limit)?;
+        let cost = if further_out > 0 { MAX_CALL_BYTES } else { whole.len() };
+        Some(Call { whole, within, cost })
     }
 
     /// The end of all parenthesised text that follows `at`, which is `at` where there is none; `None` where it has none

@@ -33,7 +33,7 @@ impl Notable {
             Word::Call => true,
             Word::Input => !modes.assembler,
             // Most are those of directives.
-            Word::PragmaText => !line_before(source, self.start).trim_ascii_start().starts_with(b"#"),
+            Word::PragmaText => !is_near_directive(source, self.start),
             _ => false,
         }
     }
@@ -154,9 +154,23 @@ fn pragma_word(before: &[u8], text: &[u8]) -> Option<usize> {
     matters.then_some(word.len())
 }
 
-/// What stands before `at` in its line.
-fn line_before(source: &[u8], at: usize) -> &[u8] {
-    &source[memchr::memrchr(b'\n', &source[..at]).map_or(0, |newline| newline + 1)..at]
+/// The parameters of the macro that `definition` defines: `NAME(parameters) body`.
+fn parameters(definition: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let length = definition.iter().take_while(|byte| continues_identifier(**byte)).count();
+    let list = definition[length..].strip_prefix(b"(").unwrap_or_default();
+    let end = memchr::memchr(b')', list).unwrap_or(0);
+    list[..end].split(|byte| *byte == b',').map(|parameter| {
+        let parameter = parameter.trim_ascii();
+        parameter.strip_suffix(b"...").unwrap_or(parameter).trim_ascii_end()
+    })
+}
+
+/// Whether the line of `at` starts a directive, of which not much stands before.
+fn is_near_directive(source: &[u8], at: usize) -> bool {
+    const NEAR: usize = 256;
+    let before = &source[at.saturating_sub(NEAR)..at];
+    let line_start = memchr::memrchr(b'\n', before).map(|newline| newline + 1);
+    line_start.or((at < NEAR).then_some(0)).is_some_and(|start| before[start..].trim_ascii_start().starts_with(b"#"))
 }
 
 impl Lexer<'_> {
@@ -199,10 +213,11 @@ impl Lexer<'_> {
             return;
         }
         let text = std::mem::replace(&mut self.parentheses, Parentheses::none_at(start));
+        let definition = self.directives.list.last().map_or(0..0, |last| last.start as usize..last.end as usize);
         while let Some(notable) = self.notable.get(self.next_notable).copied().filter(|notable| notable.start < self.at)
         {
             self.next_notable += 1;
-            if kind == DirectiveKind::Define {
+            if kind == DirectiveKind::Define && !self.is_parameter(notable, &definition) {
                 let kept = self.directives.list.len();
                 self.in_definition = true;
                 self.emit_notable(notable);
@@ -218,6 +233,17 @@ impl Lexer<'_> {
             }
         }
         self.parentheses = text;
+    }
+
+    /// Whether it stands for an argument of the macro defined by that part of all directives' text: no pragma by itself.
+    fn is_parameter(&mut self, notable: Notable, definition: &Range<usize>) -> bool {
+        if notable.word != Word::PragmaText {
+            return false;
+        }
+        self.follow_parentheses(notable.start);
+        self.parentheses.at == notable.start
+            && parameters(&self.directives.text[definition.clone()])
+                .any(|parameter| parameter == &self.source[notable.start..notable.end])
     }
 
     fn emit_notable(&mut self, notable: Notable) {
@@ -253,9 +279,12 @@ impl Lexer<'_> {
     /// Tells of what is a pragma if a macro in whose parentheses it stands makes one of it.
     fn push_pragma_text(&mut self, notable: Notable) {
         if !self.in_definition && !self.follows_parentheses {
-            return self.push(DirectiveKind::MacroPragma, notable.start, b"");
+            return self.tell_name(DirectiveKind::MacroPragma, notable.start, Vec::new());
         }
         self.follow_parentheses(notable.start);
+        if self.parentheses.are_lost {
+            return self.tell_name(DirectiveKind::MacroPragma, notable.start, Vec::new());
+        }
         let open = &self.parentheses.open;
         let mut names: Vec<Range<usize>> = open.iter().rev().filter(|name| !name.is_empty()).cloned().collect();
         // What is a pragma for every compiler was told of already.
@@ -266,15 +295,21 @@ impl Lexer<'_> {
         if names.first().is_some_and(is_pragma) {
             kind = DirectiveKind::PragmaArgument;
             names.remove(0);
-        } else if names.is_empty() && self.in_definition || self.parentheses.are_lost {
-            self.push(kind, notable.start, b"");
+        } else if names.is_empty() && self.in_definition {
+            self.tell_name(kind, notable.start, Vec::new());
         }
         for name in names {
             let name = self.spelled(&name);
-            if !self.names_told.contains(&(kind, name.clone())) {
-                self.push(kind, notable.start, &name);
-                self.names_told.insert((kind, name));
-            }
+            self.tell_name(kind, notable.start, name);
+        }
+    }
+
+    /// Tells of a name around a pragma's text, once between two directives.
+    fn tell_name(&mut self, kind: DirectiveKind, position: usize, name: Vec<u8>) {
+        let told = (kind, name);
+        if !self.names_told.contains(&told) {
+            self.push(kind, position, &told.1);
+            self.names_told.insert(told);
         }
     }
 
@@ -288,7 +323,7 @@ impl Lexer<'_> {
             self.kept_rest += calls::MAX_CALL_BYTES;
             return self.push(DirectiveKind::TextCall, notable.start, b"");
         };
-        self.kept_rest += call.whole.len() + call.within.len();
+        self.kept_rest += call.cost + call.within.len();
         self.calls_end = call.whole.end;
         if !call.within.is_empty() {
             self.push(DirectiveKind::Within, notable.start, &call.within);

@@ -8,8 +8,8 @@ use std::ops::Range;
 const ASSEMBLY: [&str; 10] =
     ["asm", "__asm", "__asm__", "volatile", "__volatile", "__volatile__", "goto", "inline", "__inline", "__inline__"];
 
-/// How many parentheses are followed at once.
-const MAX_OPEN: usize = 4096;
+/// How many parentheses are followed at once: more stay open only where lines that exclude each other open them.
+const MAX_OPEN: usize = 128;
 
 /// How long all names around a place are at most.
 const MAX_NAMES_BYTES: usize = 512;

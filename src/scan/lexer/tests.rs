@@ -129,6 +129,11 @@ fn notable_words() {
         "F(_Pragma(\"once\"), _Pragma(once))",
         "1: [pragma] once\n1: [pragma argument] F\n1: [macro pragma] _Pragma\n1: [macro pragma] F\n",
     );
+    check("#define G(f, once) H(once) (once)", "1: define G(f, once) H(once) (once)\n");
+    check(
+        "#define G( once ...) H(\"once\", x once)",
+        "1: define G( once ...) H(\"once\", x once)\n1: [defined macro pragma] H\n",
+    );
     let modules = LexModes { modules: true, ..CXX };
     check_modes(
         modules,

@@ -103,6 +103,28 @@ impl Replay<'_> {
         })
     }
 
+    /// Does `work` under each definition that the macro `symbol` may have, and goes on with all that may have come of it.
+    pub(super) fn under_each_definition(
+        &mut self,
+        place: &mut Place<'_>,
+        at: usize,
+        symbol: Symbol,
+        mut work: impl FnMut(&mut Self, &mut Place<'_>) -> Result<(), Fallback>,
+    ) -> Result<(), Fallback> {
+        let state = self.table.read(symbol);
+        let Definition::Several(states) = self.world.definitions.get(state) else { return Ok(()) };
+        let mut outcomes = Outcomes::new();
+        for state in states {
+            let branch = self.begin_unknown(place, at)?;
+            self.table.write(symbol, *state);
+            let done = work(self, place);
+            let outcome = self.end_unknown(place, at, branch);
+            done?;
+            outcomes.push(outcome?);
+        }
+        self.merge(place, at, outcomes)
+    }
+
     /// Gives every macro that `outcomes` differ in all the definitions that it may have.
     pub(super) fn merge(&mut self, place: &Place<'_>, at: usize, outcomes: Outcomes) -> Result<(), Fallback> {
         let mut written: HashMap<Symbol, Vec<DefinitionId>, foldhash::fast::RandomState> = HashMap::default();

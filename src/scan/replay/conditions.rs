@@ -22,8 +22,13 @@ impl Replay<'_> {
                 Truth::Unknown => Truth::Unknown,
             }),
             Op::If { operand, .. } | Op::Elif { operand, .. } => {
+                let counter = self.observations.counter;
                 let mut alternatives = MAX_CONDITION_ALTERNATIVES;
-                self.evaluate(place, at, operand, &mut alternatives)
+                if let Some(truth) = self.evaluate(place, at, operand, &mut alternatives)? {
+                    return Ok(truth);
+                }
+                self.observations.counter = counter;
+                self.evaluate_at_once(place, at, operand)
             }
             _ => Ok(Truth::True),
         }
@@ -40,23 +45,48 @@ impl Replay<'_> {
         }
     }
 
-    /// Evaluates a condition; once for each definition of a macro that has several, as long as there are `alternatives`
-    /// left.
+    /// Evaluates a condition; once for each definition of a macro that has several. `None` where there are more than
+    /// `alternatives` to try.
     fn evaluate(
         &mut self,
         place: &Place<'_>,
         at: usize,
         operand: u32,
         alternatives: &mut u32,
-    ) -> Result<Truth, Fallback> {
-        let tokens = place.program.condition(operand, &self.world.symbols);
+    ) -> Result<Option<Truth>, Fallback> {
         let counter = self.observations.counter;
+        match self.value(place, at, operand, false)? {
+            Ok(truth) => Ok(Some(truth)),
+            Err(symbol) => {
+                self.observations.counter = counter;
+                self.evaluate_each(place, at, operand, symbol, alternatives)
+            }
+        }
+    }
+
+    /// Evaluates a condition in which macros that have several definitions, all of them numbers, have no known value.
+    fn evaluate_at_once(&mut self, place: &Place<'_>, at: usize, operand: u32) -> Result<Truth, Fallback> {
+        self.value(place, at, operand, true)?.map_err(|_| {
+            self.refuse_at(place, at, Reason::ScanLimit, "a condition on too many macros with several definitions")
+        })
+    }
+
+    /// What is known of a condition, or a macro with several definitions on which it depends.
+    fn value(
+        &mut self,
+        place: &Place<'_>,
+        at: usize,
+        operand: u32,
+        takes_numbers_at_once: bool,
+    ) -> Result<Result<Truth, Symbol>, Fallback> {
+        let tokens = place.program.condition(operand, &self.world.symbols);
         let clock = self.clock();
         let file = self.world.symbols.text(place.header.spelled);
         let position = self.position(place, at, file);
         let state = (&mut *self.table, &mut self.observations, &mut self.buffers);
         let surroundings = surroundings(self.world, self.setting, position, state);
-        let expander = Expander::new(surroundings, tokens);
+        let mut expander = Expander::new(surroundings, tokens);
+        expander.takes_numbers_at_once = takes_numbers_at_once;
         let mut oracle = HeaderOracle {
             setting: self.setting,
             searcher: self.searcher,
@@ -68,12 +98,9 @@ impl Replay<'_> {
         let truth = evaluate(expander, &mut oracle);
         self.settle(place, at)?;
         match truth {
-            Ok(truth) => Ok(truth),
-            Err(Problem::Unknown) => Ok(Truth::Unknown),
-            Err(Problem::Undecided(symbol)) => {
-                self.observations.counter = counter;
-                self.evaluate_each(place, at, operand, symbol, alternatives)
-            }
+            Ok(truth) => Ok(Ok(truth)),
+            Err(Problem::Unknown) => Ok(Ok(Truth::Unknown)),
+            Err(Problem::Undecided(symbol)) => Ok(Err(symbol)),
             Err(Problem::Limit) => Err(self.refuse_at(place, at, Reason::ScanLimit, "a condition is too large")),
             Err(Problem::Fallback(mut fallback)) => {
                 if fallback.location.is_none() {
@@ -92,26 +119,25 @@ impl Replay<'_> {
         operand: u32,
         symbol: Symbol,
         alternatives: &mut u32,
-    ) -> Result<Truth, Fallback> {
+    ) -> Result<Option<Truth>, Fallback> {
         let state = self.table.read(symbol);
-        let Definition::Several(states) = self.world.definitions.get(state) else { return Ok(Truth::Unknown) };
+        let Definition::Several(states) = self.world.definitions.get(state) else { return Ok(Some(Truth::Unknown)) };
         let (mut all, mut ends) = (None, Vec::with_capacity(states.len()));
         let counter = self.observations.counter;
         for state in states {
             self.observations.counter = counter;
-            *alternatives = alternatives.checked_sub(1).ok_or_else(|| {
-                self.refuse_at(place, at, Reason::ScanLimit, "a condition on too many macros with several definitions")
-            })?;
+            let Some(left) = alternatives.checked_sub(1) else { return Ok(None) };
+            *alternatives = left;
             let branch = self.begin_unknown(place, at)?;
             self.table.write(symbol, *state);
             let truth = self.evaluate(place, at, operand, alternatives);
             ends.push(self.observations.counter);
             self.end_unknown(place, at, branch)?;
-            let truth = truth?;
+            let Some(truth) = truth? else { return Ok(None) };
             all = Some(if all.is_none_or(|all| all == truth) { truth } else { Truth::Unknown });
         }
         let end = ends.first().copied().flatten();
         self.observations.counter = end.filter(|end| ends.iter().all(|other| *other == Some(*end)));
-        Ok(all.unwrap_or(Truth::Unknown))
+        Ok(Some(all.unwrap_or(Truth::Unknown)))
     }
 }

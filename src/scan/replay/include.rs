@@ -328,7 +328,7 @@ impl Replay<'_> {
     }
 
     /// The names that the operand of a computed include may have.
-    fn computed_names(&mut self, place: &Place<'_>, at: usize, operand: u32) -> Result<Vec<HeaderName>, Fallback> {
+    fn computed_names(&mut self, place: &mut Place<'_>, at: usize, operand: u32) -> Result<Vec<HeaderName>, Fallback> {
         let tokens = place.program.tokens(operand, &self.world.symbols);
         let mut names = Vec::new();
         self.collect_names(place, at, tokens, &mut names)?;
@@ -337,7 +337,7 @@ impl Replay<'_> {
 
     fn collect_names(
         &mut self,
-        place: &Place<'_>,
+        place: &mut Place<'_>,
         at: usize,
         tokens: &[Token],
         names: &mut Vec<HeaderName>,
@@ -348,17 +348,10 @@ impl Replay<'_> {
             Err(trouble) => return Err(self.refuse_at(place, at, trouble.reason(), "the operand can't be expanded")),
         };
         if let Some(symbol) = undecided {
-            let state = self.table.read(symbol);
-            let Definition::Several(states) = self.world.definitions.get(state) else { return Ok(()) };
             self.observations.counter = counter;
-            for state in states {
-                let branch = self.begin_unknown(place, at)?;
-                self.table.write(symbol, *state);
-                let collected = self.collect_names(place, at, tokens, names);
-                self.end_unknown(place, at, branch)?;
-                collected?;
-            }
-            return Ok(());
+            return self.under_each_definition(place, at, symbol, |replay, place| {
+                replay.collect_names(place, at, tokens, names)
+            });
         }
         if expanded.iter().any(|token| token.kind == Kind::Unknown) {
             return Err(self.refuse_at(place, at, Reason::Unscannable, "the operand is known to the compiler alone"));

@@ -121,7 +121,7 @@ impl Replay<'_> {
         if self.literal_input(place, at, operand)? {
             return Ok(());
         }
-        self.text_macros.inputs.note(symbol);
+        self.text_macros.inputs.note(symbol, &self.world.symbols);
         Ok(())
     }
 

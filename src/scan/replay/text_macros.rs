@@ -8,17 +8,18 @@
 use crate::command::{Family, MacroOption};
 use crate::fallback::{Fallback, Reason};
 use crate::files::file::{Content, SourceFile, Want};
-use crate::scan::definitions::{Body, Definition, DefinitionId};
+use crate::scan::definitions::{Definition, DefinitionId};
 use crate::scan::lexer::{Names, lex_with_uses};
 use crate::scan::limits::MAX_TEXT_MACRO_REPLAYS;
 use crate::scan::lookup::Header;
-use crate::scan::program::Program;
+use crate::scan::program::{Op, Program};
 use crate::scan::replay::Replay;
-use crate::scan::symbols::{Symbol, Symbols, known};
+use crate::scan::replay::sought::Sought;
+use crate::scan::symbols::{Symbol, known};
 use crate::scan::tokens::Kind;
-use crate::scan::words::{self, NameParts};
+use crate::scan::words::{NameParts, Words};
 use crate::scan::world::ProgramKey;
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::os::unix::ffi::OsStrExt as _;
 use std::sync::Arc;
 
@@ -33,66 +34,27 @@ pub(super) struct TextMacros {
     pending: HashSet<Symbol>,
     /// The names of all of them that are looked for, those that make assembly before the others.
     names: Arc<[Symbol]>,
-    /// The same with their parts.
-    parts: NameParts,
     /// The files that were read, by their numbers and generations: nothing where none of the names stands in it.
     programs: HashMap<(u32, u32), Option<Arc<Program>>, foldhash::fast::RandomState>,
     replays: u32,
 }
 
-/// Macros of one kind.
-#[derive(Debug, Default)]
-pub(super) struct Sought {
-    /// Those whose uses the present replay looks for.
-    known: BTreeSet<Symbol>,
-    /// Those that it found.
-    found: HashSet<Symbol>,
-}
-
-impl Sought {
-    /// Whether uses in text are looked for.
-    pub(super) fn is_active(&self) -> bool {
-        !self.known.is_empty()
-    }
-
-    /// `symbol` is one of them.
-    pub(super) fn note(&mut self, symbol: Symbol) {
-        self.found.insert(symbol);
-    }
-
-    /// Notes `symbol` where its definition, which has `body`, uses a macro that is looked for.
-    fn note_user(&mut self, symbol: Symbol, body: &Body, symbols: &Symbols) {
-        if self.is_active() {
-            let mut names = body.tokens.iter().filter(|token| token.kind == Kind::Identifier).map(|token| token.symbol);
-            if names.any(|name| self.may_become_known(name, symbols)) {
-                self.note(symbol);
-            }
-        }
-    }
-
-    /// Whether `name` is a macro that is looked for, or a part of its name.
-    fn may_become_known(&self, name: Symbol, symbols: &Symbols) -> bool {
-        let part = symbols.text(name);
-        let is_part = |whole: &Symbol| words::may_become(part, symbols.text(*whole));
-        self.found.contains(&name) || self.known.contains(&name) || self.known.iter().any(is_part)
-    }
-
-    /// Goes on to look for those that were found; whether there are any of which that was not done.
-    fn seek_found(&mut self) -> bool {
-        let known = self.known.len();
-        self.known.extend(self.found.drain());
-        self.known.len() > known
-    }
-
-    fn names<'n>(&self, symbols: &'n Symbols) -> HashSet<&'n [u8], foldhash::fast::RandomState> {
-        self.known.iter().map(|name| symbols.text(*name)).collect()
-    }
+/// A file that the replay read.
+struct FileRead {
+    file: Arc<SourceFile>,
+    content: Arc<Content>,
+    words: Arc<Words>,
 }
 
 impl TextMacros {
     /// Whether uses in text are looked for.
     pub(super) fn are_sought(&self) -> bool {
         self.inputs.is_active() || self.pragmas.is_active()
+    }
+
+    /// Whether one of those that are looked for, or a part of its name, may be one of `words`.
+    fn may_stand_among(&self, words: &Words) -> bool {
+        self.inputs.may_stand_among(words) || self.pragmas.may_stand_among(words)
     }
 }
 
@@ -105,13 +67,9 @@ impl Replay<'_> {
         if std::mem::take(&mut self.text_macros.pending).into_iter().any(|by| self.makes_pragmas(by)) {
             self.seek_pragmas();
         }
+        let has_more = self.seek_users()?;
         let macros = &mut self.text_macros;
-        let has_more = macros.inputs.seek_found() | macros.pragmas.seek_found();
         macros.programs.clear();
-        macros.parts = NameParts::default();
-        for name in macros.inputs.known.iter().chain(&macros.pragmas.known) {
-            macros.parts.add(self.world.symbols.text(*name));
-        }
         let (inputs, pragmas) = (macros.inputs.known.iter(), macros.pragmas.known.iter());
         macros.names = inputs.chain([&known::EMPTY]).chain(pragmas).copied().collect();
         macros.replays += 1;
@@ -121,11 +79,62 @@ impl Replay<'_> {
         Ok(has_more)
     }
 
+    /// Goes on to look for the macros that were found, and for those in the files at hand whose definitions use them,
+    /// directly or not. Whether there are any.
+    fn seek_users(&mut self) -> Result<bool, Fallback> {
+        let mut files = None;
+        let mut has_more = false;
+        loop {
+            let macros = &mut self.text_macros;
+            let found: Vec<Symbol> =
+                macros.inputs.seek_found().into_iter().chain(macros.pragmas.seek_found()).collect();
+            if found.is_empty() {
+                return Ok(has_more);
+            }
+            has_more = true;
+            let files = match &mut files {
+                Some(files) => files,
+                None => files.insert(self.files_read()?),
+            };
+            let mut parts = NameParts::default();
+            for name in found {
+                parts.add(self.world.symbols.text(name));
+            }
+            for file in files.iter().filter(|file| file.words.may_have(&parts)) {
+                self.note_definitions(file)?;
+            }
+        }
+    }
+
+    /// The files that were read, each once.
+    fn files_read(&self) -> Result<Vec<FileRead>, Fallback> {
+        let mut seen = HashSet::new();
+        let mut files = Vec::new();
+        for (file, _) in self.record.files.iter().filter(|(file, _)| seen.insert(file.id())) {
+            let content = file.content(self.searcher.view, Want::Bytes)?;
+            let words = self.world.words(file, &content)?;
+            files.push(FileRead { file: Arc::clone(file), content, words });
+        }
+        Ok(files)
+    }
+
+    /// Notes all macros that `read` may define by those that are looked for.
+    fn note_definitions(&mut self, read: &FileRead) -> Result<(), Fallback> {
+        let probe = &self.setting.probe;
+        let program = self.world.program(&read.content, read.file.path(), probe.lex_modes, probe.token_modes)?;
+        for op in &program.ops {
+            if let Op::Define { symbol, definition } = op {
+                self.note_definition(*symbol, *definition);
+            }
+        }
+        Ok(())
+    }
+
     /// Looks for what makes pragmas from the next replay on.
     fn seek_pragmas(&mut self) {
-        self.text_macros.pragmas.note(known::PRAGMA_OPERATOR);
+        self.text_macros.pragmas.note(known::PRAGMA_OPERATOR, &self.world.symbols);
         if self.setting.family == Family::Clang {
-            self.text_macros.pragmas.note(known::PRAGMA_KEYWORD);
+            self.text_macros.pragmas.note(known::PRAGMA_KEYWORD, &self.world.symbols);
         }
     }
 
@@ -185,7 +194,7 @@ impl Replay<'_> {
             let operand = operand.as_bytes().to_ascii_lowercase();
             let has = |word: &str| memchr::memmem::find(&operand, word.as_bytes()).is_some();
             if has(".inc") {
-                self.text_macros.inputs.note(symbol);
+                self.text_macros.inputs.note(symbol, &self.world.symbols);
             }
             let is_pragma = has("pragma") && ["once", "target", "optimize"].into_iter().any(has);
             if is_pragma || has("push_macro") || has("pop_macro") {
@@ -216,7 +225,8 @@ impl Replay<'_> {
         if let Some(program) = self.text_macros.programs.get(&key) {
             return Ok(program.clone());
         }
-        let has_uses = self.world.words(&header.file, content)?.may_have(&self.text_macros.parts);
+        let words = self.world.words(&header.file, content)?;
+        let has_uses = self.text_macros.may_stand_among(&words);
         let program = if has_uses { Some(self.lex_with_uses(header, content)?) } else { None };
         self.text_macros.programs.insert(key, program.clone());
         Ok(program)
@@ -247,8 +257,8 @@ impl Replay<'_> {
                 Some(program) => program.is_some(),
                 None => {
                     let content = file.content(self.searcher.view, Want::Bytes)?;
-                    content.generation != *generation
-                        || self.world.words(file, &content)?.may_have(&self.text_macros.parts)
+                    let words = self.world.words(file, &content)?;
+                    content.generation != *generation || self.text_macros.may_stand_among(&words)
                 }
             };
             if has_uses {

@@ -62,6 +62,9 @@ impl Replay<'_> {
         let expansion = self.expand_operand(place, at, &tokens)?;
         self.observations.counter = counter;
         match expansion {
+            Ok((_, Some(symbol))) => {
+                self.under_each_definition(place, at, symbol, |replay, place| replay.text_call(place, at, operand))
+            }
             Ok((expanded, None)) if !tokens.is_empty() && !self.has_unclear_pragma(&expanded) => {
                 self.pragmas_in(&expanded).iter().try_for_each(|pragma| self.run_pragma(place, at, pragma))
             }

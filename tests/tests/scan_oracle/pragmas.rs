@@ -202,3 +202,33 @@ fn what_stands_behind_a_macro_with_several_definitions_is_looked_for() {
         case.needs(&format!("{compiler} -I. a.c"), &["b.h", "d.h"]);
     }
 }
+
+#[test]
+fn what_makes_a_target_may_depend_on_targets() {
+    let region = "#define STR(a) #a\n#define STRINGIFY(a) STR(a)\n\
+                  #define REGION(T) _Pragma(\"GCC push_options\") _Pragma(STRINGIFY(GCC target(T)))\n\
+                  #define END _Pragma(\"GCC pop_options\")\n";
+    let within = |name: &str, condition: &str, target: &str| {
+        format!(
+            "#if {condition}\n#define {name}\n#define END_{name}\n#else\n#define {name} REGION(\"{target}\")\n\
+             #define END_{name} END\n#endif\n{name}\nint of_{name};\nEND_{name}\n"
+        )
+    };
+    let many = "(__AVX__) && __AVX2__ && __BMI__ && __PCLMUL__ && __LZCNT__ && __AVX512F__ && __AVX512DQ__ && __AVX512BW__ && \
+                __AVX512VL__ && __FMA__";
+    let target = "avx,avx2,bmi,pclmul,lzcnt,avx512f,avx512dq,avx512bw,avx512vl,fma";
+    let text = [
+        region,
+        &within("ICE", many, target),
+        &within("HAS", "__AVX2__", "avx2"),
+        &format!("#if {many}\n#include \"b.h\"\n#elif __AVX2__\n#include \"c.h\"\n#else\n#include \"d.h\"\n#endif\n"),
+    ]
+    .concat();
+    for line in ["gcc a.c", "gcc -mavx2 a.c", "g++ -xc++ a.c", "clang -Wno-unknown-pragmas a.c"] {
+        let mut case = Case::new().file("a.c", &text).surplus();
+        for name in ["b.h", "c.h", "d.h"] {
+            case = case.file(name, "\n");
+        }
+        case.check(line);
+    }
+}

@@ -1,0 +1,56 @@
+//! Macros of one kind that a replay looks for.
+
+use crate::scan::definitions::Body;
+use crate::scan::symbols::{Symbol, Symbols};
+use crate::scan::tokens::Kind;
+use crate::scan::words::{NameParts, Words};
+use std::collections::{BTreeSet, HashSet};
+
+/// Macros of one kind.
+#[derive(Debug, Default)]
+pub(super) struct Sought {
+    /// Those whose uses the present replay looks for.
+    pub(super) known: BTreeSet<Symbol>,
+    /// Those that it found.
+    found: HashSet<Symbol>,
+    /// All of these names, and their parts.
+    parts: NameParts,
+}
+
+impl Sought {
+    /// Whether uses in text are looked for.
+    pub(super) fn is_active(&self) -> bool {
+        !self.known.is_empty()
+    }
+
+    /// `symbol` is one of them.
+    pub(super) fn note(&mut self, symbol: Symbol, symbols: &Symbols) {
+        if !self.known.contains(&symbol) && self.found.insert(symbol) {
+            self.parts.add(symbols.text(symbol));
+        }
+    }
+
+    /// Notes `symbol` where its definition, which has `body`, uses a macro that is looked for, or a part of its name.
+    pub(super) fn note_user(&mut self, symbol: Symbol, body: &Body, symbols: &Symbols) {
+        let mut names = body.tokens.iter().filter(|token| token.kind == Kind::Identifier);
+        if self.is_active() && names.any(|name| self.parts.has(symbols.text(name.symbol))) {
+            self.note(symbol, symbols);
+        }
+    }
+
+    /// Goes on to look for those that were found, and returns those of which that was not done.
+    pub(super) fn seek_found(&mut self) -> Vec<Symbol> {
+        let found: Vec<Symbol> = self.found.drain().collect();
+        self.known.extend(&found);
+        found
+    }
+
+    pub(super) fn names<'n>(&self, symbols: &'n Symbols) -> HashSet<&'n [u8], foldhash::fast::RandomState> {
+        self.known.iter().map(|name| symbols.text(*name)).collect()
+    }
+
+    /// Whether one of them, or a part of its name, may be one of `words`.
+    pub(super) fn may_stand_among(&self, words: &Words) -> bool {
+        words.may_have(&self.parts)
+    }
+}
