@@ -206,8 +206,8 @@ impl Lexer<'_> {
         }
     }
 
-    /// Tells of the occurrences within the directive from `start` on, which was just read, if it is a definition: there they wait for
-    /// the macro's use. In other directives the replay sees them itself.
+    /// Tells of the occurrences within the directive from `start` on, which was just read, if it is a definition: there they
+    /// wait for the macro's use. In other directives the replay sees them itself.
     pub(super) fn emit_definition_notables(&mut self, kind: DirectiveKind, start: usize) {
         if self.notable.get(self.next_notable).is_none_or(|notable| notable.start >= self.at) {
             return;

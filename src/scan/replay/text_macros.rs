@@ -1,9 +1,9 @@
 //! Macros whose uses in text matter: those that make assembly which reads files, as `INCBIN(name, "file")`, and those
 //! that make pragmas.
 //!
-//! Text is not expanded otherwise. Where such a macro is found, or what may be made a pragma, the compile is replayed once
-//! more with an eye on their uses in text, each expanded under the macros of its place; and again, while macros are found
-//! whose bodies use those that are known.
+//! Text is not expanded otherwise. Where such a macro is found, or what may be made a pragma, all definitions in the files
+//! at hand are looked through for those whose bodies use it, directly or not, and the compile is replayed once more with an
+//! eye on their uses in text, each expanded under the macros of its place; and again, while others are found in that.
 
 use crate::command::{Family, MacroOption};
 use crate::fallback::{Fallback, Reason};
