@@ -1,36 +1,31 @@
 //! The include scanner: which files a compile reads, without preprocessing it.
 //!
 //! The answer may be too large and is never too small; what can't be known is a
-//! [`Fallback`](crate::fallback::Fallback) with file and line.
+//! [`Fallback`](crate::fallback::Fallback) with file and line. Its floors, from the ground up:
+//!
+//! * [`lex`]: a file's bytes to its directives
+//! * [`preprocess`]: tokens, macros, conditions, over directives
+//! * [`text`]: what text between directives may hold that reads files
+//! * [`probe`]: what the compiler itself says of its macros and directories
+//! * [`search`]: where a header's name leads
+//! * [`memory`]: what one scan learns for the next
+//! * [`replay`]: a compile's directives, run under its macros, and what they read
+//! * [`closure`]: the answer
+//! * [`project`]: all units of a project, measured and verified
 
-mod append;
-mod assemble;
-mod assembler;
 pub mod closure;
-mod closure_memo;
-mod condition;
-mod definitions;
-pub mod directives;
-mod expand;
-mod kept_directives;
-pub mod lexer;
+pub mod lex;
 mod limits;
-mod lookup;
-mod macros;
-mod memo;
-mod prefix_map;
+mod memory;
+mod preprocess;
 mod probe;
-mod program;
 pub mod project;
 mod replay;
-mod search_path;
-mod symbols;
+mod search;
 #[cfg(test)]
 mod tests;
-mod tokens;
-mod words;
+mod text;
 pub mod work;
-mod world;
 
 use crate::command::{Command, Language};
 use crate::fallback::{Fallback, Reason};
@@ -38,14 +33,14 @@ use crate::files::directory::Directory;
 use crate::files::resolve::{Place, Trail};
 use crate::files::{FileStore, View};
 use crate::heap;
-use crate::scan::assemble::{Assembled, assemble};
 use crate::scan::closure::Closure;
-use crate::scan::closure_memo::ClosureMemo;
-use crate::scan::lookup::{Position, Searcher, Setting};
+use crate::scan::closure::assemble::{Assembled, assemble};
+use crate::scan::memory::closures::ClosureMemo;
+use crate::scan::memory::world::World;
 use crate::scan::probe::DriverAnswer;
 use crate::scan::replay::Replay;
+use crate::scan::search::lookup::{Position, Searcher, Setting};
 use crate::scan::work::{Counters, Work};
-use crate::scan::world::World;
 use std::borrow::Cow;
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;

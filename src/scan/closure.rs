@@ -1,5 +1,7 @@
 //! What a compile reads: the scanner's answer, and the input of the Merkle tree.
 
+pub(super) mod assemble;
+
 pub use crate::files::file::InputFile;
 use std::cmp::Ordering;
 use std::fmt;

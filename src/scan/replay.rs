@@ -3,14 +3,15 @@
 //! Conditions are true, false or unknown. An unknown one takes every branch, each from the same macros, and leaves
 //! the macros that differ with several definitions. So the result may hold too much, and never too little.
 //!
-//! What it does not know: how a file gets its directives ([`program`](crate::scan::program)), where a header's name
-//! leads ([`lookup`](crate::scan::lookup)), what becomes of the result ([`closure`](crate::scan::closure)).
+//! What it does not know: how a file gets its directives ([`program`](crate::scan::preprocess::program)), where a header's name
+//! leads ([`lookup`](crate::scan::search::lookup)), what becomes of the result ([`closure`](crate::scan::closure)).
 
 mod branches;
 mod conditions;
 mod include;
 mod oracle;
 mod pragma;
+mod prefix_map;
 mod record;
 mod sought;
 mod text_input;
@@ -20,18 +21,18 @@ mod text_uses;
 use crate::command::{Command, Family, MacroOption};
 use crate::fallback::{Fallback, Reason};
 use crate::files::file::Want;
-use crate::scan::assembler;
-use crate::scan::definitions::DefinitionId;
-use crate::scan::directives::LexModes;
-use crate::scan::expand::{Buffers, Observations, Position, Surroundings};
+use crate::scan::lex::directives::LexModes;
 use crate::scan::limits::{MAX_COMPILE_TOKENS, MAX_REPLAYED_DIRECTIVES};
-use crate::scan::lookup::{Found, Header, Includer, Searcher, Setting};
-use crate::scan::macros::MacroTable;
-use crate::scan::prefix_map::PrefixMap;
-use crate::scan::program::{Op, Program};
-use crate::scan::symbols::Symbol;
-use crate::scan::tokens::Kind;
-use crate::scan::world::World;
+use crate::scan::memory::world::World;
+use crate::scan::preprocess::definitions::DefinitionId;
+use crate::scan::preprocess::expand::{Buffers, Observations, Position, Surroundings};
+use crate::scan::preprocess::macros::MacroTable;
+use crate::scan::preprocess::program::{Op, Program};
+use crate::scan::preprocess::symbols::Symbol;
+use crate::scan::preprocess::tokens::Kind;
+use crate::scan::replay::prefix_map::PrefixMap;
+use crate::scan::search::lookup::{Found, Header, Includer, Searcher, Setting};
+use crate::scan::text::assembler;
 pub(crate) use record::Record;
 use std::os::unix::ffi::OsStrExt as _;
 use std::sync::Arc;

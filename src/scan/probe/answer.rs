@@ -1,8 +1,8 @@
 //! What the compiler's answer means.
 
 use crate::command::Family;
+use crate::scan::preprocess::tokens::{TokenModes, name_length};
 use crate::scan::probe::question;
-use crate::scan::tokens::{TokenModes, name_length};
 use std::path::{Path, PathBuf};
 
 use crate::files::as_path;

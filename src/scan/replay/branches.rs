@@ -1,14 +1,14 @@
 //! Groups of conditions, and what becomes of the macros where a condition is unknown.
 
 use crate::fallback::{Fallback, Reason};
-use crate::scan::condition::Truth;
-use crate::scan::definitions::{Definition, DefinitionId};
 use crate::scan::limits::{MAX_ALTERNATIVES, MAX_UNKNOWN_BRANCHES, MAX_UNKNOWN_DEPTH};
-use crate::scan::macros::{Branch, States};
-use crate::scan::program::Op;
+use crate::scan::preprocess::condition::Truth;
+use crate::scan::preprocess::definitions::{Definition, DefinitionId};
+use crate::scan::preprocess::macros::{Branch, States};
+use crate::scan::preprocess::program::Op;
+use crate::scan::preprocess::symbols::{Symbol, known};
+use crate::scan::preprocess::tokens::{Kind, Token};
 use crate::scan::replay::{Place, Replay, end_of_group, next_branch};
-use crate::scan::symbols::{Symbol, known};
-use crate::scan::tokens::{Kind, Token};
 use std::collections::HashMap;
 
 /// The moment before an unknown branch.

@@ -2,14 +2,14 @@
 //! has several.
 
 use crate::fallback::{Fallback, Reason};
-use crate::scan::condition::{Problem, Truth, evaluate};
-use crate::scan::definitions::Definition;
-use crate::scan::expand::Expander;
 use crate::scan::limits::MAX_CONDITION_ALTERNATIVES;
-use crate::scan::program::Op;
+use crate::scan::preprocess::condition::{Problem, Truth, evaluate};
+use crate::scan::preprocess::definitions::Definition;
+use crate::scan::preprocess::expand::Expander;
+use crate::scan::preprocess::program::Op;
+use crate::scan::preprocess::symbols::Symbol;
 use crate::scan::replay::oracle::HeaderOracle;
 use crate::scan::replay::{Place, Replay, surroundings};
-use crate::scan::symbols::Symbol;
 
 impl Replay<'_> {
     /// What is known of the condition at `at`.

@@ -3,16 +3,16 @@
 use crate::command::Family;
 use crate::fallback::{Fallback, Reason};
 use crate::files::file::Want;
-use crate::scan::definitions::{Definition, DefinitionId};
-use crate::scan::expand::{Expander, Trouble};
 use crate::scan::limits::{MAX_COMPUTED_NAMES, MAX_INCLUDE_DEPTH, MAX_INCLUDES};
-use crate::scan::lookup::{Found, Header, Includer, Lookup, Position};
-use crate::scan::memo::Effect;
-use crate::scan::program::{HeaderName, Inclusion, Op, Program, Quoting, header_name};
+use crate::scan::memory::effects::Effect;
+use crate::scan::preprocess::definitions::{Definition, DefinitionId};
+use crate::scan::preprocess::expand::{Expander, Trouble};
+use crate::scan::preprocess::program::{HeaderName, Inclusion, Op, Program, Quoting, header_name};
+use crate::scan::preprocess::symbols::{Symbol, known};
+use crate::scan::preprocess::tokens::{Kind, Token};
 use crate::scan::replay::branches::Outcomes;
 use crate::scan::replay::{Place, Replay, found_header, surroundings};
-use crate::scan::symbols::{Symbol, known};
-use crate::scan::tokens::{Kind, Token};
+use crate::scan::search::lookup::{Found, Header, Includer, Lookup, Position};
 use pumphouse_proto::digest::Digest;
 use std::os::unix::ffi::OsStrExt as _;
 use std::sync::Arc;
@@ -114,7 +114,7 @@ impl Replay<'_> {
     /// The header that the compiler includes by itself, where there is one.
     pub(super) fn include_implicit(&mut self, name: &[u8]) -> Result<(), Fallback> {
         let name = HeaderName { name: self.world.symbols.intern(name), quoting: Quoting::Brackets };
-        let source = crate::scan::lookup::Setting::source_stand_in(&self.searcher);
+        let source = crate::scan::search::lookup::Setting::source_stand_in(&self.searcher);
         let includer = Includer { header: &source, is_system: false };
         let lookup = self.setting.look_up(name, Inclusion::Plain, includer, &self.searcher);
         let clock = self.clock();
@@ -184,7 +184,7 @@ impl Replay<'_> {
         let clock = self.clock();
         self.record.add_file(&header.file, generation, clock);
         if let Some(guard) = program.guard
-            && self.is_defined(guard) == crate::scan::condition::Truth::True
+            && self.is_defined(guard) == crate::scan::preprocess::condition::Truth::True
         {
             return Ok(());
         }
@@ -382,7 +382,7 @@ impl Replay<'_> {
         let mut spelled = vec![b'<'];
         for token in &tokens[1..] {
             let blank = match self.setting.family {
-                Family::Gcc => token.flags.has(crate::scan::tokens::Flags::BLANK),
+                Family::Gcc => token.flags.has(crate::scan::preprocess::tokens::Flags::BLANK),
                 Family::Clang => token.has_blank_before(),
             };
             if token.is(known::GREATER) {

@@ -2,11 +2,11 @@
 
 use crate::command::Family;
 use crate::fallback::Fallback;
-use crate::scan::condition::{HeaderOperator, Oracle};
-use crate::scan::lookup::{Found, Includer, Searcher, Setting};
-use crate::scan::program::{Inclusion, Program, header_name};
+use crate::scan::preprocess::condition::{HeaderOperator, Oracle};
+use crate::scan::preprocess::program::{Inclusion, Program, header_name};
+use crate::scan::preprocess::symbols::Symbol;
 use crate::scan::replay::record::Record;
-use crate::scan::symbols::Symbol;
+use crate::scan::search::lookup::{Found, Includer, Searcher, Setting};
 
 pub(super) struct HeaderOracle<'a> {
     pub(super) setting: &'a Setting,

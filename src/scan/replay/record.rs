@@ -5,7 +5,7 @@
 use crate::fallback::Fallback;
 use crate::files::file::SourceFile;
 use crate::files::resolve::Trail;
-use crate::scan::lookup::Lookup;
+use crate::scan::search::lookup::Lookup;
 use std::path::Path;
 use std::sync::Arc;
 

@@ -1,9 +1,9 @@
 //! Macros of one kind that a replay looks for.
 
-use crate::scan::definitions::Body;
-use crate::scan::symbols::{Symbol, Symbols};
-use crate::scan::tokens::Kind;
-use crate::scan::words::{NameParts, Words};
+use crate::scan::preprocess::definitions::Body;
+use crate::scan::preprocess::symbols::{Symbol, Symbols};
+use crate::scan::preprocess::tokens::Kind;
+use crate::scan::text::words::{NameParts, Words};
 use std::collections::{BTreeSet, HashSet};
 
 /// Macros of one kind.

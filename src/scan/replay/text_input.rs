@@ -5,12 +5,12 @@ use crate::command::{Family, SearchChain, SearchDirectory};
 use crate::fallback::{Fallback, Reason};
 use crate::files::directory::Directory;
 use crate::files::resolve::Place as Target;
-use crate::scan::assembler;
-use crate::scan::program::Op;
-use crate::scan::program::{Inclusion, Quoting};
+use crate::scan::preprocess::program::Op;
+use crate::scan::preprocess::program::{Inclusion, Quoting};
+use crate::scan::preprocess::symbols::Symbol;
+use crate::scan::preprocess::tokens::{Kind, Token, tokenize};
 use crate::scan::replay::{Place, Replay};
-use crate::scan::symbols::Symbol;
-use crate::scan::tokens::{Kind, Token, tokenize};
+use crate::scan::text::assembler;
 use std::os::unix::ffi::OsStrExt as _;
 use std::sync::Arc;
 
@@ -175,7 +175,7 @@ impl Replay<'_> {
                     return Ok(());
                 }
                 Target::Absent | Target::Directory(_) => {
-                    self.record.absent.push(crate::scan::lookup::lexical(directory.path(), name));
+                    self.record.absent.push(crate::scan::search::lookup::lexical(directory.path(), name));
                 }
                 Target::Special(path) => {
                     return Err(Fallback::at(Reason::Unreadable, "not a regular file", path.as_ref(), 0));
@@ -195,7 +195,7 @@ impl Replay<'_> {
     /// A [`Fallback`] as for any other source.
     pub(crate) fn run_assembler(
         mut self,
-        header: &Arc<crate::scan::lookup::Header>,
+        header: &Arc<crate::scan::search::lookup::Header>,
     ) -> Result<super::Record, Fallback> {
         let (program, generation) = self.program(header)?;
         let clock = self.clock();
@@ -216,7 +216,7 @@ impl Replay<'_> {
     /// A [`Fallback`] as for any other source.
     pub(crate) fn run_preprocessed(
         mut self,
-        header: &Arc<crate::scan::lookup::Header>,
+        header: &Arc<crate::scan::search::lookup::Header>,
     ) -> Result<super::Record, Fallback> {
         let (program, generation) = self.program(header)?;
         let clock = self.clock();
@@ -244,7 +244,9 @@ impl Replay<'_> {
                 }
                 self.record.inputs.push(file);
             }
-            Target::Absent => self.record.absent.push(crate::scan::lookup::lexical(self.setting.start.path(), name)),
+            Target::Absent => {
+                self.record.absent.push(crate::scan::search::lookup::lexical(self.setting.start.path(), name));
+            }
             // It can't be quoted.
             Target::Directory(_) | Target::Special(_) => {}
         }
@@ -279,7 +281,7 @@ impl Replay<'_> {
                 Target::Special(path) => {
                     return Err(Fallback::at(Reason::Unreadable, "not a regular file", path.as_ref(), 0));
                 }
-                _ => self.record.absent.push(crate::scan::lookup::lexical(self.setting.start.path(), &path)),
+                _ => self.record.absent.push(crate::scan::search::lookup::lexical(self.setting.start.path(), &path)),
             }
         }
         let lookup = self.setting.look_up(name, Inclusion::Plain, place.includer(), &self.searcher);

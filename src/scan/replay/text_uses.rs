@@ -2,14 +2,14 @@
 
 use crate::command::Family;
 use crate::fallback::{Fallback, Reason};
-use crate::scan::assembler;
-use crate::scan::lexer::lex;
-use crate::scan::lexer::pragma_text::unquoted;
-use crate::scan::program::{Op, Program};
+use crate::scan::lex::lexer::lex;
+use crate::scan::lex::lexer::pragma_text::unquoted;
+use crate::scan::preprocess::program::{Op, Program};
+use crate::scan::preprocess::symbols::known;
+use crate::scan::preprocess::tokens::{Kind, Token, tokenize};
 use crate::scan::replay::text_input::UNCLEAR;
 use crate::scan::replay::{Place, Replay};
-use crate::scan::symbols::known;
-use crate::scan::tokens::{Kind, Token, tokenize};
+use crate::scan::text::assembler;
 
 impl Replay<'_> {
     /// A use of a macro that makes assembly which reads files.
@@ -18,7 +18,7 @@ impl Replay<'_> {
         if text.is_empty() {
             return Err(self.refuse_at(place, at, Reason::Unscannable, UNCLEAR));
         }
-        let name_length = crate::scan::tokens::name_length(text, self.setting.probe.token_modes);
+        let name_length = crate::scan::preprocess::tokens::name_length(text, self.setting.probe.token_modes);
         let (name, rest) = text.split_at(name_length);
         let state = self.table.read(self.world.symbols.intern(name));
         if !state.is_some() {

@@ -1,0 +1,179 @@
+//! Numbers, character constants and the arithmetic on them.
+
+use crate::command::Family;
+use crate::scan::preprocess::condition::Value;
+use crate::scan::preprocess::symbols::{Symbol, known};
+
+/// The value of an integer constant; unknown for what is none.
+pub(super) fn parse(text: &[u8]) -> Value {
+    let (radix, digits) = match text {
+        [b'0', b'x' | b'X', rest @ ..] => (16, rest),
+        [b'0', b'b' | b'B', rest @ ..] => (2, rest),
+        [b'0', ..] => (8, text),
+        _ => (10, text),
+    };
+    let is_digit = |byte: &u8| (*byte as char).is_digit(radix);
+    let length = digits.iter().position(|byte| *byte != b'\'' && !is_digit(byte)).unwrap_or(digits.len());
+    let (digits, suffix) = digits.split_at(length);
+    let Some(suffix_is_unsigned) = suffix_sign(suffix) else { return Value::Unknown };
+    if !digits.iter().any(is_digit) {
+        return Value::Unknown;
+    }
+    let mut bits: u64 = 0;
+    for digit in digits.iter().filter_map(|byte| (*byte as char).to_digit(radix)) {
+        let Some(more) = bits.checked_mul(u64::from(radix)).and_then(|bits| bits.checked_add(u64::from(digit))) else {
+            return Value::Unknown;
+        };
+        bits = more;
+    }
+    // A constant that no signed type holds is unsigned, with a warning where it is decimal.
+    Value::Known { bits, is_unsigned: suffix_is_unsigned || bits > i64::MAX as u64 }
+}
+
+fn suffix_sign(suffix: &[u8]) -> Option<bool> {
+    const SIGNED: &[&[u8]] = &[b"", b"l", b"ll", b"z"];
+    const UNSIGNED: &[&[u8]] = &[b"u", b"ul", b"ull", b"lu", b"llu", b"uz", b"zu"];
+    let is_one_of = |known: &[&[u8]]| known.iter().any(|known| known.eq_ignore_ascii_case(suffix));
+    if is_one_of(SIGNED) { Some(false) } else { is_one_of(UNSIGNED).then_some(true) }
+}
+
+/// The value of a character constant; unknown for what depends on the execution character set, and on whether characters
+/// and wide ones are signed, which macros don't tell for sure.
+pub(super) fn character(text: &[u8]) -> Value {
+    let (text, is_unsigned) = match text {
+        [b'u' | b'U', rest @ ..] if rest.starts_with(b"'") => (rest, true),
+        text => (text, false),
+    };
+    let body = text.strip_prefix(b"'").and_then(|rest| rest.strip_suffix(b"'"));
+    let Some(units) = body.and_then(units) else { return Value::Unknown };
+    let longest = if is_unsigned { 1 } else { 4 };
+    if units.len() > longest || units.iter().any(|unit| *unit >= 0x80) {
+        return Value::Unknown;
+    }
+    let bits = units.iter().fold(0_u64, |all, unit| all << 8 | u64::from(*unit));
+    Value::Known { bits, is_unsigned }
+}
+
+fn units(body: &[u8]) -> Option<Vec<u32>> {
+    let mut units = Vec::new();
+    let mut at = 0;
+    while at < body.len() {
+        let byte = body[at];
+        at += 1;
+        if byte >= 0x80 {
+            return None;
+        }
+        if byte != b'\\' {
+            units.push(u32::from(byte));
+            continue;
+        }
+        let escape = *body.get(at)?;
+        at += 1;
+        units.push(match escape {
+            b'n' => 10,
+            b't' => 9,
+            b'r' => 13,
+            b'a' => 7,
+            b'b' => 8,
+            b'f' => 12,
+            b'v' => 11,
+            b'e' | b'E' => 27,
+            b'\\' | b'\'' | b'"' | b'?' => u32::from(escape),
+            b'x' => {
+                let length = body[at..].iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
+                let value = u32::from_str_radix(std::str::from_utf8(&body[at..at + length]).ok()?, 16).ok()?;
+                at += length;
+                value
+            }
+            b'0'..=b'7' => {
+                let length = body[at..].iter().take(2).take_while(|byte| matches!(byte, b'0'..=b'7')).count();
+                let digits = std::str::from_utf8(&body[at - 1..at + length]).ok()?;
+                at += length;
+                u32::from_str_radix(digits, 8).ok()?
+            }
+            _ => return None,
+        });
+    }
+    (!units.is_empty()).then_some(units)
+}
+
+/// `left operator right`. What is not evaluated has no effect, and no errors either.
+pub(super) fn binary(operator: Symbol, left: Value, right: Value, evaluates: bool, family: Family) -> Value {
+    match operator {
+        known::AND_AND => return logical(left, right, false),
+        known::OR_OR => return logical(left, right, true),
+        _ => {}
+    }
+    let (Value::Known { bits: a, is_unsigned: a_unsigned }, Value::Known { bits: b, is_unsigned: b_unsigned }) =
+        (left, right)
+    else {
+        return Value::Unknown;
+    };
+    let is_unsigned = a_unsigned || b_unsigned;
+    let (signed_a, signed_b) = (a as i64, b as i64);
+    let number = |bits| Value::Known { bits, is_unsigned };
+    let truth = |value: bool| Value::Known { bits: u64::from(value), is_unsigned: false };
+    let ordered = |signed: bool, unsigned: bool| truth(if is_unsigned { unsigned } else { signed });
+    match operator {
+        known::OR => number(a | b),
+        known::XOR => number(a ^ b),
+        known::AND => number(a & b),
+        known::EQUAL => truth(a == b),
+        known::NOT_EQUAL => truth(a != b),
+        known::LESS => ordered(signed_a < signed_b, a < b),
+        known::GREATER => ordered(signed_a > signed_b, a > b),
+        known::LESS_EQUAL => ordered(signed_a <= signed_b, a <= b),
+        known::GREATER_EQUAL => ordered(signed_a >= signed_b, a >= b),
+        known::SHIFT_LEFT | known::SHIFT_RIGHT => {
+            // The type is that of the left operand.
+            let right = operator == known::SHIFT_RIGHT;
+            let bits = match family {
+                Family::Gcc => shift_either_way(a, a_unsigned, b, b_unsigned, right),
+                // A count that is too large, a negative one for instance, is the largest; of a right shift half of it counts.
+                Family::Clang => shift(a, a_unsigned, if right { b & u64::from(u32::MAX) } else { b }, right),
+            };
+            Value::Known { bits, is_unsigned: a_unsigned }
+        }
+        known::PLUS => number(a.wrapping_add(b)),
+        known::MINUS => number(a.wrapping_sub(b)),
+        known::STAR => number(a.wrapping_mul(b)),
+        known::SLASH | known::PERCENT if b == 0 => {
+            if evaluates {
+                Value::Unknown
+            } else {
+                number(0)
+            }
+        }
+        known::SLASH if is_unsigned => number(a / b),
+        known::SLASH => number(signed_a.wrapping_div(signed_b) as u64),
+        known::PERCENT if is_unsigned => number(a % b),
+        known::PERCENT => number(signed_a.wrapping_rem(signed_b) as u64),
+        _ => Value::Unknown,
+    }
+}
+
+fn logical(left: Value, right: Value, decisive: bool) -> Value {
+    let known = |value| Value::Known { bits: u64::from(value), is_unsigned: false };
+    match (left.is_true(), right.is_true()) {
+        (Some(value), _) if value == decisive => known(decisive),
+        (_, Some(value)) if value == decisive => known(decisive),
+        (Some(_), Some(_)) => known(!decisive),
+        _ => Value::Unknown,
+    }
+}
+
+/// A negative count shifts the other way.
+const fn shift_either_way(a: u64, a_unsigned: bool, b: u64, b_unsigned: bool, right: bool) -> u64 {
+    let is_negative = !b_unsigned && (b as i64) < 0;
+    shift(a, a_unsigned, if is_negative { b.wrapping_neg() } else { b }, right != is_negative)
+}
+
+/// A count of at least 64 shifts everything out.
+const fn shift(a: u64, a_unsigned: bool, count: u64, right: bool) -> u64 {
+    match (right, a_unsigned) {
+        (false, _) if count < 64 => a << count,
+        (true, true) if count < 64 => a >> count,
+        (false, _) | (true, true) => 0,
+        (true, false) => ((a as i64) >> if count < 64 { count } else { 63 }) as u64,
+    }
+}

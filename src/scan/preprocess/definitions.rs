@@ -1,0 +1,237 @@
+//! Macro definitions as numbers: equal definitions are one, whichever file they stand in.
+//!
+//! So the state of a macro is a number, and two states compare by it. A body becomes tokens when it is first expanded;
+//! most never are.
+
+use crate::scan::preprocess::append::AppendList;
+use crate::scan::preprocess::symbols::{Symbol, Symbols, known};
+use crate::scan::preprocess::tokens::{Flags, Kind, Token, TokenModes, identifier, name_length, tokenize};
+use dashmap::DashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+
+/// The state of a macro: a definition, or none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct DefinitionId(pub(crate) u32);
+
+impl DefinitionId {
+    /// Not defined.
+    pub(crate) const NONE: Self = Self(0);
+
+    pub(crate) const fn is_some(self) -> bool {
+        self.0 != 0
+    }
+}
+
+/// A macro that the compiler computes at each use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Builtin {
+    File,
+    FileName,
+    BaseFile,
+    Line,
+    Counter,
+    IncludeLevel,
+    /// `__DATE__`, `__TIME__`, `__TIMESTAMP__`
+    Time,
+    /// An operator of conditions: `__has_include`, `__has_builtin`, …
+    Operator,
+}
+
+/// What a macro's name stands for.
+#[derive(Debug)]
+pub(crate) enum Definition {
+    /// The state of an undefined macro; never looked into.
+    None,
+    /// `#define`.
+    Text { text: Arc<[u8]>, modes: TokenModes, body: OnceLock<Body> },
+    /// Computed by the compiler.
+    Builtin(Builtin),
+    /// One of these, the compiler alone knows which; sorted.
+    Several(Box<[DefinitionId]>),
+}
+
+/// A definition's parameters and replacement list.
+#[derive(Debug, Default)]
+pub(crate) struct Body {
+    /// How many parameters a function-like macro has; `None` for an object-like one.
+    pub(crate) parameters: Option<usize>,
+    /// Whether the last parameter takes all further arguments.
+    pub(crate) is_variadic: bool,
+    pub(crate) tokens: Box<[Token]>,
+    /// Whether `#`, `##` or `__VA_OPT__` occurs.
+    pub(crate) has_operators: bool,
+    /// Which parameters stand for their arguments expanded, somewhere in the list.
+    pub(crate) expands: Box<[bool]>,
+}
+
+/// All definitions of a scanner.
+#[derive(Debug)]
+pub(crate) struct Definitions {
+    numbers: DashMap<Key, DefinitionId, foldhash::fast::RandomState>,
+    list: AppendList<Definition>,
+    bytes: AtomicUsize,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Key {
+    Text(Arc<[u8]>, TokenModes),
+    Builtin(Builtin),
+    Several(Box<[DefinitionId]>),
+}
+
+impl Default for Definitions {
+    fn default() -> Self {
+        let definitions = Self { numbers: DashMap::default(), list: AppendList::default(), bytes: AtomicUsize::new(0) };
+        definitions.list.push_with(|_| Definition::None);
+        definitions
+    }
+}
+
+impl Definitions {
+    /// The definition that `#define` makes of `text`: `NAME`, `NAME body`, `NAME(parameters) body`.
+    pub(crate) fn text(&self, text: &[u8], modes: TokenModes) -> DefinitionId {
+        let text: Arc<[u8]> = Arc::from(text);
+        let key = Key::Text(Arc::clone(&text), modes);
+        let size = text.len();
+        self.intern(key, size, || Definition::Text { text, modes, body: OnceLock::new() })
+    }
+
+    pub(crate) fn builtin(&self, builtin: Builtin) -> DefinitionId {
+        self.intern(Key::Builtin(builtin), 0, || Definition::Builtin(builtin))
+    }
+
+    /// The state of a macro that has one of `states`, those that are several themselves taken apart.
+    pub(crate) fn several(&self, states: impl IntoIterator<Item = DefinitionId>) -> DefinitionId {
+        let mut all = Vec::new();
+        for state in states {
+            match self.get(state) {
+                Definition::Several(states) => all.extend_from_slice(states),
+                _ => all.push(state),
+            }
+        }
+        all.sort_unstable();
+        all.dedup();
+        if let [only] = all[..] {
+            return only;
+        }
+        let states = all.into_boxed_slice();
+        self.intern(Key::Several(states.clone()), states.len() * 4, || Definition::Several(states))
+    }
+
+    fn intern(&self, key: Key, size: usize, make: impl FnOnce() -> Definition) -> DefinitionId {
+        if let Some(known) = self.numbers.get(&key) {
+            return *known;
+        }
+        let entry = self.numbers.entry(key).or_insert_with(|| {
+            self.bytes.fetch_add(size + 160, Ordering::Relaxed);
+            DefinitionId(self.list.push_with(|_| make()))
+        });
+        *entry
+    }
+
+    pub(crate) fn get(&self, id: DefinitionId) -> &Definition {
+        self.list.get(id.0)
+    }
+
+    /// The body of a `#define`.
+    pub(crate) fn body(&self, id: DefinitionId, symbols: &Symbols) -> Option<&Body> {
+        match self.get(id) {
+            Definition::Text { text, modes, body } => Some(body.get_or_init(|| parse(text, *modes, symbols))),
+            _ => None,
+        }
+    }
+
+    /// About how much memory the definitions take.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes.load(Ordering::Relaxed)
+    }
+}
+
+fn parse(text: &[u8], modes: TokenModes, symbols: &Symbols) -> Body {
+    let rest = &text[name_length(text, modes)..];
+    let (parameters, is_variadic, body) = if let Some(after) = rest.strip_prefix(b"(") {
+        let Some(close) = memchr::memchr(b')', after) else { return malformed() };
+        let Some((names, is_variadic)) = parameters(&after[..close], modes, symbols) else { return malformed() };
+        (Some(names), is_variadic, &after[close + 1..])
+    } else {
+        (None, false, rest)
+    };
+    let mut tokens = Vec::new();
+    tokenize(body, modes, symbols, &mut tokens);
+    if let Some(first) = tokens.first_mut() {
+        first.flags = first.flags.without(Flags::BLANK);
+    }
+    let names = parameters.as_deref().unwrap_or_default();
+    for token in &mut tokens {
+        if token.kind == Kind::Identifier
+            && let Some(index) = names.iter().position(|name| *name == token.symbol)
+        {
+            *token = Token { kind: Kind::Parameter, symbol: Symbol(index as u32), ..*token };
+        }
+    }
+    let is_function = parameters.is_some();
+    let is_operator = |token: &Token| {
+        token.is(known::PASTE)
+            || (is_function && (token.is(known::HASH) || (is_variadic && token.is_name(known::VA_OPT))))
+    };
+    Body {
+        has_operators: tokens.iter().any(is_operator),
+        expands: expanded_parameters(&tokens, names.len(), is_variadic),
+        parameters: parameters.map(|names| names.len()),
+        is_variadic,
+        tokens: tokens.into_boxed_slice(),
+    }
+}
+
+/// The parameters that stand anywhere but beside `##` and after `#`; `__VA_OPT__` expands the last one to see whether
+/// anything is left of it.
+fn expanded_parameters(tokens: &[Token], parameters: usize, is_variadic: bool) -> Box<[bool]> {
+    let mut expands = vec![false; parameters].into_boxed_slice();
+    for (at, token) in tokens.iter().enumerate() {
+        let before = at.checked_sub(1).map(|before| tokens[before]);
+        let after = tokens.get(at + 1);
+        let is_operand = before.is_some_and(|before| before.is(known::PASTE) || before.is(known::HASH))
+            || after.is_some_and(|after| after.is(known::PASTE));
+        if token.kind == Kind::Parameter && !is_operand {
+            expands[token.symbol.0 as usize] = true;
+        } else if is_variadic && token.is_name(known::VA_OPT) {
+            expands[parameters - 1] = true;
+        }
+    }
+    expands
+}
+
+/// A definition that the compiler will not take: whoever uses it gets no answer.
+fn malformed() -> Body {
+    Body { tokens: Box::new([Token::new(Kind::Unknown, known::EMPTY)]), ..Body::default() }
+}
+
+/// The parameters' names, and whether the last one is variadic.
+fn parameters(text: &[u8], modes: TokenModes, symbols: &Symbols) -> Option<(Vec<Symbol>, bool)> {
+    let text = text.trim_ascii();
+    if text.is_empty() {
+        return Some((Vec::new(), false));
+    }
+    let mut names = Vec::new();
+    let mut is_variadic = false;
+    for parameter in text.split(|byte| *byte == b',') {
+        if is_variadic {
+            return None;
+        }
+        let parameter = parameter.trim_ascii();
+        let name = match parameter.strip_suffix(b"...") {
+            Some(name) => {
+                is_variadic = true;
+                let name = name.trim_ascii();
+                if name.is_empty() { b"__VA_ARGS__" } else { name }
+            }
+            None => parameter,
+        };
+        if name.is_empty() || name_length(name, modes) != name.len() {
+            return None;
+        }
+        names.push(identifier(name, symbols));
+    }
+    Some((names, is_variadic))
+}

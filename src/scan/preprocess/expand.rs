@@ -1,0 +1,498 @@
+//! Macro expansion, token by token, as the preprocessor does it.
+//!
+//! Expansion runs over a stack of contexts: the directive's own tokens at the bottom, each macro's replacement above.
+//! A macro is disabled while its context stands; its name met there is painted and never expands again.
+//!
+//! **Source:** C17 6.10.3, C++20 [cpp.subst]; Prosser's algorithm as gcc's cpplib realises it, whose contexts end where
+//! arguments are collected past them.
+
+mod substitute;
+mod whole;
+
+use crate::command::Family;
+use crate::fallback::Reason;
+use crate::scan::limits::{MAX_ARGUMENT_DEPTH, MAX_EXPANSION_DEPTH, MAX_EXPANSION_TOKENS};
+use crate::scan::preprocess::definitions::{Body, Builtin, Definition, DefinitionId, Definitions};
+use crate::scan::preprocess::expand::whole::Wholes;
+use crate::scan::preprocess::macros::{MacroTable, States};
+use crate::scan::preprocess::symbols::{Symbol, Symbols, known};
+use crate::scan::preprocess::tokens::{Flags, Kind, Token, TokenModes};
+use std::collections::HashMap;
+
+/// Why an expansion gives no tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Trouble {
+    /// The compiler will refuse it as well: arguments without end, a wrong number of them, ….
+    Malformed,
+    /// The input exceeds a limit.
+    Limit,
+}
+
+impl Trouble {
+    pub(crate) const fn reason(self) -> Reason {
+        match self {
+            Self::Malformed => Reason::Unscannable,
+            Self::Limit => Reason::ScanLimit,
+        }
+    }
+}
+
+/// Where a directive stands, for the macros that tell.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Position<'a> {
+    /// `__LINE__`
+    pub(crate) line: u32,
+    /// `__FILE__`, as it is spelled between the quotes
+    pub(crate) file: &'a [u8],
+    /// `__BASE_FILE__`
+    pub(crate) base_file: &'a [u8],
+    /// Whether these names are the command's own: it maps prefixes of them.
+    pub(crate) is_mapped: bool,
+    /// `__INCLUDE_LEVEL__`
+    pub(crate) include_level: u32,
+}
+
+/// What the expansions of a replay saw that is no macro's state.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Observations {
+    /// The next value of `__COUNTER__`; `None` where text may have used it.
+    pub(crate) counter: Option<u64>,
+    /// Something that depends on where in the compile it was asked: the counter, the include level, the base file.
+    pub(crate) saw_place: bool,
+    /// `__DATE__`, `__TIME__` or `__TIMESTAMP__`.
+    pub(crate) saw_time: bool,
+    /// How many tokens all expansions made.
+    pub(crate) tokens: u64,
+}
+
+/// One expansion under way.
+pub(crate) struct Expander<'a> {
+    pub(crate) surroundings: Surroundings<'a>,
+    /// A macro with several definitions that was to be expanded.
+    pub(crate) undecided: Option<Symbol>,
+    /// Whether a macro with several definitions, each of them a number or none, is decided: it is an unknown number.
+    pub(crate) takes_numbers_at_once: bool,
+    floor: usize,
+    /// How many macros are being expanded, arguments aside.
+    entered: usize,
+    argument_depth: usize,
+    made: usize,
+    /// Whether the directive goes on in another line.
+    is_multiline: bool,
+    /// The macros' states that were read, while an expansion is to be remembered.
+    reads: Option<States>,
+}
+
+/// The stacks of an expansion, kept from one directive to the next.
+#[derive(Debug, Default)]
+pub(crate) struct Buffers {
+    contexts: Vec<Context>,
+    /// The tokens of all contexts, each after those of the one below.
+    arena: Vec<Token>,
+    /// The arguments of the uses that are being collected or expanded.
+    scratch: Vec<Token>,
+    /// Where the arguments in `scratch` end.
+    ends: Vec<usize>,
+    /// The arguments of the uses that are being expanded, as ranges of `scratch`.
+    ranges: Vec<(usize, usize)>,
+    /// What tokens become that `##` joins, by their spellings; nothing where that is no token.
+    pastes: HashMap<(Symbol, Symbol), Option<Token>, foldhash::fast::RandomState>,
+    /// What macros were expanded to.
+    wholes: Wholes,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Context {
+    start: usize,
+    at: usize,
+    end: usize,
+    disables: Option<Symbol>,
+    /// Whether its tokens are expanded already.
+    is_final: bool,
+}
+
+/// The arguments of one use of a macro.
+#[derive(Debug, Clone, Copy)]
+struct Arguments {
+    /// Where the first argument stands among the ranges, as written.
+    raw: usize,
+    /// The same, expanded where the macro wants it so.
+    expanded: usize,
+    variadic: Option<usize>,
+}
+
+/// The parts of an [`Expander`] that outlive one directive.
+pub(crate) struct Surroundings<'a> {
+    pub(crate) table: &'a mut MacroTable,
+    pub(crate) symbols: &'a Symbols,
+    pub(crate) definitions: &'a Definitions,
+    pub(crate) modes: TokenModes,
+    pub(crate) position: Position<'a>,
+    pub(crate) observations: &'a mut Observations,
+    /// Whether `__VA_OPT__` is an operator.
+    pub(crate) has_va_opt: bool,
+    /// Whether characters don't have the numbers of ASCII.
+    pub(crate) has_foreign_characters: bool,
+    pub(crate) family: Family,
+    pub(crate) buffers: &'a mut Buffers,
+}
+
+impl<'a> Expander<'a> {
+    /// Starts over `tokens`.
+    pub(crate) fn new(surroundings: Surroundings<'a>, tokens: &[Token]) -> Self {
+        let buffers = &mut *surroundings.buffers;
+        debug_assert!(buffers.contexts.is_empty(), "the last expansion left nothing");
+        buffers.arena.extend_from_slice(tokens);
+        buffers.contexts.push(Context { start: 0, at: 0, end: tokens.len(), disables: None, is_final: false });
+        Self {
+            surroundings,
+            undecided: None,
+            takes_numbers_at_once: false,
+            floor: 0,
+            entered: 0,
+            argument_depth: 0,
+            made: 0,
+            is_multiline: tokens.iter().any(|token| token.lines > 0),
+            reads: None,
+        }
+    }
+
+    /// Whether a blank stands before `token` in a header's name that tokens are joined to. gcc sees only the blanks
+    /// within a macro's body or argument, clang those around a macro's name as well.
+    pub(crate) const fn blank_in_header_name(&self, token: Token) -> bool {
+        match self.surroundings.family {
+            Family::Gcc => token.flags.has(Flags::BLANK),
+            Family::Clang => token.has_blank_before(),
+        }
+    }
+
+    /// Whether the last token came out of a macro.
+    pub(crate) const fn is_in_macro(&self) -> bool {
+        self.entered > 0
+    }
+
+    /// All tokens, expanded.
+    pub(crate) fn expand_all(&mut self) -> Result<Vec<Token>, Trouble> {
+        let mut tokens = Vec::new();
+        while let Some(token) = self.next()? {
+            tokens.push(token);
+        }
+        Ok(tokens)
+    }
+
+    /// The next token, unexpanded.
+    pub(crate) fn next_raw(&mut self) -> Option<Token> {
+        self.pull().map(|(token, _)| token)
+    }
+
+    /// The next token, and whether it is expanded already.
+    fn pull(&mut self) -> Option<(Token, bool)> {
+        while self.surroundings.buffers.contexts.len() > self.floor {
+            let top = self.surroundings.buffers.contexts.last_mut().expect("the stack is not empty above its floor");
+            if top.at < top.end {
+                top.at += 1;
+                return Some((self.surroundings.buffers.arena[top.at - 1], top.is_final));
+            }
+            self.pop();
+        }
+        None
+    }
+
+    /// The state of `symbol`.
+    fn state(&mut self, symbol: Symbol) -> DefinitionId {
+        let state = self.surroundings.table.read(symbol);
+        if let Some(reads) = &mut self.reads {
+            reads.push((symbol, state));
+        }
+        state
+    }
+
+    /// Puts `token` back, to be the next one.
+    pub(crate) fn put_back(&mut self, token: Token) {
+        let start = self.surroundings.buffers.arena.len();
+        self.surroundings.buffers.arena.push(token);
+        self.push_context(start, None, false);
+    }
+
+    /// The next token after expansion.
+    pub(crate) fn next(&mut self) -> Result<Option<Token>, Trouble> {
+        loop {
+            let Some((token, is_final)) = self.pull() else { return Ok(None) };
+            if token.kind != Kind::Identifier || token.flags.has(Flags::PAINTED) || is_final {
+                return Ok(Some(token));
+            }
+            let id = self.state(token.symbol);
+            if !id.is_some() {
+                return Ok(Some(token));
+            }
+            if self.surroundings.table.is_busy(token.symbol) {
+                return Ok(Some(Token { flags: token.flags.with(Flags::PAINTED), ..token }));
+            }
+            match self.surroundings.definitions.get(id) {
+                Definition::None => return Ok(Some(token)),
+                Definition::Several(states) => {
+                    if !(self.takes_numbers_at_once && states.iter().all(|state| self.is_number(*state))) {
+                        self.undecided.get_or_insert(token.symbol);
+                    }
+                    return Ok(Some(Token::new(Kind::Unknown, token.symbol)));
+                }
+                Definition::Builtin(builtin) => return Ok(Some(self.builtin(*builtin, token))),
+                Definition::Text { .. } => {
+                    if let Some(token) = self.expand(token, id)? {
+                        return Ok(Some(token));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Whether a macro in that state is a number to a condition.
+    fn is_number(&self, state: DefinitionId) -> bool {
+        let Some(body) = self.surroundings.definitions.body(state, self.surroundings.symbols) else {
+            return !state.is_some();
+        };
+        body.parameters.is_none() && matches!(&body.tokens[..], [token] if token.kind == Kind::Number)
+    }
+
+    /// Enters the macro that `token` names; gives the token back where it stands for itself.
+    fn expand(&mut self, token: Token, id: DefinitionId) -> Result<Option<Token>, Trouble> {
+        let definitions = self.surroundings.definitions;
+        let body = definitions.body(id, self.surroundings.symbols).expect("the caller matched a definition by text");
+        let Some(parameters) = body.parameters else {
+            if self.entered == 0 && !self.is_multiline && self.take_whole(token, id, body) {
+                return Ok(None);
+            }
+            return self.enter_object(token, body).map(|()| None);
+        };
+        match self.next_raw() {
+            Some(next) if next.is(known::OPEN) => {}
+            Some(next) => {
+                self.put_back(next);
+                return Ok(Some(token));
+            }
+            None => return Ok(Some(token)),
+        }
+        let (scratch, ends, ranges) = (
+            self.surroundings.buffers.scratch.len(),
+            self.surroundings.buffers.ends.len(),
+            self.surroundings.buffers.ranges.len(),
+        );
+        let entered = self.collect(parameters, body.is_variadic).and_then(|close| {
+            let arguments = self.arguments(scratch, ends, body)?;
+            let start = self.surroundings.buffers.arena.len();
+            self.substitute(body, arguments)?;
+            // gcc takes the line of the name for that of the use, clang the line of the parenthesis.
+            let lines = if self.surroundings.family == Family::Clang { close.lines } else { token.lines };
+            self.enter(Token { lines, ..token }, start)
+        });
+        self.surroundings.buffers.scratch.truncate(scratch);
+        self.surroundings.buffers.ends.truncate(ends);
+        self.surroundings.buffers.ranges.truncate(ranges);
+        entered.map(|()| None)
+    }
+
+    /// Enters the object-like macro that `name` names.
+    fn enter_object(&mut self, name: Token, body: &Body) -> Result<(), Trouble> {
+        let start = self.surroundings.buffers.arena.len();
+        if body.has_operators {
+            let none = self.surroundings.buffers.ranges.len();
+            self.substitute(body, Arguments { raw: none, expanded: none, variadic: None })?;
+        } else {
+            self.surroundings.buffers.arena.extend_from_slice(&body.tokens);
+        }
+        self.enter(name, start)
+    }
+
+    /// Makes a context of the tokens from `start` on, the expansion of `name`.
+    fn enter(&mut self, name: Token, start: usize) -> Result<(), Trouble> {
+        let length = self.surroundings.buffers.arena.len() - start;
+        self.made += length + 1;
+        self.surroundings.observations.tokens += length as u64 + 1;
+        if self.made > MAX_EXPANSION_TOKENS || self.surroundings.buffers.contexts.len() > MAX_EXPANSION_DEPTH {
+            return Err(Trouble::Limit);
+        }
+        if let Some(first) = self.surroundings.buffers.arena.get_mut(start) {
+            *first = first.padded_like(name);
+        }
+        if self.is_multiline {
+            for token in &mut self.surroundings.buffers.arena[start..] {
+                token.lines = name.lines;
+            }
+        }
+        self.push_context(start, Some(name.symbol), false);
+        Ok(())
+    }
+
+    fn push_context(&mut self, start: usize, disables: Option<Symbol>, is_final: bool) {
+        let end = self.surroundings.buffers.arena.len();
+        self.surroundings.buffers.contexts.push(Context { start, at: start, end, disables, is_final });
+        if let Some(symbol) = disables {
+            self.surroundings.table.enter(symbol);
+            self.entered += 1;
+        }
+    }
+
+    fn pop(&mut self) {
+        if let Some(context) = self.surroundings.buffers.contexts.pop() {
+            self.surroundings.buffers.arena.truncate(context.start);
+            if let Some(symbol) = context.disables {
+                self.surroundings.table.leave(symbol);
+                self.entered -= 1;
+            }
+        }
+    }
+
+    /// Collects the arguments up to the closing parenthesis; the opening one has been read. The tokens go to
+    /// `scratch`, the places where arguments end to `ends`. Gives the closing parenthesis.
+    fn collect(&mut self, parameters: usize, is_variadic: bool) -> Result<Token, Trouble> {
+        let first_token = self.surroundings.buffers.scratch.len();
+        let first_end = self.surroundings.buffers.ends.len();
+        let mut depth = 0;
+        let close = loop {
+            let mut token = self.next_raw().ok_or(Trouble::Malformed)?;
+            let collected = self.surroundings.buffers.ends.len() - first_end + 1;
+            if token.is(known::CLOSE) {
+                if depth == 0 {
+                    break token;
+                }
+                depth -= 1;
+            } else if token.is(known::OPEN) {
+                depth += 1;
+            } else if token.is(known::COMMA) && depth == 0 && !(is_variadic && collected == parameters) {
+                self.surroundings.buffers.ends.push(self.surroundings.buffers.scratch.len());
+                continue;
+            } else if token.kind == Kind::Identifier && self.surroundings.table.is_busy(token.symbol) {
+                token.flags = token.flags.with(Flags::PAINTED);
+            }
+            self.made += 1;
+            if self.made > MAX_EXPANSION_TOKENS {
+                return Err(Trouble::Limit);
+            }
+            self.surroundings.buffers.scratch.push(token);
+        };
+        let end = self.surroundings.buffers.scratch.len();
+        let collected = self.surroundings.buffers.ends.len() - first_end + 1;
+        if parameters > 0 || collected > 1 || end > first_token {
+            self.surroundings.buffers.ends.push(end);
+        }
+        if is_variadic && self.surroundings.buffers.ends.len() - first_end + 1 == parameters {
+            self.surroundings.buffers.ends.push(end);
+        }
+        if self.surroundings.buffers.ends.len() - first_end == parameters { Ok(close) } else { Err(Trouble::Malformed) }
+    }
+
+    /// The arguments that were collected from `scratch` and `ends` on, expanded where `body` wants them so.
+    fn arguments(&mut self, scratch: usize, ends: usize, body: &Body) -> Result<Arguments, Trouble> {
+        let raw = self.surroundings.buffers.ranges.len();
+        let mut start = scratch;
+        for end in &self.surroundings.buffers.ends[ends..] {
+            self.surroundings.buffers.ranges.push((start, *end));
+            start = *end;
+        }
+        let count = self.surroundings.buffers.ranges.len() - raw;
+        let expanded = raw + count;
+        for at in 0..count {
+            let (start, end) = self.surroundings.buffers.ranges[raw + at];
+            let range = if body.expands[at] { self.expand_argument(start, end)? } else { (start, end) };
+            self.surroundings.buffers.ranges.push(range);
+        }
+        Ok(Arguments { raw, expanded, variadic: body.is_variadic.then(|| count - 1) })
+    }
+
+    /// The tokens of `scratch` from `start` to `end`, expanded by themselves: where the result stands.
+    fn expand_argument(&mut self, start: usize, end: usize) -> Result<(usize, usize), Trouble> {
+        if !(start..end).any(|at| self.may_expand(at)) {
+            return Ok((start, end));
+        }
+        if self.argument_depth >= MAX_ARGUMENT_DEPTH {
+            return Err(Trouble::Limit);
+        }
+        let outer_floor = std::mem::replace(&mut self.floor, self.surroundings.buffers.contexts.len());
+        self.argument_depth += 1;
+        let context = self.surroundings.buffers.arena.len();
+        self.surroundings.buffers.arena.extend_from_slice(&self.surroundings.buffers.scratch[start..end]);
+        self.push_context(context, None, false);
+        let first = self.surroundings.buffers.scratch.len();
+        let expanded = loop {
+            match self.next() {
+                Ok(Some(token)) => self.surroundings.buffers.scratch.push(token),
+                Ok(None) => break Ok((first, self.surroundings.buffers.scratch.len())),
+                Err(trouble) => break Err(trouble),
+            }
+        };
+        while self.surroundings.buffers.contexts.len() > self.floor {
+            self.pop();
+        }
+        self.argument_depth -= 1;
+        self.floor = outer_floor;
+        expanded
+    }
+
+    /// Whether the token of `scratch` at `at` names a macro.
+    fn may_expand(&mut self, at: usize) -> bool {
+        let token = self.surroundings.buffers.scratch[at];
+        token.kind == Kind::Identifier && !token.flags.has(Flags::PAINTED) && self.state(token.symbol).is_some()
+    }
+
+    fn builtin(&mut self, builtin: Builtin, token: Token) -> Token {
+        let quoted = |bytes: &[u8]| {
+            let mut text = vec![b'"'];
+            for byte in bytes {
+                if matches!(byte, b'"' | b'\\') {
+                    text.push(b'\\');
+                }
+                text.push(*byte);
+            }
+            text.push(b'"');
+            text
+        };
+        let (kind, text) = match builtin {
+            Builtin::Operator => return token,
+            Builtin::Line => {
+                let line = self.surroundings.position.line.wrapping_add(u32::from(token.lines));
+                (Kind::Number, line.to_string().into_bytes())
+            }
+            Builtin::File => {
+                self.surroundings.observations.saw_place |= self.surroundings.position.is_mapped;
+                (Kind::Text, quoted(self.surroundings.position.file))
+            }
+            Builtin::FileName => {
+                let name = self.surroundings.position.file.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
+                (Kind::Text, quoted(name))
+            }
+            Builtin::BaseFile => {
+                self.surroundings.observations.saw_place = true;
+                (Kind::Text, quoted(self.surroundings.position.base_file))
+            }
+            Builtin::IncludeLevel => {
+                self.surroundings.observations.saw_place = true;
+                (Kind::Number, self.surroundings.position.include_level.to_string().into_bytes())
+            }
+            Builtin::Counter => {
+                self.surroundings.observations.saw_place = true;
+                let Some(value) = self.surroundings.observations.counter else {
+                    return Token::new(Kind::Unknown, token.symbol);
+                };
+                self.surroundings.observations.counter = Some(value + 1);
+                (Kind::Number, value.to_string().into_bytes())
+            }
+            Builtin::Time => {
+                self.surroundings.observations.saw_time = true;
+                return Token::new(Kind::Unknown, token.symbol);
+            }
+        };
+        Token { kind, symbol: self.surroundings.symbols.intern(&text), ..token }
+    }
+}
+
+/// Names of macros must not stay disabled when an expansion is given up half-way.
+impl Drop for Expander<'_> {
+    fn drop(&mut self) {
+        while !self.surroundings.buffers.contexts.is_empty() {
+            self.pop();
+        }
+        self.surroundings.buffers.scratch.clear();
+        self.surroundings.buffers.ends.clear();
+        self.surroundings.buffers.ranges.clear();
+    }
+}

@@ -1,0 +1,338 @@
+//! The state of every macro during one replay, and a record of what was read and written.
+//!
+//! A *frame* is the replay of one header that may be remembered. What a frame read before writing it, and what it
+//! left behind, is all that its effect depends on and all that it is. Reading a macro and testing whether it is
+//! defined are the same: both depend on its state alone.
+//!
+//! Invariants: within a frame the first read of a macro that the frame has not written stands in the log; a branch
+//! that is undone leaves reads but no writes.
+
+use crate::scan::preprocess::definitions::DefinitionId;
+use crate::scan::preprocess::symbols::Symbol;
+use std::collections::HashMap;
+
+/// States by symbol. One table serves one replay at a time, and many one after the other.
+#[derive(Debug, Default)]
+pub(crate) struct MacroTable {
+    entries: Vec<Entry>,
+    epoch: u32,
+    clock: u32,
+    frame_start: u32,
+    frames: u32,
+    undoable: u32,
+    reads: Vec<Read>,
+    writes: Vec<Write>,
+    marks: u32,
+    pushed: Vec<(Symbol, DefinitionId)>,
+    lowest_pop: usize,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Entry {
+    epoch: u32,
+    value: u32,
+    written: u32,
+    read: u32,
+    busy: u32,
+    mark: u32,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Read {
+    symbol: Symbol,
+    value: DefinitionId,
+    written: u32,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Write {
+    symbol: Symbol,
+    previous: DefinitionId,
+}
+
+/// Where a frame began.
+#[derive(Debug)]
+pub(crate) struct Frame {
+    start: u32,
+    outer_start: u32,
+    reads: usize,
+    writes: usize,
+    pushed: usize,
+    outer_lowest_pop: usize,
+}
+
+/// Where a branch that can be undone began.
+#[derive(Debug)]
+pub(crate) struct Branch {
+    writes: usize,
+    pushed: Vec<(Symbol, DefinitionId)>,
+}
+
+/// What a branch or a frame wrote: the last states, in the order of first writing.
+pub(crate) type States = Vec<(Symbol, DefinitionId)>;
+
+impl MacroTable {
+    /// Forgets everything: all macros are undefined.
+    pub(crate) fn reset(&mut self) {
+        if self.epoch == u32::MAX {
+            self.entries.clear();
+            self.epoch = 0;
+        }
+        self.epoch += 1;
+        self.clock = 0;
+        self.frame_start = 0;
+        self.frames = 0;
+        self.undoable = 0;
+        self.marks = 0;
+        self.reads.clear();
+        self.writes.clear();
+        self.pushed.clear();
+        self.lowest_pop = usize::MAX;
+    }
+
+    fn entry(&mut self, symbol: Symbol) -> &mut Entry {
+        let index = symbol.0 as usize;
+        if index >= self.entries.len() {
+            self.entries.resize(index + index / 2 + 1024, Entry::default());
+        }
+        let entry = &mut self.entries[index];
+        if entry.epoch != self.epoch {
+            *entry = Entry { epoch: self.epoch, ..Entry::default() };
+        }
+        entry
+    }
+
+    /// Whether reads are recorded.
+    pub(crate) const fn is_recording(&self) -> bool {
+        self.frames > 0
+    }
+
+    /// Where the innermost frame began: what was logged since is in its record.
+    pub(crate) const fn frame_start(&self) -> u32 {
+        self.frame_start
+    }
+
+    /// The moment at which something is logged now.
+    pub(crate) const fn clock(&self) -> u32 {
+        self.clock
+    }
+
+    /// The state of `symbol`, without a record: for comparisons that record what they find.
+    pub(crate) fn peek(&self, symbol: Symbol) -> DefinitionId {
+        match self.entries.get(symbol.0 as usize) {
+            Some(entry) if entry.epoch == self.epoch => DefinitionId(entry.value),
+            _ => DefinitionId::NONE,
+        }
+    }
+
+    /// The state of `symbol`.
+    pub(crate) fn read(&mut self, symbol: Symbol) -> DefinitionId {
+        if self.frames == 0 {
+            return self.peek(symbol);
+        }
+        let (frame_start, clock) = (self.frame_start, self.clock);
+        let entry = self.entry(symbol);
+        let value = DefinitionId(entry.value);
+        if entry.read < frame_start && entry.written < frame_start {
+            let written = entry.written;
+            entry.read = clock;
+            self.reads.push(Read { symbol, value, written });
+        }
+        value
+    }
+
+    /// Changes the state of `symbol`.
+    pub(crate) fn write(&mut self, symbol: Symbol, value: DefinitionId) {
+        if self.undoable > 0 {
+            self.read(symbol);
+        }
+        let logs = self.frames > 0 || self.undoable > 0;
+        let clock = self.clock;
+        let entry = self.entry(symbol);
+        let previous = DefinitionId(entry.value);
+        entry.value = value.0;
+        entry.written = clock;
+        if logs {
+            self.writes.push(Write { symbol, previous });
+        }
+    }
+
+    /// Whether `symbol` is being expanded.
+    pub(crate) fn is_busy(&self, symbol: Symbol) -> bool {
+        self.entries.get(symbol.0 as usize).is_some_and(|entry| entry.epoch == self.epoch && entry.busy > 0)
+    }
+
+    pub(crate) fn enter(&mut self, symbol: Symbol) {
+        self.entry(symbol).busy += 1;
+    }
+
+    pub(crate) fn leave(&mut self, symbol: Symbol) {
+        self.entry(symbol).busy -= 1;
+    }
+
+    /// `#pragma push_macro`.
+    pub(crate) fn push(&mut self, symbol: Symbol) {
+        let state = self.read(symbol);
+        self.pushed.push((symbol, state));
+    }
+
+    /// `#pragma pop_macro`: nothing where nothing was pushed.
+    pub(crate) fn pop(&mut self, symbol: Symbol) {
+        if let Some(at) = self.pushed.iter().rposition(|(pushed, _)| *pushed == symbol) {
+            let (_, state) = self.pushed.remove(at);
+            self.lowest_pop = self.lowest_pop.min(at);
+            self.write(symbol, state);
+        } else {
+            self.lowest_pop = 0;
+        }
+    }
+
+    /// Whether `frame` left the pushed macros as it found them, and without a look at those before it.
+    pub(crate) fn is_balanced(&self, frame: &Frame) -> bool {
+        self.pushed.len() == frame.pushed && self.lowest_pop >= frame.pushed
+    }
+
+    pub(crate) fn begin_frame(&mut self) -> Frame {
+        self.clock += 1;
+        self.frames += 1;
+        let frame = Frame {
+            start: self.clock,
+            outer_start: self.frame_start,
+            reads: self.reads.len(),
+            writes: self.writes.len(),
+            pushed: self.pushed.len(),
+            outer_lowest_pop: self.lowest_pop,
+        };
+        self.lowest_pop = usize::MAX;
+        self.frame_start = self.clock;
+        frame
+    }
+
+    /// Ends `frame`, the innermost one, without a look at its record.
+    pub(crate) fn end_frame(&mut self, frame: &Frame) {
+        self.frame_start = frame.outer_start;
+        self.lowest_pop = self.lowest_pop.min(frame.outer_lowest_pop);
+        self.frames -= 1;
+        if self.frames == 0 {
+            self.reads.clear();
+            if self.undoable == 0 {
+                self.writes.clear();
+            }
+        }
+    }
+
+    /// What `frame` read before writing it, with the states found, in the order of first reading.
+    pub(crate) fn frame_reads(&mut self, frame: &Frame) -> States {
+        self.marks += 1;
+        let mark = self.marks;
+        let mut reads = States::new();
+        for at in frame.reads..self.reads.len() {
+            let read = self.reads[at];
+            if read.written >= frame.start {
+                continue;
+            }
+            let entry = self.entry(read.symbol);
+            if entry.mark != mark {
+                entry.mark = mark;
+                reads.push((read.symbol, read.value));
+            }
+        }
+        reads
+    }
+
+    /// What `frame` left behind.
+    pub(crate) fn frame_writes(&mut self, frame: &Frame) -> States {
+        self.written_since(frame.writes)
+    }
+
+    fn written_since(&mut self, start: usize) -> States {
+        self.marks += 1;
+        let mark = self.marks;
+        let mut states = States::new();
+        for at in start..self.writes.len() {
+            let symbol = self.writes[at].symbol;
+            let entry = self.entry(symbol);
+            if entry.mark != mark {
+                entry.mark = mark;
+                let value = DefinitionId(entry.value);
+                states.push((symbol, value));
+            }
+        }
+        states
+    }
+
+    pub(crate) fn begin_branch(&mut self) -> Branch {
+        self.undoable += 1;
+        Branch { writes: self.writes.len(), pushed: self.pushed.clone() }
+    }
+
+    /// Undoes `branch`, the innermost one, and gives what it had left behind; `None` where it left macros pushed or
+    /// popped that it did not push.
+    pub(crate) fn undo_branch(&mut self, branch: &Branch) -> Option<States> {
+        if self.pushed != branch.pushed {
+            return None;
+        }
+        let states = self.written_since(branch.writes);
+        let mut first: HashMap<Symbol, DefinitionId, foldhash::fast::RandomState> = HashMap::default();
+        for write in &self.writes[branch.writes..] {
+            first.entry(write.symbol).or_insert(write.previous);
+        }
+        for (symbol, _) in &states {
+            self.write(*symbol, first[symbol]);
+        }
+        self.undoable -= 1;
+        if self.undoable == 0 && self.frames == 0 {
+            self.writes.clear();
+        }
+        Some(states)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::MacroTable;
+    use crate::scan::preprocess::definitions::DefinitionId;
+    use crate::scan::preprocess::symbols::Symbol;
+
+    const A: Symbol = Symbol(1);
+    const B: Symbol = Symbol(2);
+    const ONE: DefinitionId = DefinitionId(1);
+    const TWO: DefinitionId = DefinitionId(2);
+
+    #[test]
+    fn a_frame_records_what_it_read_first_and_left_behind() {
+        let mut table = MacroTable::default();
+        table.reset();
+        table.write(A, ONE);
+        let outer = table.begin_frame();
+        table.write(B, ONE);
+        let inner = table.begin_frame();
+        assert_eq!(table.read(A), ONE);
+        assert_eq!(table.read(B), ONE);
+        table.write(A, TWO);
+        assert_eq!(table.read(A), TWO);
+        assert_eq!(table.frame_reads(&inner), [(A, ONE), (B, ONE)]);
+        assert_eq!(table.frame_writes(&inner), [(A, TWO)]);
+        table.end_frame(&inner);
+        assert_eq!(table.frame_reads(&outer), [(A, ONE)]);
+        assert_eq!(table.frame_writes(&outer), [(B, ONE), (A, TWO)]);
+        table.end_frame(&outer);
+        assert_eq!(table.read(A), TWO);
+    }
+
+    #[test]
+    fn an_undone_branch_leaves_its_reads() {
+        let mut table = MacroTable::default();
+        table.reset();
+        table.write(A, ONE);
+        let frame = table.begin_frame();
+        let branch = table.begin_branch();
+        table.write(A, TWO);
+        table.write(B, TWO);
+        assert_eq!(table.undo_branch(&branch), Some(vec![(A, TWO), (B, TWO)]));
+        assert_eq!(table.read(A), ONE);
+        assert_eq!(table.read(B), DefinitionId::NONE);
+        assert_eq!(table.frame_reads(&frame), [(A, ONE), (B, DefinitionId::NONE)]);
+        table.end_frame(&frame);
+    }
+}

@@ -1,0 +1,488 @@
+//! A file's directives, ready to be replayed: names are symbols, definitions are numbers, groups know where they end.
+
+use crate::scan::lex::directives::{Directive, DirectiveKind, Directives, LineBreak};
+use crate::scan::preprocess::definitions::{DefinitionId, Definitions};
+use crate::scan::preprocess::symbols::{Symbol, Symbols, known};
+use crate::scan::preprocess::tokens::{
+    Kind, Token, TokenModes, continues_identifier, identifier, name_length, tokenize, tokenize_condition,
+    tokenize_operand,
+};
+use std::collections::BTreeSet;
+use std::sync::OnceLock;
+
+/// One step of a replay. `next` is the step of the next branch of the group, `end` that of its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Op {
+    If {
+        operand: u32,
+        next: u32,
+    },
+    Ifdef {
+        symbol: Symbol,
+        next: u32,
+    },
+    Ifndef {
+        symbol: Symbol,
+        next: u32,
+    },
+    Elif {
+        operand: u32,
+        next: u32,
+    },
+    Elifdef {
+        symbol: Symbol,
+        next: u32,
+    },
+    Elifndef {
+        symbol: Symbol,
+        next: u32,
+    },
+    Else {
+        next: u32,
+    },
+    Endif,
+    Include {
+        operand: u32,
+        how: Inclusion,
+    },
+    Embed {
+        operand: u32,
+    },
+    Define {
+        symbol: Symbol,
+        definition: DefinitionId,
+    },
+    Undef {
+        symbol: Symbol,
+    },
+    Pragma(Pragma),
+    /// `_Pragma` in text, which gcc does not look at in a file of `-imacros`.
+    TextPragma(Pragma),
+    /// Something that is a pragma where the macro `by` makes one of it; always where `by` is empty.
+    MayBePragma {
+        by: Symbol,
+        /// Whether it stands in a macro's body, and `by` may be defined later.
+        is_defined: bool,
+    },
+    /// A pragma that may not be one, or be so twice, where `of` is a macro.
+    PragmaArgument {
+        of: Symbol,
+    },
+    Line {
+        operand: u32,
+        /// Whether it is spelled as compilers spell it in their output, without the word.
+        is_marker: bool,
+    },
+    Error {
+        operand: u32,
+    },
+    TextCounter,
+    TextTime,
+    TextTimestamp,
+    TextInput {
+        operand: u32,
+    },
+    /// The names around the next step: if one is a macro, an input is assembly, and a call is part of another.
+    Within {
+        operand: u32,
+    },
+    DefinedInput {
+        operand: u32,
+        /// The macro.
+        symbol: Symbol,
+    },
+    TextUse {
+        operand: u32,
+    },
+    TextCall {
+        operand: u32,
+    },
+    TextModule,
+    TextLineComment,
+}
+
+/// A pragma that matters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Pragma {
+    /// `once`
+    Once,
+    /// `push_macro`
+    Push(Symbol),
+    /// `pop_macro`
+    Pop(Symbol),
+    /// `GCC system_header`
+    SystemHeader,
+    /// `GCC dependency`
+    Dependency(u32),
+    /// `GCC target` and `GCC optimize`: gcc's own macros are others from then on. The operand starts with the second word.
+    Target(u32),
+}
+
+/// How a file is included.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Inclusion {
+    /// `#include`
+    Plain,
+    /// `#include_next`
+    Next,
+    /// `#import`
+    Import,
+}
+
+/// The steps of a file.
+#[derive(Debug)]
+pub(crate) struct Program {
+    pub(crate) ops: Box<[Op]>,
+    lines: Box<[u32]>,
+    operands: Box<[Operand]>,
+    text: Box<[u8]>,
+    line_breaks: Box<[LineBreak]>,
+    modes: TokenModes,
+    /// The macro that makes the whole file do nothing where it is defined.
+    pub(crate) guard: Option<Symbol>,
+    /// Whether `#pragma once` stands in it.
+    pub(crate) has_once: bool,
+}
+
+#[derive(Debug)]
+struct Operand {
+    start: u32,
+    end: u32,
+    tokens: OnceLock<Box<[Token]>>,
+    header: Option<HeaderName>,
+    /// The places among all line breaks where those in it start and end.
+    line_breaks: (u32, u32),
+}
+
+/// The name of a header between its quotes or brackets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct HeaderName {
+    pub(crate) name: Symbol,
+    pub(crate) quoting: Quoting,
+}
+
+/// What stands around a header's name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Quoting {
+    /// `"…"`
+    Quotes,
+    /// `<…>`
+    Brackets,
+}
+
+/// The header's name that `text` starts with: up to the first closing quote or bracket.
+pub(crate) fn header_name(text: &[u8], symbols: &Symbols) -> Option<HeaderName> {
+    let (terminator, quoting) = match text.first()? {
+        b'"' => (b'"', Quoting::Quotes),
+        b'<' => (b'>', Quoting::Brackets),
+        _ => return None,
+    };
+    let length = memchr::memchr(terminator, &text[1..])?;
+    Some(HeaderName { name: symbols.intern(&text[1..=length]), quoting })
+}
+
+impl Program {
+    /// About how many bytes it takes.
+    pub(crate) fn bytes(&self) -> usize {
+        self.ops.len() * (size_of::<Op>() + size_of::<u32>())
+            + self.operands.len() * size_of::<Operand>()
+            + self.text.len()
+            + self.line_breaks.len() * size_of::<LineBreak>()
+            + size_of::<Self>()
+    }
+
+    /// The line of the step at `at`, from 1.
+    pub(crate) fn line(&self, at: usize) -> u32 {
+        self.lines[at]
+    }
+
+    /// An operand as written.
+    pub(crate) fn operand(&self, operand: u32) -> &[u8] {
+        let operand = &self.operands[operand as usize];
+        &self.text[operand.start as usize..operand.end as usize]
+    }
+
+    /// The header that an operand names without a macro's help.
+    pub(crate) fn header(&self, operand: u32) -> Option<HeaderName> {
+        self.operands[operand as usize].header
+    }
+
+    /// An operand as tokens.
+    pub(crate) fn tokens(&self, operand: u32, symbols: &Symbols) -> &[Token] {
+        let make = || tokenize_operand(self.operand(operand), self.modes, symbols, self.line_breaks(operand));
+        self.operands[operand as usize].tokens.get_or_init(|| make().into_boxed_slice())
+    }
+
+    /// The operand of an `#if` or `#elif` as tokens.
+    pub(crate) fn condition(&self, operand: u32, symbols: &Symbols) -> &[Token] {
+        let make = || tokenize_condition(self.operand(operand), self.modes, symbols, self.line_breaks(operand));
+        self.operands[operand as usize].tokens.get_or_init(|| make().into_boxed_slice())
+    }
+
+    /// What stands by itself in parentheses in the file's conditions, behind a name: a name, or a string.
+    pub(crate) fn operands_of_calls(&self) -> BTreeSet<&[u8]> {
+        let conditions = self.ops.iter().filter_map(|op| match op {
+            Op::If { operand, .. } | Op::Elif { operand, .. } => Some(self.operand(*operand)),
+            _ => None,
+        });
+        conditions.flat_map(operands_of_calls).collect()
+    }
+
+    /// How many lines end in an operand's directive before its last one.
+    pub(crate) fn lines_in(&self, operand: u32) -> u32 {
+        self.line_breaks(operand).last().map_or(0, |last| last.lines)
+    }
+
+    fn line_breaks(&self, operand: u32) -> &[LineBreak] {
+        let (start, end) = self.operands[operand as usize].line_breaks;
+        &self.line_breaks[start as usize..end as usize]
+    }
+
+    /// Makes a program of `directives`.
+    pub(crate) fn new(directives: Directives, modes: TokenModes, symbols: &Symbols, definitions: &Definitions) -> Self {
+        let mut binder = Binder {
+            directives: &directives,
+            modes,
+            symbols,
+            definitions,
+            ops: Vec::with_capacity(directives.list.len()),
+            lines: Vec::with_capacity(directives.list.len()),
+            operands: Vec::new(),
+            groups: Vec::new(),
+            has_once: false,
+            defined: known::EMPTY,
+            line_breaks: (0, 0),
+        };
+        for (index, directive) in directives.list.iter().enumerate() {
+            binder.advance_line_breaks(index as u32);
+            binder.bind(directive);
+        }
+        binder.close_all();
+        let Binder { ops, lines, operands, has_once, .. } = binder;
+        Self {
+            guard: guard(&ops),
+            ops: ops.into_boxed_slice(),
+            lines: lines.into_boxed_slice(),
+            operands: operands.into_boxed_slice(),
+            has_once,
+            modes,
+            text: directives.text.into_boxed_slice(),
+            line_breaks: directives.line_breaks.into_boxed_slice(),
+        }
+    }
+}
+
+/// What stands by itself in parentheses behind a name in `condition`: a name, or a string.
+fn operands_of_calls(condition: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let is_name = |text: &[u8]| text.iter().all(|byte| continues_identifier(*byte) || *byte == b':');
+    let is_string = |text: &[u8]| text.len() > 1 && text.starts_with(b"\"") && text.ends_with(b"\"");
+    memchr::memchr_iter(b'(', condition).filter_map(move |open| {
+        let before = condition[..open].trim_ascii_end().last()?;
+        let inner = &condition[open + 1..];
+        let inner = inner[..memchr::memchr2(b')', b'(', inner)?].trim_ascii();
+        let is_plain = !inner.is_empty() && (is_name(inner) || is_string(inner));
+        (continues_identifier(*before) && is_plain).then_some(inner)
+    })
+}
+
+/// The macro whose definition makes `ops` as a whole do nothing: all of them stand in one `#ifndef` without `#else`.
+fn guard(ops: &[Op]) -> Option<Symbol> {
+    match ops.first()? {
+        Op::Ifndef { symbol, next } if *next as usize + 1 == ops.len() && ops.last() == Some(&Op::Endif) => {
+            Some(*symbol)
+        }
+        _ => None,
+    }
+}
+
+struct Binder<'a> {
+    directives: &'a Directives,
+    modes: TokenModes,
+    symbols: &'a Symbols,
+    definitions: &'a Definitions,
+    ops: Vec<Op>,
+    lines: Vec<u32>,
+    operands: Vec<Operand>,
+    groups: Vec<usize>,
+    has_once: bool,
+    /// The macro that was defined last.
+    defined: Symbol,
+    /// The line breaks of the directive at hand.
+    line_breaks: (u32, u32),
+}
+
+impl Binder<'_> {
+    /// Goes on to the line breaks of the directive at `index`.
+    fn advance_line_breaks(&mut self, index: u32) {
+        let start = self.line_breaks.1;
+        let rest = &self.directives.line_breaks[start as usize..];
+        let own = rest.iter().take_while(|line_break| line_break.directive == index).count();
+        self.line_breaks = (start, start + own as u32);
+    }
+
+    fn bind(&mut self, directive: &Directive) {
+        let text = self.directives.operand(directive);
+        let op = match directive.kind {
+            DirectiveKind::If => Op::If { operand: self.operand(directive), next: 0 },
+            DirectiveKind::Elif => Op::Elif { operand: self.operand(directive), next: 0 },
+            DirectiveKind::Ifdef => self.named(directive, |symbol| Op::Ifdef { symbol, next: 0 }),
+            DirectiveKind::Ifndef => self.named(directive, |symbol| Op::Ifndef { symbol, next: 0 }),
+            DirectiveKind::Elifdef => self.named(directive, |symbol| Op::Elifdef { symbol, next: 0 }),
+            DirectiveKind::Elifndef => self.named(directive, |symbol| Op::Elifndef { symbol, next: 0 }),
+            DirectiveKind::Else => Op::Else { next: 0 },
+            DirectiveKind::Endif => Op::Endif,
+            DirectiveKind::Include => Op::Include { operand: self.operand(directive), how: Inclusion::Plain },
+            DirectiveKind::IncludeNext => Op::Include { operand: self.operand(directive), how: Inclusion::Next },
+            DirectiveKind::Import => Op::Include { operand: self.operand(directive), how: Inclusion::Import },
+            DirectiveKind::Embed => Op::Embed { operand: self.operand(directive) },
+            DirectiveKind::Define => match self.name(text) {
+                Some(symbol) => {
+                    self.defined = symbol;
+                    Op::Define { symbol, definition: self.definitions.text(text, self.modes) }
+                }
+                None => Op::Error { operand: self.operand(directive) },
+            },
+            DirectiveKind::Undef => self.named(directive, |symbol| Op::Undef { symbol }),
+            DirectiveKind::PragmaArgument => Op::PragmaArgument { of: self.symbols.intern(text) },
+            DirectiveKind::MacroPragma => Op::MayBePragma { by: self.symbols.intern(text), is_defined: false },
+            DirectiveKind::DefinedMacroPragma => Op::MayBePragma { by: self.symbols.intern(text), is_defined: true },
+            DirectiveKind::Pragma | DirectiveKind::TextPragma | DirectiveKind::DefinedPragma => {
+                let Some(pragma) = self.pragma(directive) else { return };
+                self.has_once |= pragma == Pragma::Once;
+                match directive.kind {
+                    DirectiveKind::Pragma => Op::Pragma(pragma),
+                    DirectiveKind::TextPragma => Op::TextPragma(pragma),
+                    _ => Op::MayBePragma { by: known::EMPTY, is_defined: true },
+                }
+            }
+            DirectiveKind::Line => Op::Line { operand: self.operand(directive), is_marker: false },
+            DirectiveKind::LineMarker => Op::Line { operand: self.operand(directive), is_marker: true },
+            DirectiveKind::Error => Op::Error { operand: self.operand(directive) },
+            DirectiveKind::TextCounter => Op::TextCounter,
+            DirectiveKind::TextTime => Op::TextTime,
+            DirectiveKind::TextTimestamp => Op::TextTimestamp,
+            DirectiveKind::TextInput => Op::TextInput { operand: self.operand(directive) },
+            DirectiveKind::Within => Op::Within { operand: self.operand(directive) },
+            DirectiveKind::DefinedInput => Op::DefinedInput { operand: self.operand(directive), symbol: self.defined },
+            DirectiveKind::TextUse => Op::TextUse { operand: self.operand(directive) },
+            DirectiveKind::TextCall => Op::TextCall { operand: self.operand(directive) },
+            DirectiveKind::TextModule => Op::TextModule,
+            DirectiveKind::TextLineComment => Op::TextLineComment,
+        };
+        self.push(op, directive.line);
+    }
+
+    fn push(&mut self, op: Op, line: u32) {
+        let at = self.ops.len();
+        match op {
+            Op::If { .. } | Op::Ifdef { .. } | Op::Ifndef { .. } => self.groups.push(at),
+            Op::Elif { .. } | Op::Elifdef { .. } | Op::Elifndef { .. } | Op::Else { .. } | Op::Endif => {
+                let Some(open) = self.groups.pop() else {
+                    // The compiler refuses the file here.
+                    self.operands.push(Operand {
+                        start: 0,
+                        end: 0,
+                        tokens: OnceLock::new(),
+                        header: None,
+                        line_breaks: (0, 0),
+                    });
+                    self.ops.push(Op::Error { operand: self.operands.len() as u32 - 1 });
+                    self.lines.push(line);
+                    return;
+                };
+                self.link(open, at as u32);
+                if op != Op::Endif {
+                    self.groups.push(at);
+                }
+            }
+            _ => {}
+        }
+        self.ops.push(op);
+        self.lines.push(line);
+    }
+
+    fn link(&mut self, open: usize, target: u32) {
+        match &mut self.ops[open] {
+            Op::If { next, .. }
+            | Op::Ifdef { next, .. }
+            | Op::Ifndef { next, .. }
+            | Op::Elif { next, .. }
+            | Op::Elifdef { next, .. }
+            | Op::Elifndef { next, .. }
+            | Op::Else { next } => *next = target,
+            _ => {}
+        }
+    }
+
+    /// Groups without an end go to the end of the file.
+    fn close_all(&mut self) {
+        while let Some(open) = self.groups.pop() {
+            let at = self.ops.len() as u32;
+            self.link(open, at);
+            self.ops.push(Op::Endif);
+            self.lines.push(self.lines.last().copied().unwrap_or(1));
+        }
+    }
+
+    fn operand(&mut self, directive: &Directive) -> u32 {
+        let (start, end) = (directive.start, directive.end);
+        let names_header = matches!(
+            directive.kind,
+            DirectiveKind::Include
+                | DirectiveKind::IncludeNext
+                | DirectiveKind::Import
+                | DirectiveKind::Embed
+                | DirectiveKind::Pragma
+                | DirectiveKind::TextPragma
+        );
+        let text = &self.directives.text[start as usize..end as usize];
+        let header = if names_header { header_name(text.trim_ascii_start(), self.symbols) } else { None };
+        self.operands.push(Operand { start, end, tokens: OnceLock::new(), header, line_breaks: self.line_breaks });
+        self.operands.len() as u32 - 1
+    }
+
+    fn name(&self, text: &[u8]) -> Option<Symbol> {
+        let length = name_length(text, self.modes);
+        (length > 0 && !text[0].is_ascii_digit()).then(|| identifier(&text[..length], self.symbols))
+    }
+
+    fn named(&mut self, directive: &Directive, make: impl FnOnce(Symbol) -> Op) -> Op {
+        match self.name(self.directives.operand(directive)) {
+            Some(symbol) => make(symbol),
+            // A condition without a name: the compiler refuses the file.
+            None => match make(known::EMPTY) {
+                Op::Undef { .. } => Op::Error { operand: self.operand(directive) },
+                op => op,
+            },
+        }
+    }
+
+    /// The pragma, if it matters.
+    fn pragma(&mut self, directive: &Directive) -> Option<Pragma> {
+        let text = self.directives.operand(directive);
+        let mut tokens = Vec::new();
+        tokenize(text, self.modes, self.symbols, &mut tokens);
+        let macro_name = || match tokens.get(1..)? {
+            [open, name, ..] if open.is(known::OPEN) && name.kind == Kind::Text => {
+                let text = self.symbols.text(name.symbol);
+                Some(identifier(text.get(1..text.len() - 1)?, self.symbols))
+            }
+            _ => None,
+        };
+        let (first, second) = (tokens.first()?.symbol, tokens.get(1).map_or(known::EMPTY, |token| token.symbol));
+        let rest = |word: &[u8]| memchr::memmem::find(text, word).map(|at| at as u32);
+        let mut operand = |start| self.operand(&Directive { start: directive.start + start, ..*directive });
+        Some(match first {
+            known::ONCE => Pragma::Once,
+            known::PUSH_MACRO => Pragma::Push(macro_name()?),
+            known::POP_MACRO => Pragma::Pop(macro_name()?),
+            known::GCC if second == known::SYSTEM_HEADER => Pragma::SystemHeader,
+            known::GCC | known::CLANG if second == known::DEPENDENCY => {
+                Pragma::Dependency(operand(rest(b"dependency")? + 10))
+            }
+            known::GCC if second == known::TARGET => Pragma::Target(operand(rest(b"target")?)),
+            known::GCC if second == known::OPTIMIZE => Pragma::Target(operand(rest(b"optimize")?)),
+            _ => return None,
+        })
+    }
+}

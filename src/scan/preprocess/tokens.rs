@@ -1,0 +1,428 @@
+//! A directive's operand as preprocessing tokens.
+//!
+//! The lexer has removed comments, line splices and trigraphs before; what stands here is one line.
+//!
+//! **Source:** C17 6.4, C++20 [lex.pptoken].
+
+use crate::scan::lex::directives::LineBreak;
+use crate::scan::preprocess::symbols::{Symbol, Symbols, known};
+
+/// What kind of token it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub(crate) enum Kind {
+    Identifier,
+    Number,
+    Character,
+    Text,
+    Punctuator,
+    /// A lone byte that is no token of C.
+    Stray,
+    /// A macro's parameter: the symbol's number is its index.
+    Parameter,
+    /// The operand of `__has_include` as it stands in a condition, with its quotes or brackets.
+    Header,
+    /// Nothing: an empty argument beside `##`.
+    Placemarker,
+    /// The expansion of a macro whose definition is not known.
+    Unknown,
+}
+
+/// One preprocessing token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Token {
+    pub(crate) symbol: Symbol,
+    pub(crate) kind: Kind,
+    pub(crate) flags: Flags,
+    /// How many lines below its directive's `#` it stands, as `__LINE__` tells: in an expansion, where the macro's use
+    /// stands.
+    pub(crate) lines: u16,
+}
+
+/// What is known of a token besides its spelling.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub(crate) struct Flags(u8);
+
+impl Flags {
+    /// White space stands before it in the source.
+    pub(crate) const BLANK: Self = Self(1);
+    /// It begins an expansion, and [`Flags::PADDING_BLANK`] says whether white space stands before the macro's name.
+    pub(crate) const PADDED: Self = Self(2);
+    pub(crate) const PADDING_BLANK: Self = Self(4);
+    /// The name of a macro that is being expanded: never expanded again.
+    pub(crate) const PAINTED: Self = Self(8);
+    /// A name that spells characters by their numbers, which its symbol doesn't.
+    pub(crate) const NUMBERED: Self = Self(16);
+
+    pub(crate) const fn has(self, flag: Self) -> bool {
+        self.0 & flag.0 != 0
+    }
+
+    pub(crate) const fn with(self, flag: Self) -> Self {
+        Self(self.0 | flag.0)
+    }
+
+    pub(crate) const fn without(self, flag: Self) -> Self {
+        Self(self.0 & !flag.0)
+    }
+}
+
+impl Token {
+    pub(crate) const fn new(kind: Kind, symbol: Symbol) -> Self {
+        Self { symbol, kind, flags: Flags(0), lines: 0 }
+    }
+
+    pub(crate) fn is(self, punctuator: Symbol) -> bool {
+        self.kind == Kind::Punctuator && self.symbol == punctuator
+    }
+
+    pub(crate) fn is_name(self, name: Symbol) -> bool {
+        self.kind == Kind::Identifier && self.symbol == name
+    }
+
+    /// Whether white space stands before it once expanded, as `#` and clang see it.
+    pub(crate) const fn has_blank_before(self) -> bool {
+        if self.flags.has(Flags::PADDED) { self.flags.has(Flags::PADDING_BLANK) } else { self.flags.has(Flags::BLANK) }
+    }
+
+    /// The same token as the first one of an expansion of `name`.
+    pub(crate) fn padded_like(self, name: Self) -> Self {
+        let flags = self.flags.with(Flags::PADDED).without(Flags::PADDING_BLANK);
+        let flags = if name.has_blank_before() { flags.with(Flags::PADDING_BLANK) } else { flags };
+        Self { flags, ..self }
+    }
+}
+
+/// How tokens are spelled in the language at hand.
+#[expect(clippy::struct_excessive_bools, reason = "independent traits of a language")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub(crate) struct TokenModes {
+    /// `1'000` is one number.
+    pub(crate) digit_separators: bool,
+    /// `and`, `or`, … are punctuators, `true` and `false` constants, `::` a token.
+    pub(crate) cplusplus: bool,
+    /// `R"x(…)x"` is a string.
+    pub(crate) raw_strings: bool,
+    /// `$` is no part of a name.
+    pub(crate) no_dollars: bool,
+}
+
+/// Appends the tokens of `text` to `tokens`.
+pub(crate) fn tokenize(text: &[u8], modes: TokenModes, symbols: &Symbols, tokens: &mut Vec<Token>) {
+    split(text, modes, symbols, tokens, &[], |_, _| None);
+}
+
+/// The tokens of an operand that goes on in another line at `line_breaks`.
+pub(crate) fn tokenize_operand(
+    text: &[u8],
+    modes: TokenModes,
+    symbols: &Symbols,
+    line_breaks: &[LineBreak],
+) -> Vec<Token> {
+    let mut tokens = Vec::new();
+    split(text, modes, symbols, &mut tokens, line_breaks, |_, _| None);
+    tokens
+}
+
+/// The same for a condition: what follows `__has_include (` is a header's name.
+pub(crate) fn tokenize_condition(
+    text: &[u8],
+    modes: TokenModes,
+    symbols: &Symbols,
+    line_breaks: &[LineBreak],
+) -> Vec<Token> {
+    let mut tokens = Vec::new();
+    split(text, modes, symbols, &mut tokens, line_breaks, header_length);
+    tokens
+}
+
+fn split(
+    text: &[u8],
+    modes: TokenModes,
+    symbols: &Symbols,
+    tokens: &mut Vec<Token>,
+    mut line_breaks: &[LineBreak],
+    header_length: impl Fn(&[Token], &[u8]) -> Option<usize>,
+) {
+    let mut at = 0;
+    let mut blank = false;
+    let mut lines = 0;
+    let first = tokens.len();
+    while at < text.len() {
+        let byte = text[at];
+        if is_blank(byte) {
+            blank = true;
+            at += 1;
+            continue;
+        }
+        let (kind, length) = match header_length(&tokens[first..], &text[at..]) {
+            Some(length) => (Kind::Header, length),
+            None => measure(&text[at..], modes),
+        };
+        let spelling = &text[at..at + length];
+        let mut token = Token::new(kind, canonical(kind, spelling, symbols));
+        if modes.cplusplus && kind == Kind::Identifier {
+            token = named_operator(token);
+        }
+        if blank {
+            token.flags = token.flags.with(Flags::BLANK);
+        }
+        if kind == Kind::Identifier && memchr::memchr(b'\\', spelling).is_some() {
+            token.flags = token.flags.with(Flags::NUMBERED);
+        }
+        while let Some((next, rest)) = line_breaks.split_first()
+            && next.at as usize <= at
+        {
+            lines = u16::try_from(next.lines).unwrap_or(u16::MAX);
+            line_breaks = rest;
+        }
+        token.lines = lines;
+        tokens.push(token);
+        blank = false;
+        at += length;
+    }
+}
+
+/// The length of the header's name that follows `__has_include (`.
+fn header_length(before: &[Token], text: &[u8]) -> Option<usize> {
+    let terminator = match text[0] {
+        b'<' => b'>',
+        b'"' => b'"',
+        _ => return None,
+    };
+    let [.., operator, open] = before else { return None };
+    let is_operator = matches!(operator.symbol, known::HAS_INCLUDE | known::HAS_INCLUDE_NEXT | known::HAS_EMBED);
+    if !is_operator || operator.kind != Kind::Identifier || !open.is(known::OPEN) {
+        return None;
+    }
+    memchr::memchr(terminator, &text[1..]).map(|length| length + 2)
+}
+
+/// White space within a line.
+pub(crate) const fn is_blank(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t' | 0x0b | 0x0c | 0 | b'\r' | b'\n')
+}
+
+/// Whether an identifier may start with `byte`.
+pub(crate) const fn starts_identifier(byte: u8) -> bool {
+    byte.is_ascii_alphabetic() || matches!(byte, b'_' | b'$') || byte >= 0x80
+}
+
+/// Whether an identifier may go on with `byte`.
+pub(crate) const fn continues_identifier(byte: u8) -> bool {
+    starts_identifier(byte) || byte.is_ascii_digit()
+}
+
+fn measure(text: &[u8], modes: TokenModes) -> (Kind, usize) {
+    let first = text[0];
+    let second = text.get(1).copied().unwrap_or(0);
+    let starts_name = starts_identifier(first) && !(first == b'$' && modes.no_dollars);
+    if starts_name || (first == b'\\' && matches!(second, b'u' | b'U')) {
+        let length = identifier_length(text, modes);
+        if let Some(quoted) = prefixed_literal(text, length, modes) {
+            return quoted;
+        }
+        return (Kind::Identifier, length);
+    }
+    if first.is_ascii_digit() || (first == b'.' && second.is_ascii_digit()) {
+        return (Kind::Number, number_length(text, modes));
+    }
+    match first {
+        b'"' => literal(text, 0, b'"'),
+        b'\'' => literal(text, 0, b'\''),
+        _ => punctuator(text),
+    }
+}
+
+/// The length of the name that `text` starts with: at least 1.
+fn identifier_length(text: &[u8], modes: TokenModes) -> usize {
+    name_length(text, modes).max(1)
+}
+
+/// The length of the identifier that `text` starts with, which may spell characters as `\u00e9`.
+pub(crate) fn name_length(text: &[u8], modes: TokenModes) -> usize {
+    let mut at = 0;
+    while at < text.len() {
+        if continues_identifier(text[at]) && !(text[at] == b'$' && modes.no_dollars) {
+            at += 1;
+        } else if text[at] == b'\\' && matches!(text.get(at + 1), Some(b'u' | b'U')) {
+            at += 2;
+        } else {
+            break;
+        }
+    }
+    at
+}
+
+/// The symbol of the identifier `spelling`: a character and its number are the same name.
+pub(crate) fn identifier(spelling: &[u8], symbols: &Symbols) -> Symbol {
+    if memchr::memchr(b'\\', spelling).is_none() {
+        return symbols.intern(spelling);
+    }
+    let mut name = Vec::with_capacity(spelling.len());
+    let mut rest = spelling;
+    while let Some((byte, after)) = rest.split_first() {
+        match universal_character(rest) {
+            Some((character, length)) => {
+                name.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
+                rest = &rest[length..];
+            }
+            None => {
+                name.push(*byte);
+                rest = after;
+            }
+        }
+    }
+    symbols.intern(&name)
+}
+
+/// The character that `\u` and four digits, or `\U` and eight, stand for at the start of `text`, and their length.
+fn universal_character(text: &[u8]) -> Option<(char, usize)> {
+    let length = match text {
+        [b'\\', b'u', ..] => 6,
+        [b'\\', b'U', ..] => 10,
+        _ => return None,
+    };
+    let digits = std::str::from_utf8(text.get(2..length)?).ok()?;
+    Some((char::from_u32(u32::from_str_radix(digits, 16).ok()?)?, length))
+}
+
+fn prefixed_literal(text: &[u8], prefix: usize, modes: TokenModes) -> Option<(Kind, usize)> {
+    let quote = *text.get(prefix)?;
+    if !matches!(quote, b'"' | b'\'') {
+        return None;
+    }
+    match (&text[..prefix], quote) {
+        (b"L" | b"u" | b"U" | b"u8", _) => Some(literal(text, prefix, quote)),
+        (b"R" | b"LR" | b"uR" | b"UR" | b"u8R", b'"') if modes.raw_strings => {
+            Some((Kind::Text, raw_string_end(text, prefix + 1).unwrap_or(text.len())))
+        }
+        _ => None,
+    }
+}
+
+/// The end of a raw string whose delimiter starts at `start`, if it ends.
+pub(crate) fn raw_string_end(text: &[u8], start: usize) -> Option<usize> {
+    let open = start + memchr::memchr(b'(', &text[start..(start + 17).min(text.len())])?;
+    let delimiter = &text[start..open];
+    let mut at = open + 1;
+    while let Some(close) = memchr::memchr(b')', &text[at..]) {
+        at += close + 1;
+        if text[at..].starts_with(delimiter) && text.get(at + delimiter.len()) == Some(&b'"') {
+            return Some(at + delimiter.len() + 1);
+        }
+    }
+    None
+}
+
+fn literal(text: &[u8], prefix: usize, quote: u8) -> (Kind, usize) {
+    let mut at = prefix + 1;
+    while at < text.len() {
+        match text[at] {
+            b'\\' => at += 2,
+            byte if byte == quote => {
+                return (if quote == b'"' { Kind::Text } else { Kind::Character }, at + 1);
+            }
+            _ => at += 1,
+        }
+    }
+    (Kind::Stray, text.len())
+}
+
+fn number_length(text: &[u8], modes: TokenModes) -> usize {
+    let mut at = 1;
+    while at < text.len() {
+        let byte = text[at];
+        if matches!(byte, b'+' | b'-') && matches!(text[at - 1], b'e' | b'E' | b'p' | b'P') {
+            at += 1;
+        } else if byte == b'\''
+            && modes.digit_separators
+            && text.get(at + 1).is_some_and(|next| continues_identifier(*next))
+        {
+            at += 2;
+        } else if continues_identifier(byte) || byte == b'.' {
+            at += 1;
+        } else {
+            break;
+        }
+    }
+    at
+}
+
+fn punctuator(text: &[u8]) -> (Kind, usize) {
+    const THREE: &[&[u8]] = &[b"...", b"<<=", b">>=", b"->*", b"<=>"];
+    const TWO: &[&[u8]] = &[
+        b"##", b"&&", b"||", b"==", b"!=", b"<=", b">=", b"<<", b">>", b"->", b"++", b"--", b"+=", b"-=", b"*=", b"/=",
+        b"%=", b"&=", b"|=", b"^=", b"::", b"<:", b":>", b"<%", b"%>", b"%:", b".*",
+    ];
+    if text.starts_with(b"%:%:") {
+        return (Kind::Punctuator, 4);
+    }
+    if THREE.iter().any(|three| text.starts_with(three)) && !text.starts_with(b"->*") && !text.starts_with(b"<=>") {
+        return (Kind::Punctuator, 3);
+    }
+    if TWO.iter().any(|two| text.starts_with(two)) && !text.starts_with(b".*") {
+        return (Kind::Punctuator, 2);
+    }
+    let is_punctuator = matches!(
+        text[0],
+        b'(' | b')'
+            | b','
+            | b'#'
+            | b'<'
+            | b'>'
+            | b'&'
+            | b'|'
+            | b'^'
+            | b'!'
+            | b'~'
+            | b'+'
+            | b'-'
+            | b'*'
+            | b'/'
+            | b'%'
+            | b'?'
+            | b':'
+            | b';'
+            | b'='
+            | b'.'
+            | b'['
+            | b']'
+            | b'{'
+            | b'}'
+    );
+    (if is_punctuator { Kind::Punctuator } else { Kind::Stray }, 1)
+}
+
+/// Digraphs are their primary spelling, except that `#` and the join of a file name keep what was written.
+fn canonical(kind: Kind, spelling: &[u8], symbols: &Symbols) -> Symbol {
+    match (kind, spelling) {
+        (Kind::Punctuator, b"%:") => known::HASH,
+        (Kind::Punctuator, b"%:%:") => known::PASTE,
+        (Kind::Identifier, _) => identifier(spelling, symbols),
+        _ => symbols.intern(spelling),
+    }
+}
+
+/// In C++ these are punctuators, though they keep their spelling.
+fn named_operator(token: Token) -> Token {
+    match operator_of(token.symbol) {
+        Some(_) => Token { kind: Kind::Punctuator, ..token },
+        None => token,
+    }
+}
+
+/// The punctuator that `name` is another spelling of.
+pub(crate) const fn operator_of(name: Symbol) -> Option<Symbol> {
+    Some(match name {
+        known::NAMED_AND => known::AND_AND,
+        known::NAMED_OR => known::OR_OR,
+        known::NAMED_NOT => known::NOT,
+        known::NAMED_BITAND => known::AND,
+        known::NAMED_BITOR => known::OR,
+        known::NAMED_XOR => known::XOR,
+        known::NAMED_COMPL => known::TILDE,
+        known::NAMED_NOT_EQ => known::NOT_EQUAL,
+        _ => return None,
+    })
+}
