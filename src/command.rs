@@ -14,6 +14,7 @@ mod compiler;
 pub mod environment;
 pub(crate) mod handed_on;
 mod language;
+mod meant;
 mod options;
 mod outputs;
 mod parse;

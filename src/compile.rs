@@ -4,6 +4,7 @@
 //! said, or the launcher runs the compiler. Nothing that goes wrong here is an error of the compile: it is a reason to
 //! run it locally.
 
+mod build;
 mod local_store;
 mod prepare;
 mod remote_run;
@@ -13,7 +14,6 @@ mod tests;
 
 use crate::action::Caching;
 use crate::config::{Config, REMOTE_VARIABLE};
-use crate::daemon::Notices;
 use crate::fallback::{Fallback, Reason};
 use crate::ipc::socket::Directories;
 use crate::ipc::{CompileRequest, Completed};
@@ -22,6 +22,7 @@ use crate::remote::{RemoteError, Remotes};
 use crate::scan::Scanner;
 use crate::stats::{Outcome, StageTimes, Statistics, Success};
 use crate::toolchain::Toolchains;
+use build::Notices;
 use local_store::StorePlan;
 use prepare::{Front, Prepared};
 use roots::Roots;

@@ -7,11 +7,8 @@
 mod connection;
 pub mod detach;
 mod local_run;
-mod notices;
 mod processes;
 mod session;
-
-pub use notices::Notices;
 
 use crate::compile::Compiler;
 use crate::config::Config;
@@ -28,9 +25,6 @@ use tokio::net::UnixListener;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-
-/// The daemon's log in the state directory; that of the daemon before stands beside it.
-pub const LOG: &str = "daemon.log";
 
 /// How many requests are served at a time; more wait in the socket's queue.
 const SESSION_LIMIT: usize = 2048;

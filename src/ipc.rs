@@ -27,6 +27,10 @@ pub const HEARTBEAT_INTERVAL: std::time::Duration = std::time::Duration::from_se
 /// How long a launcher waits without a heartbeat before it compiles by itself.
 pub const SILENCE_LIMIT: std::time::Duration = std::time::Duration::from_secs(60);
 
+/// The environment variable that says how deep launchers stand in each other: set for the compilers that they start,
+/// which may be scripts that start one.
+pub const DEPTH_VARIABLE: &str = "PUMPHOUSE_DEPTH";
+
 /// Which build of the program this is: two builds never share a daemon.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BuildId(pub u64);

@@ -13,7 +13,9 @@ pub use real_compiler::{Identity, find as find_real_compiler};
 
 use crate::command::environment;
 use crate::ipc::socket::{self, Directories};
-use crate::ipc::{self, Answer, CompileRequest, Completed, LocalOutput, LocalRun, Report, Request, Terminal};
+use crate::ipc::{
+    self, Answer, CompileRequest, Completed, DEPTH_VARIABLE, LocalOutput, LocalRun, Report, Request, Terminal,
+};
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::ffi::OsStrExt as _;
@@ -25,9 +27,6 @@ use std::process::{Command, ExitStatus, Stdio};
 
 /// Set to anything but `0`: every compile runs as if Pumphouse were not there.
 pub const DISABLE_VARIABLE: &str = "PUMPHOUSE_DISABLE";
-
-/// How deep launchers stand in each other: set for the compilers that they start, which may be scripts that start one.
-pub const DEPTH_VARIABLE: &str = "PUMPHOUSE_DEPTH";
 
 /// The greatest depth, beyond which the compiler that was asked for is a script that ends in Pumphouse again.
 const DEPTH_LIMIT: u32 = 8;

@@ -2,8 +2,9 @@
 
 use super::log;
 use crate::config::{Config, Flags};
-use crate::daemon::{self, LOG, Start, detach};
+use crate::daemon::{self, Start, detach};
 use crate::ipc::socket::Directories;
+use crate::ipc::socket::LOG;
 use anyhow::Context as _;
 use clap::Args;
 use std::path::Path;

@@ -9,7 +9,7 @@
 //! files"; both compilers as observed.
 
 use super::arguments::Reader;
-use super::parse::Meant;
+use super::meant::Meant;
 use super::printed::words;
 use super::{Command, Family, Language, PreprocessorOptions, assembler, outputs, response_file};
 use crate::fallback::{Fallback, Reason};

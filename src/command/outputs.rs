@@ -6,8 +6,8 @@
 //! **Source:** gcc's manual, "Overall Options" (`-dumpbase`, `-dumpdir`) and "Developer Options"; both compilers as
 //! observed, which the tests do again.
 
+use super::meant::{Meant, Phase};
 use super::options::{Product, SaveTemps};
-use super::parse::{Meant, Phase};
 use super::{Family, Language, Outputs};
 use crate::fallback::{Fallback, Reason};
 use std::ffi::{OsStr, OsString};

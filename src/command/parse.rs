@@ -6,63 +6,16 @@
 use super::arguments::{self, Argument, Reader};
 use super::compiler::{self, Compiler};
 use super::environment::{self, Environment};
-use super::options::{self, Color, Flag, Meaning, Product, SaveTemps};
+use super::meant::{Meant, Phase};
+use super::options::{self, Color, Flag, Meaning, Product};
 use super::{
-    Command, Family, ForcedInclude, Language, MacroOption, PreprocessorOptions, SearchChain, SearchDirectory,
-    assembler, language, outputs, response_file,
+    Command, Family, ForcedInclude, Language, MacroOption, SearchChain, SearchDirectory, assembler, language, outputs,
+    response_file,
 };
 use crate::fallback::{Fallback, Reason};
-use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
-
-/// After which phase the driver stops. `-S` wins over `-c`, wherever they stand.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Phase {
-    /// `-c`
-    Object,
-    /// `-S`
-    Assembly,
-}
-
-/// What the flags have said so far.
-#[derive(Debug, Default)]
-#[expect(clippy::struct_excessive_bools, reason = "each stands for flags that are given or not")]
-pub(super) struct Meant {
-    pub(super) phase: Option<Phase>,
-    pub(super) emits_llvm: bool,
-    pub(super) output: Option<PathBuf>,
-    pub(super) writes_dependencies: bool,
-    pub(super) dependency_file: Option<PathBuf>,
-    pub(super) products: BTreeSet<Product>,
-    pub(super) named_outputs: Vec<PathBuf>,
-    pub(super) names_dumps: bool,
-    pub(super) save_temps: Option<SaveTemps>,
-    pub(super) profiles: Vec<Option<PathBuf>>,
-    pub(super) profile_directory: Option<PathBuf>,
-    pub(super) profile_prefix: Option<PathBuf>,
-    pub(super) inputs: Vec<PathBuf>,
-    option_files: Vec<PathBuf>,
-    tool_directories: Vec<PathBuf>,
-    pub(super) sources: Vec<(PathBuf, Option<Language>)>,
-    pub(super) language: Option<Language>,
-    /// Whether `-x` was given, be it with `none`.
-    names_language: bool,
-    pub(super) preprocessor: PreprocessorOptions,
-    sysroot: Option<PathBuf>,
-    pub(super) header_sysroot: Option<PathBuf>,
-    prefix: Option<OsString>,
-    pub(super) probe: Vec<OsString>,
-    color: Option<Color>,
-    records_command_line: bool,
-    /// Whether a flag makes gcc write a random number where `-frandom-seed=` gives none.
-    is_seeded: bool,
-    seed: Option<OsString>,
-    for_preprocessor: Vec<OsString>,
-    for_front_end: Vec<OsString>,
-    for_assembler: Vec<OsString>,
-}
 
 /// Understands `argv`, whose first element names the compiler. See [`parse`](super::parse).
 pub(super) fn parse(

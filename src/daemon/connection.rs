@@ -1,6 +1,6 @@
 //! The daemon's end of a connection: whole frames in and out, and the news that the launcher is gone.
 
-use crate::ipc::{self, Answer, Report};
+use crate::ipc::{self, Answer, HEARTBEAT_INTERVAL, Report};
 use std::io;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -62,6 +62,25 @@ impl Connection {
     /// The launcher is gone or does not read.
     pub(super) async fn send(&mut self, answer: &Answer) -> io::Result<()> {
         tokio::time::timeout(TRANSFER_LIMIT, self.0.write_all(&answer.encode())).await?
+    }
+
+    /// Awaits `work` and keeps the launcher patient; none, with `work` dropped, when the launcher is gone.
+    ///
+    /// # Errors
+    /// As [`Self::send`].
+    pub(super) async fn alive<T>(&mut self, work: impl Future<Output = T>) -> io::Result<Option<T>> {
+        tokio::pin!(work);
+        let mut heartbeats =
+            tokio::time::interval_at(tokio::time::Instant::now() + HEARTBEAT_INTERVAL, HEARTBEAT_INTERVAL);
+        loop {
+            tokio::select! {
+                biased;
+                done = &mut work => return Ok(Some(done)),
+                () = self.gone() => return Ok(None),
+                _ = heartbeats.tick() => {}
+            }
+            self.send(&Answer::Heartbeat).await?;
+        }
     }
 
     /// Awaits the end of the launcher, which says nothing while it waits. Cancel safe.

@@ -3,10 +3,8 @@
 use super::Daemon;
 use super::connection::Connection;
 use super::processes::ProcessTree;
-use super::session::alive;
 use crate::compile::LocalPlan;
-use crate::ipc::{Answer, CompileRequest, Completed, LocalOutput, LocalRun, Report};
-use crate::launcher::DEPTH_VARIABLE;
+use crate::ipc::{Answer, CompileRequest, Completed, DEPTH_VARIABLE, LocalOutput, LocalRun, Report};
 use crate::stats::{Outcome, Stage, StageTimes, Success};
 use std::io;
 use std::sync::Arc;
@@ -25,7 +23,7 @@ pub(super) async fn serve(
     connection: &mut Connection,
 ) -> io::Result<()> {
     let start = Instant::now();
-    let Some(_slot) = alive(connection, slot(daemon, request)).await? else { return Ok(()) };
+    let Some(_slot) = connection.alive(slot(daemon, request)).await? else { return Ok(()) };
     let compile_start = SystemTime::now();
     let run = LocalRun {
         compiler: plan.compiler.clone(),

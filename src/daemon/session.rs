@@ -4,7 +4,7 @@ use super::Daemon;
 use super::connection::Connection;
 use super::local_run;
 use crate::compile::Decision;
-use crate::ipc::{Answer, BuildId, CompileRequest, HEARTBEAT_INTERVAL, Request};
+use crate::ipc::{Answer, BuildId, CompileRequest, Request};
 use crate::stats::{StageTimes, Success};
 use std::io;
 use std::sync::Arc;
@@ -74,7 +74,7 @@ async fn serve_control(
 async fn serve_compile(daemon: &Arc<Daemon>, request: CompileRequest, connection: &mut Connection) -> io::Result<()> {
     let mut times = StageTimes::default();
     let request = Arc::new(request);
-    let Some(decision) = alive(connection, daemon.compiler.compile(Arc::clone(&request), &mut times)).await? else {
+    let Some(decision) = connection.alive(daemon.compiler.compile(Arc::clone(&request), &mut times)).await? else {
         return Ok(());
     };
     match decision {
@@ -84,20 +84,5 @@ async fn serve_compile(daemon: &Arc<Daemon>, request: CompileRequest, connection
             connection.send(&Answer::Done(completed)).await
         }
         Decision::Local(plan) => local_run::serve(daemon, &request, *plan, times, connection).await,
-    }
-}
-
-/// Awaits `work` and keeps the launcher patient; none, with `work` dropped, when the launcher is gone.
-pub(super) async fn alive<T>(connection: &mut Connection, work: impl Future<Output = T>) -> io::Result<Option<T>> {
-    tokio::pin!(work);
-    let mut heartbeats = tokio::time::interval_at(tokio::time::Instant::now() + HEARTBEAT_INTERVAL, HEARTBEAT_INTERVAL);
-    loop {
-        tokio::select! {
-            biased;
-            done = &mut work => return Ok(Some(done)),
-            () = connection.gone() => return Ok(None),
-            _ = heartbeats.tick() => {}
-        }
-        connection.send(&Answer::Heartbeat).await?;
     }
 }

@@ -23,6 +23,9 @@ pub const DAEMON_LOCK: &str = "daemon.lock";
 /// The file in the socket's directory whose lock a launcher holds while it starts the daemon.
 pub const START_LOCK: &str = "start.lock";
 
+/// The daemon's log in the state directory; that of the daemon before stands beside it.
+pub const LOG: &str = "daemon.log";
+
 /// The longest path that fits an address, in bytes, its closing NUL left out.
 const ADDRESS_SIZE_BYTES: usize = 107;
 

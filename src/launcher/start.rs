@@ -1,7 +1,8 @@
 //! Starting the daemon: exactly one, however many launchers find none at the same time.
 
-use crate::daemon::{LOG, detach};
-use crate::ipc::socket::{self, Directories};
+use crate::daemon::detach;
+use crate::ipc::DEPTH_VARIABLE;
+use crate::ipc::socket::{self, Directories, LOG};
 use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
@@ -56,6 +57,6 @@ fn failed_lately(directories: &Directories) -> bool {
 
 fn is_inherited(name: &OsStr) -> bool {
     let bytes = name.as_bytes();
-    let is_own = bytes.starts_with(b"PUMPHOUSE_") && bytes != super::DEPTH_VARIABLE.as_bytes();
+    let is_own = bytes.starts_with(b"PUMPHOUSE_") && bytes != DEPTH_VARIABLE.as_bytes();
     is_own || bytes.starts_with(b"XDG_") || INHERITED_VARIABLES.iter().any(|variable| name == *variable)
 }

@@ -1,15 +1,15 @@
-//! What users are told once in a build rather than once in a compile.
+//! The running build: its name, and what its user is told once rather than once in a compile.
 
 use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// A pause of this length between compiles ends a build.
-pub(super) const BUILD_GAP: Duration = Duration::from_secs(30);
+const BUILD_GAP: Duration = Duration::from_secs(30);
 
 /// Which notices the running build has had.
 #[derive(Debug, Default)]
-pub struct Notices(Mutex<State>, DaemonName);
+pub(super) struct Notices(Mutex<State>, DaemonName);
 
 #[derive(Debug, Default)]
 struct State {
@@ -34,7 +34,7 @@ impl Default for DaemonName {
 
 impl Notices {
     /// Notes that a compile begins at `now`, which may be a new build's first.
-    pub fn compile_begins(&self, now: Instant) {
+    pub(super) fn compile_begins(&self, now: Instant) {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if state.last_compile.is_some_and(|last| now.saturating_duration_since(last) > BUILD_GAP) {
             state.given.clear();
@@ -45,7 +45,7 @@ impl Notices {
     }
 
     /// The notice as a line for standard error, the first time in a build that `key` comes up; nothing afterwards.
-    pub fn once(&self, key: &str, message: &str) -> Vec<u8> {
+    pub(super) fn once(&self, key: &str, message: &str) -> Vec<u8> {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if !state.given.insert(key.to_owned()) {
             return Vec::new();
@@ -55,20 +55,20 @@ impl Notices {
     }
 
     /// The name of the running build, unique to it.
-    pub fn build(&self) -> String {
+    pub(super) fn build(&self) -> String {
         let state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         format!("{}-{}", self.1.0, state.builds)
     }
 
     /// Counts a discrepancy of the running build, and gives how many there are.
-    pub fn add_discrepancy(&self) -> u32 {
+    pub(super) fn add_discrepancy(&self) -> u32 {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         state.discrepancies += 1;
         state.discrepancies
     }
 
     /// How many discrepancies the running build has had.
-    pub fn discrepancies(&self) -> u32 {
+    pub(super) fn discrepancies(&self) -> u32 {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).discrepancies
     }
 }
