@@ -4,6 +4,9 @@
 //! working directory, the outputs' places and the input root. Time, host, user and whatever else the environment holds
 //! do not.
 //!
+//! Results are kept of every action, also of those whose compiler draws random numbers (link-time optimisation, coverage):
+//! its first result is as good as any later one, as long as all outputs come from the same run.
+//!
 //! **Source:** Remote Execution API v2, messages `Command` and `Action`.
 
 use crate::command::Command;
@@ -30,17 +33,6 @@ pub struct Action {
     pub command_digest: Digest,
     /// The `Command` message.
     pub command_message: Bytes,
-    /// Whether its result may be kept.
-    pub caching: Caching,
-}
-
-/// Whether an action's result stands for every run of it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Caching {
-    /// It does.
-    Allowed,
-    /// The compiler writes other bytes each time.
-    Forbidden,
 }
 
 impl Action {
@@ -85,16 +77,14 @@ impl Action {
         };
         let command_message = Bytes::from(command_message.encode_to_vec());
         let command_digest = Digest::of(&command_message);
-        let caching = if command.is_deterministic { Caching::Allowed } else { Caching::Forbidden };
         let message = reapi::Action {
-            do_not_cache: caching == Caching::Forbidden,
             command_digest: Some(command_digest.into()),
             input_root_digest: Some(root.into()),
             platform: Some(platform),
             ..reapi::Action::default()
         };
         let message = Bytes::from(message.encode_to_vec());
-        Ok(Self { digest: Digest::of(&message), message, command_digest, command_message, caching })
+        Ok(Self { digest: Digest::of(&message), message, command_digest, command_message })
     }
 }
 

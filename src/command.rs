@@ -86,8 +86,9 @@ pub struct Command {
     pub extra_inputs: Vec<PathBuf>,
     /// What the compile writes.
     pub outputs: Outputs,
-    /// Whether the compiler writes the same bytes each time. (gcc without `-frandom-seed=` puts random numbers into objects for
-    /// link-time optimisation and coverage.)
+    /// Whether the compiler writes the same bytes each time. Without `-frandom-seed=`, gcc puts random numbers into objects for
+    /// link-time optimisation, coverage and profiles; clang's `-ftime-trace` measures. Such a result is kept like any other,
+    /// but two of them can't be compared.
     pub is_deterministic: bool,
 }
 

@@ -12,7 +12,6 @@ mod roots;
 #[cfg(test)]
 mod tests;
 
-use crate::action::Caching;
 use crate::config::{Config, REMOTE_VARIABLE};
 use crate::fallback::{Fallback, Reason};
 use crate::ipc::socket::Directories;
@@ -214,8 +213,7 @@ fn local_after_remote(mut prepared: Prepared, fallback: Fallback, remote_notice:
     notice.extend(remote_notice);
     let compiler = prepared.command.program.clone();
     // A closure that may lack something must not name a result.
-    let is_trusted = prepared.action.caching == Caching::Allowed
-        && !matches!(fallback.reason, Reason::RemoteFailed | Reason::Demoted);
+    let is_trusted = !matches!(fallback.reason, Reason::RemoteFailed | Reason::Demoted);
     // What is stored must be what the action says, colours included.
     let arguments = is_trusted.then(|| prepared.command.arguments.clone());
     let store = is_trusted.then(|| StorePlan::new(prepared));

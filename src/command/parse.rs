@@ -37,7 +37,8 @@ pub(super) fn parse(
     extra_inputs.extend(outputs::profile_inputs(&meant, &outputs.object, &working_directory, compiler.family));
     extra_inputs.append(&mut meant.inputs);
     extra_inputs.extend(meant.option_files.iter().cloned());
-    let is_deterministic = compiler.family == Family::Clang || meant.seed.is_some() || !meant.is_seeded;
+    let draws_seed = compiler.family == Family::Gcc && meant.is_seeded && meant.seed.is_none();
+    let is_deterministic = !draws_seed && !meant.products.contains(&Product::TimeTrace);
     let mut passed_on = environment.passed_on();
     passed_on.extend(pwd.map(|pwd| ("PWD".into(), pwd)));
     passed_on.sort();

@@ -161,7 +161,9 @@ fn what_differs_from_itself_is_known() {
         ("gcc -flto=auto -frandom-seed=a.c -c a.c", true),
         ("gcc -flto -fno-lto -c a.c", true),
         ("gcc --coverage -c a.c", false),
+        ("gcc -fprofile-generate=dir -c a.c", false),
         ("clang -flto --coverage -c a.c", true),
+        ("clang -ftime-trace -c a.c", false),
     ] {
         assert_eq!(command(line).is_deterministic, expect, "{line}");
     }

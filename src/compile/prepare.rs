@@ -1,7 +1,7 @@
 //! The steps of a compile that need no server, up to the local cache's answer.
 
 use super::Compiler;
-use crate::action::{Action, Caching};
+use crate::action::Action;
 use crate::command::{self, Command, Family, environment::STDERR_IS_TERMINAL};
 use crate::fallback::{Fallback, Reason};
 use crate::ipc::{CompileRequest, Completed, Terminal};
@@ -84,9 +84,6 @@ impl Compiler {
 
     /// Looks the action up, and puts the outputs in place if it is known.
     fn restore(&self, prepared: &Prepared) -> Restored {
-        if prepared.action.caching == Caching::Forbidden {
-            return Restored::Miss(Vec::new());
-        }
         match self.cache.lookup(&prepared.action.digest) {
             Lookup::Miss => Restored::Miss(Vec::new()),
             Lookup::Corrupt(message) => Restored::Miss(self.report_corrupt(&message)),

@@ -2,7 +2,6 @@
 
 use super::Compiler;
 use super::prepare::Prepared;
-use crate::action::Caching;
 use crate::ipc::Completed;
 use crate::local::{INLINE_OUTPUT_SIZE_BYTES, LargeOutput};
 use crate::outputs::Places;
@@ -47,12 +46,8 @@ impl Compiler {
         let caller = Caller::new(&self.notices.build(), action, &prepared.command.source.to_string_lossy());
         let cas = session.cas(&caller);
         let names: Vec<String> = prepared.places.iter().map(|place| place.name.clone()).collect();
-        let cached = match prepared.action.caching {
-            Caching::Allowed => {
-                times.time_async(Stage::ActionCache, session.action_result(&caller, action, names.clone())).await?
-            }
-            Caching::Forbidden => None,
-        };
+        let cached =
+            times.time_async(Stage::ActionCache, session.action_result(&caller, action, names.clone())).await?;
         if let Some(result) = cached.filter(|result| result.exit_code == 0) {
             match self.finish(&cas, result, prepared, times).await {
                 Ok(completed) => return Ok((completed, Outcome::RemoteHit)),
@@ -145,9 +140,7 @@ impl Compiler {
         let fetched = times.time_async(Stage::Download, fetching).await?;
         self.statistics.update(|counters| counters.bytes_downloaded += fetched.bytes_downloaded);
         times.time(Stage::Outputs, || fetched.staging.commit())?;
-        if prepared.action.caching == Caching::Allowed {
-            times.time(Stage::LocalCache, || self.keep(&prepared.action.digest, &fetched.result, &prepared.places));
-        }
+        times.time(Stage::LocalCache, || self.keep(&prepared.action.digest, &fetched.result, &prepared.places));
         Ok(Completed {
             wait_status: 0,
             stdout: fetched.result.stdout_raw.to_vec(),

@@ -12,3 +12,4 @@ mod faults;
 mod headers;
 mod projects;
 mod reapi;
+mod seeds;

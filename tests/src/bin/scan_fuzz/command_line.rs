@@ -144,7 +144,7 @@ impl Line<'_> {
     fn rare(&mut self) {
         let header = self.random.pick(HEADERS);
         let up = self.up;
-        let choice = self.random.below(16);
+        let choice = self.random.below(17);
         if choice < 3 && self.random.chance(90) {
             self.arguments.extend(["-include".to_owned(), format!("{up}base/prelude.h")]);
         }
@@ -174,6 +174,8 @@ impl Line<'_> {
                 self.arguments.extend(["-isysroot".to_owned(), root, "-I=/b".to_owned()]);
             }
             14 => self.operand("-B", format!("{up}deep")),
+            // gcc draws a random number for each of these.
+            15 => self.arguments.push(self.random.pick(&["-flto", "-fprofile-generate"]).to_owned()),
             _ => self.arguments.push("-D__has_thing(x)=x".to_owned()),
         }
     }

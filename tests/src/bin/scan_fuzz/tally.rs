@@ -17,6 +17,8 @@ pub(crate) struct Tally {
     pub(crate) surplus_cases: u64,
     pub(crate) replicas: u64,
     pub(crate) objects: u64,
+    /// Objects that differ from themselves when the same compile runs twice here: nothing follows from their bytes.
+    pub(crate) incomparable: u64,
     pub(crate) fresh: u64,
     /// Refusals by reason: of cases that the compiler accepts, and of others.
     pub(crate) refusals: BTreeMap<&'static str, (u64, u64)>,
@@ -51,8 +53,9 @@ impl fmt::Display for Tally {
         )?;
         writeln!(
             formatter,
-            "{} runs in the replica ({} objects), {} against a new scanner, {} cases that the compiler rejects",
-            self.replicas, self.objects, self.fresh, self.failing
+            "{} runs in the replica ({} objects, {} more that differ from themselves), {} against a new scanner, {} cases \
+             that the compiler rejects",
+            self.replicas, self.objects, self.incomparable, self.fresh, self.failing
         )?;
         for (reason, (good, bad)) in &self.refusals {
             writeln!(formatter, "refused, {reason}: {good} that compile, {bad} that don't")?;
