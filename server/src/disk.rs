@@ -12,11 +12,13 @@
 
 mod index;
 mod journal;
+mod record;
 mod space;
 
 use index::Index;
-pub(crate) use index::{Entry, Key};
-use journal::{Journal, Record};
+use journal::Journal;
+use record::Record;
+pub(crate) use record::{Entry, Key};
 use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 pub(crate) use space::Reservation;

@@ -5,9 +5,9 @@
 //! nothing.
 
 use crate::fallback::{Fallback, Reason};
-use crate::files::kept::{KeptDerived, KeptFile};
 use crate::files::stamp::{Stamp, WallClock};
 use crate::files::{MAX_INPUT_FILE_BYTES, MAX_READ_ATTEMPTS, MAX_SOURCE_FILE_BYTES, View};
+use bytes::Bytes;
 use pumphouse_proto::digest::Digest;
 use rustix::fs::{Mode, OFlags};
 use sha2::{Digest as _, Sha256};
@@ -63,7 +63,24 @@ pub struct Content {
     /// What [`Deriver::hints`] says of the bytes.
     hints: OnceLock<u32>,
     /// What an earlier process derived.
-    pub(super) kept: Arc<[KeptDerived]>,
+    pub(super) kept: Arc<[Encoded]>,
+}
+
+/// A file as an earlier process knew it.
+#[derive(Debug)]
+pub(super) struct Recalled {
+    pub(super) stamp: Stamp,
+    pub(super) digest: Digest,
+    /// [`Deriver::hints`] of the bytes.
+    pub(super) hints: u32,
+    pub(super) derived: Vec<Encoded>,
+}
+
+/// Something that was derived from a file's bytes, as bytes again.
+#[derive(Debug, Clone)]
+pub(crate) struct Encoded {
+    pub(crate) key: u32,
+    pub(crate) data: Bytes,
 }
 
 /// What a reader of the bytes made of them.
@@ -81,7 +98,7 @@ pub(crate) trait Deriver {
     fn key(&self, hints: u32) -> u32;
 
     /// The same as `derive`, of what was kept of it.
-    fn recall(&self, key: u32, kept: &[KeptDerived]) -> Option<Arc<Self::Derived>>;
+    fn recall(&self, key: u32, kept: &[Encoded]) -> Option<Arc<Self::Derived>>;
 
     /// What it makes of the bytes.
     fn derive(&self, key: u32, bytes: &[u8]) -> Arc<Self::Derived>;
@@ -98,8 +115,8 @@ pub enum Want {
 
 impl SourceFile {
     /// The file at `path`, of which an earlier process knew what is `kept`.
-    pub(super) fn new(path: Arc<Path>, id: u32, kept: Option<KeptFile>) -> Self {
-        let state = kept.and_then(|kept| State::recall(&path, kept));
+    pub(super) fn new(path: Arc<Path>, id: u32, kept: Option<Recalled>) -> Self {
+        let state = kept.map(|kept| State::recall(&path, kept));
         let generation = AtomicU32::new(u32::from(state.is_some()));
         let is_linked = AtomicBool::new(false);
         Self { path, id, validated: AtomicU64::new(0), generation, is_linked, state: Mutex::new(state) }
@@ -267,13 +284,13 @@ impl SourceFile {
 
 impl State {
     /// The state in which an earlier process left the file at `path`. It counts once its stamp is found to be the same.
-    fn recall(path: &Arc<Path>, kept: KeptFile) -> Option<Self> {
-        let (stamp, digest, hints) = (kept.stamp(), kept.digest()?, OnceLock::from(kept.hints()));
+    fn recall(path: &Arc<Path>, kept: Recalled) -> Self {
+        let Recalled { stamp, digest, hints, derived } = kept;
         let input = Arc::new(InputFile { path: Arc::clone(path), digest, is_executable: stamp.is_executable() });
-        let kept = Arc::from(kept.into_derived());
+        let (hints, kept) = (OnceLock::from(hints), Arc::from(derived));
         let content =
             Content { input, stamp, generation: 1, bytes: Mutex::default(), derived: Mutex::default(), hints, kept };
-        Some(Self { stamp, settled: true, content: Ok(Arc::new(content)) })
+        Self { stamp, settled: true, content: Ok(Arc::new(content)) }
     }
 }
 

@@ -3,7 +3,7 @@
 //! Invariants: an entry counts only while the file's stamp is the one under which it was learned; entries of another
 //! build of this program don't count, for what it derived from bytes may be something else.
 
-use crate::files::file::{Content, SourceFile};
+use crate::files::file::{Content, Encoded, Recalled, SourceFile};
 use crate::files::stamp::{KeptStamp, Stamp};
 use crate::state_file;
 use bytes::Bytes;
@@ -31,7 +31,7 @@ pub(crate) trait Encoder {
 
 /// A file as an earlier process knew it.
 #[derive(Clone, PartialEq, prost::Message)]
-pub(super) struct KeptFile {
+struct KeptFile {
     #[prost(bytes = "bytes", tag = "1")]
     path: Bytes,
     #[prost(message, required, tag = "2")]
@@ -50,11 +50,11 @@ pub(super) struct KeptFile {
 
 /// What was made of the file's bytes.
 #[derive(Clone, PartialEq, prost::Message)]
-pub(crate) struct KeptDerived {
+struct KeptDerived {
     #[prost(uint32, tag = "1")]
-    pub(crate) key: u32,
+    key: u32,
     #[prost(bytes = "bytes", tag = "2")]
-    pub(crate) data: Bytes,
+    data: Bytes,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -80,9 +80,9 @@ impl Kept {
     }
 
     /// What is known of the file at `path`; from then on that is the caller's.
-    pub(super) fn take(&self, path: &Path) -> Option<KeptFile> {
+    pub(super) fn take(&self, path: &Path) -> Option<Recalled> {
         let mut entries = self.entries().lock().expect("no holder of the kept files' lock panics");
-        entries.remove(path.as_os_str().as_bytes())
+        entries.remove(path.as_os_str().as_bytes())?.into_recalled()
     }
 
     fn entries(&self) -> &Mutex<HashMap<Bytes, KeptFile>> {
@@ -143,21 +143,11 @@ impl KeptFile {
         })
     }
 
-    pub(super) fn stamp(&self) -> Stamp {
-        self.stamp.stamp()
-    }
-
-    pub(super) fn digest(&self) -> Option<Digest> {
-        let hash = self.hash.as_ref().try_into().ok()?;
-        Some(Digest::new(hash, self.stamp().size_bytes()))
-    }
-
-    pub(super) const fn hints(&self) -> u32 {
-        self.hints
-    }
-
-    pub(super) fn into_derived(self) -> Vec<KeptDerived> {
-        self.derived
+    fn into_recalled(self) -> Option<Recalled> {
+        let stamp = self.stamp.stamp();
+        let digest = Digest::new(self.hash.as_ref().try_into().ok()?, stamp.size_bytes());
+        let derived = self.derived.into_iter().map(|KeptDerived { key, data }| Encoded { key, data }).collect();
+        Some(Recalled { stamp, digest, hints: self.hints, derived })
     }
 }
 
@@ -165,7 +155,8 @@ impl Content {
     /// What was derived, encoded: what was `written` before, or else anew. `None` where nothing was, or the file no longer
     /// holds this content.
     fn encoded(&self, path: &Path, written: &[KeptDerived], encoder: &dyn Encoder) -> Option<Vec<KeptDerived>> {
-        let mut parts = if written.is_empty() { self.kept.to_vec() } else { written.to_vec() };
+        let known = |Encoded { key, data }: &Encoded| KeptDerived { key: *key, data: data.clone() };
+        let mut parts = if written.is_empty() { self.kept.iter().map(known).collect() } else { written.to_vec() };
         let mut bytes = None;
         for key in self.derived_keys() {
             let key = encoder.kept_key(key);

@@ -8,9 +8,12 @@
 
 mod confinement;
 mod control_groups;
+mod early_entry;
+mod failure;
 mod isolation;
 mod message;
 mod mounts;
+mod slot;
 mod supervisor;
 mod syscalls;
 
@@ -158,7 +161,7 @@ impl Sandbox {
         let (ours, theirs) = std::os::unix::net::UnixStream::pair().context("making a socket pair")?;
         ours.set_nonblocking(true).context("making a socket non-blocking")?;
         let supervisor = std::process::Command::new("/proc/self/exe")
-            .arg0(std::ffi::OsStr::from_bytes(syscalls::SUPERVISOR_NAME.to_bytes()))
+            .arg0(std::ffi::OsStr::from_bytes(early_entry::SUPERVISOR_NAME.to_bytes()))
             .env_clear()
             .current_dir("/")
             .process_group(0)

@@ -4,15 +4,12 @@
 //! used. A use within [`RESOLUTION_SECONDS`] of the last one changes nothing, which keeps hot files cheap.
 //! Some 70 bytes a file. Knows neither files nor clocks.
 
-use super::journal::Record;
+use super::record::{Entry, Key, Record};
 use foldhash::quality::RandomState;
 use hashbrown::HashTable;
 use std::hash::BuildHasher as _;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-
-/// The hash that names a file.
-pub(crate) type Key = [u8; 32];
 
 /// How many locks the index has.
 const SHARDS: usize = 64;
@@ -22,25 +19,6 @@ pub(super) const RESOLUTION_SECONDS: u32 = 60;
 
 /// No node.
 const NIL: u32 = u32::MAX;
-
-/// A file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Entry {
-    /// Its length.
-    pub(crate) size_bytes: u64,
-    /// Its time of modification when its content was last verified, or [`Entry::UNVERIFIED`].
-    pub(crate) verified: u64,
-}
-
-impl Entry {
-    /// The content must be verified before it is used.
-    pub(crate) const UNVERIFIED: u64 = 0;
-
-    /// Whether the content was verified since the machine started.
-    pub(crate) fn is_verified(&self) -> bool {
-        self.verified != Self::UNVERIFIED
-    }
-}
 
 #[derive(Debug)]
 struct Node {

@@ -2,8 +2,8 @@
 
 use crate::command::Command;
 use crate::fallback::{Fallback, Reason};
-use crate::files::file::{Content, Deriver, SourceFile};
-use crate::files::kept::{Encoder, KeptDerived};
+use crate::files::file::{Content, Deriver, Encoded, SourceFile};
+use crate::files::kept::Encoder;
 use crate::files::{FileStore, View};
 use crate::scan::lex::directives::{Directives, LexModes};
 use crate::scan::lex::lexer::lex;
@@ -283,7 +283,7 @@ impl Deriver for ProgramMaker<'_> {
         (self.lex_modes.key() & hints) << TOKEN_KEY_BITS | token_key
     }
 
-    fn recall(&self, key: u32, kept: &[KeptDerived]) -> Option<Arc<Program>> {
+    fn recall(&self, key: u32, kept: &[Encoded]) -> Option<Arc<Program>> {
         let kept_key = LexedFiles.kept_key(key);
         let kept = kept.iter().find(|kept| kept.key == kept_key)?;
         kept_directives::decode(&kept.data).map(|directives| self.bind(directives, key))

@@ -7,9 +7,10 @@
 //! **Source:** `pid_namespaces(7)`, capabilities(7) (what an exec does to them),
 //! setrlimit(2); Remote Execution API v2, message `Command`.
 
+use super::failure::Failure;
 use super::message::{Command, Ending, Level, Report, send};
 use super::mounts::{Root, create_directories};
-use super::supervisor::Slot;
+use super::slot::Slot;
 use super::syscalls;
 use crate::in_root;
 use anyhow::Context as _;
@@ -35,21 +36,6 @@ const OPEN_FILES: u64 = 1024;
 
 /// What the kernel shall kill first when memory runs out.
 const OOM_SCORE_ADJUSTMENT: &str = "500";
-
-/// Why a command does not run.
-#[derive(Debug)]
-pub(super) enum Failure {
-    /// It asks for what can't be: the action's fault.
-    Refused(String),
-    /// The sandbox failed: the machine's fault.
-    Broken(anyhow::Error),
-}
-
-impl From<anyhow::Error> for Failure {
-    fn from(error: anyhow::Error) -> Self {
-        Self::Broken(error)
-    }
-}
 
 /// The init process's whole life.
 pub(super) fn main(slot: &Slot, command: &Command, channel: &UnixStream, stdout: OwnedFd, stderr: OwnedFd) -> ! {

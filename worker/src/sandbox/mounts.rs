@@ -16,7 +16,7 @@
 //!
 //! **Source:** mount(2), `mount_setattr(2)`, `pivot_root(2)`, `user_namespaces(7)`; the kernel's `overlayfs.rst`.
 
-use super::confinement::Failure;
+use super::failure::Failure;
 use super::message::{Command, Level, Setup};
 use super::syscalls;
 use crate::in_root;

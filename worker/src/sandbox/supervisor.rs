@@ -10,6 +10,7 @@
 use super::confinement;
 use super::message::{Command, Ending, Level, Ready, Receiver, Report, Setup, send};
 use super::mounts::Skeleton;
+use super::slot::Slot;
 use super::syscalls::{self, Forked, SingleThreaded};
 use anyhow::Context as _;
 use prost::Message as _;
@@ -30,19 +31,6 @@ pub(super) const INNER_ID: u32 = 1000;
 
 /// How often what is left of a command is looked for and killed where there is no process namespace to do it.
 const SWEEPS: u32 = 1000;
-
-/// What each action of the slot starts from.
-#[derive(Debug)]
-pub(super) struct Slot {
-    pub(super) proof: SingleThreaded,
-    pub(super) setup: Setup,
-    pub(super) level: Level,
-    pub(super) skeleton: Skeleton,
-    /// `/dev/null`, as opened on the host.
-    pub(super) null: OwnedFd,
-    /// Whether the kernel counts an action's processes apart from the rest of the machine's.
-    pub(super) counts_processes: bool,
-}
 
 /// The supervisor's whole life.
 pub(super) fn main(proof: SingleThreaded) -> ! {

@@ -1,27 +1,27 @@
-//! The system calls that no safe interface offers, and the one place of the worker with `unsafe`.
+//! The system calls that no safe interface offers.
 //!
-//! A supervisor (see `supervisor.rs`) is this same program, started again under the name [`SUPERVISOR_NAME`]. It must
-//! fork while it holds no threads, and it must hold nothing of the worker's memory, so the program is diverted before
-//! `main`: whoever links this crate needs no hook of its own, and the supervisor starts neither runtime nor threads.
-//!
-//! **Source:** clone3(2), unshare(2), `mount_setattr(2)`, getrusage(2); the ELF specification's `.init_array`, to whose
-//! functions the GNU C library gives `main`'s arguments.
+//! **Source:** clone3(2), unshare(2), `mount_setattr(2)`, getrusage(2).
 
 use rustix::process::Pid;
 use rustix::thread::UnshareFlags;
-use std::ffi::{CStr, c_char, c_int};
 use std::io;
 use std::marker::PhantomData;
 use std::mem;
-use std::os::fd::AsFd as _;
 use std::path::Path;
-
-/// What a supervisor's `argv[0]` is; no file has this name.
-pub(super) const SUPERVISOR_NAME: &CStr = c"pumphouse-sandbox-supervisor";
 
 /// Proof that the process has one thread: only a supervisor has it, before `main`.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct SingleThreaded(PhantomData<*const ()>);
+
+impl SingleThreaded {
+    /// The proof.
+    ///
+    /// # Safety
+    /// The process has one thread, and starts no other.
+    pub(super) const unsafe fn new() -> Self {
+        Self(PhantomData)
+    }
+}
 
 /// The two sides of a fork.
 #[derive(Debug)]
@@ -30,21 +30,6 @@ pub(super) enum Forked {
     Child,
     /// This is the old one, and that is the child's id.
     Parent(Pid),
-}
-
-#[used]
-#[unsafe(link_section = ".init_array")]
-static DIVERT: extern "C" fn(c_int, *const *const c_char, *const *const c_char) = divert;
-
-extern "C" fn divert(count: c_int, arguments: *const *const c_char, _environment: *const *const c_char) {
-    if count != 1 || arguments.is_null() {
-        return;
-    }
-    // SAFETY: the C library passes what `main` gets: `count` pointers to strings that live as long as the process.
-    let name = unsafe { CStr::from_ptr(*arguments) };
-    if name == SUPERVISOR_NAME && rustix::net::sockopt::socket_domain(std::io::stdin().as_fd()).is_ok() {
-        super::supervisor::main(SingleThreaded(PhantomData));
-    }
 }
 
 /// Forks into new namespaces: `flags` as clone3(2) has them.
