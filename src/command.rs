@@ -3,13 +3,18 @@
 //! [`parse`](crate::command::parse) turns arguments as written into a [`Command`] or a
 //! [`Fallback`](crate::fallback::Fallback). Nothing here reads a source file or runs a compiler.
 
+pub use crate::compiler::Family;
+use crate::compiler::environment::{About, asking};
+use crate::compiler::identify;
+use crate::compiler::process::Request;
 use crate::fallback::Fallback;
 use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStringExt as _;
 use std::path::{Path, PathBuf};
 
 mod arguments;
 mod assembler;
-mod compiler;
+mod dependencies;
 /// Which environment variables matter.
 pub mod environment;
 pub(crate) mod handed_on;
@@ -18,7 +23,6 @@ mod meant;
 mod options;
 mod outputs;
 mod parse;
-pub(crate) mod printed;
 mod response_file;
 #[cfg(test)]
 mod tests;
@@ -40,7 +44,13 @@ pub fn parse(argv: &[OsString], directory: &Path, environment: &[(OsString, OsSt
 /// `PATH` that is not a link to Pumphouse. `None` where there is none. Anything executable will do, scripts and ccache
 /// too, for this is what runs where a compile stays local.
 pub fn real_program(name: &OsStr, directory: &Path, environment: &[(OsString, OsString)]) -> Option<PathBuf> {
-    compiler::real_program(name, directory, environment::Environment(environment))
+    let search = environment::Environment(environment).get("PATH").unwrap_or_default();
+    identify::real_program(name, directory, search)
+}
+
+/// The arguments in the operand of `-Wp,` or `-Wa,`.
+fn comma_separated(list: &[u8]) -> impl Iterator<Item = OsString> {
+    list.split(|&byte| byte == b',').map(|item| OsString::from_vec(item.to_vec()))
 }
 
 /// One compile of one source into one object (or assembly, or bitcode) file.
@@ -104,6 +114,20 @@ impl Command {
         response_file::expand(&self.arguments, &self.working_directory).map(|expanded| expanded.arguments)
     }
 
+    /// The request by which the compiler is asked what the compile includes. Reads response files.
+    ///
+    /// # Errors
+    /// Where one can't be read.
+    pub(crate) fn dependency_request(&self) -> Result<Request, Fallback> {
+        let variables = self.environment.iter().chain(&self.tool_environment);
+        Ok(Request {
+            program: self.compiler.clone(),
+            arguments: dependencies::arguments(&self.expanded_arguments()?, self.family)?,
+            environment: asking(variables, About::Compile),
+            directory: self.working_directory.clone(),
+        })
+    }
+
     /// Whether what the driver hands on doesn't follow from the command line, as far as that tells: there are files of
     /// options, or directories with tools in which such files may stand; and clang hands its assembler's directories to
     /// the preprocessor as well, where the assembler is its own. A configuration file may also stand beside clang.
@@ -116,15 +140,6 @@ impl Command {
                 Family::Clang => !self.preprocessor.assembler_directories.is_empty(),
             }
     }
-}
-
-/// Which driver's flags a command line is written in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Family {
-    /// GNU: gcc, g++, and cross compilers.
-    Gcc,
-    /// LLVM: clang, clang++.
-    Clang,
 }
 
 /// A source language, as `-x` names it.

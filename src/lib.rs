@@ -11,6 +11,7 @@ pub mod cli;
 pub mod command;
 /// One compile, from its request to its answer.
 pub mod compile;
+mod compiler;
 /// What can be configured on the client.
 pub mod config;
 /// The process that outlives the build.

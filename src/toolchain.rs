@@ -27,7 +27,6 @@ mod digests;
 mod driver;
 mod libraries;
 mod locale;
-mod process;
 mod stamp;
 #[cfg(test)]
 mod tests;
@@ -137,11 +136,10 @@ impl Toolchains {
     fn find(&self, command: &Command) -> Result<(Toolchain, Vec<Watch>), Fallback> {
         let refuse =
             |error: io::Error| Fallback::new(Reason::Compiler, format!("{}: {error}", command.compiler.display()));
-        let environment = asking_environment(command);
         // What is looked at before the question is asked can't change unseen while it is answered.
         let mut tree = Tree::default();
         tree.depend_on(Path::new(libraries::CACHE));
-        let description = driver::describe(command, &environment).map_err(refuse)?;
+        let description = driver::describe(command).map_err(refuse)?;
         let mut programs = BTreeSet::from([command.compiler.clone()]);
         let mut path_directories: Vec<PathBuf> = Vec::new();
         for program in &description.programs {
@@ -308,18 +306,6 @@ fn locate(
         }
     }
     Err(io::Error::other(format!("{} not found in PATH", program.display())))
-}
-
-/// The variables under which the driver is asked: the command's, and those by which it finds programs and libraries.
-fn asking_environment(command: &Command) -> Vec<(OsString, OsString)> {
-    let mut environment = command.environment.clone();
-    environment.retain(|(name, _)| {
-        !matches!(name.to_str(), Some("LANG" | "LANGUAGE" | "LC_ALL" | "LC_CTYPE" | "LC_MESSAGES"))
-    });
-    environment.extend(command.tool_environment.iter().cloned());
-    // The answer is read, so it must be in the language that it is read in.
-    environment.push(("LC_ALL".into(), "C".into()));
-    environment
 }
 
 fn variable<'a>(environment: &'a [(OsString, OsString)], name: &str) -> Option<&'a OsStr> {

@@ -10,8 +10,8 @@
 
 use super::arguments::Reader;
 use super::meant::Meant;
-use super::printed::words;
 use super::{Command, Family, Language, PreprocessorOptions, assembler, outputs, response_file};
+use crate::compiler::answer::{commands, is_gcc_proper};
 use crate::fallback::{Fallback, Reason};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
@@ -73,12 +73,8 @@ impl HandedOn {
         let mut read =
             Self { preprocessor: command.preprocessor.clone(), proper: None, inputs: Vec::new(), programs: Vec::new() };
         let mut assembles = false;
-        for line in answer.split(|byte| *byte == b'\n').filter(|line| line.starts_with(b" ")) {
-            let words = words(line);
-            let Some((program, arguments)) = words.split_first().filter(|(program, _)| *program != "(in-process)")
-            else {
-                continue;
-            };
+        for words in commands(answer) {
+            let Some((program, arguments)) = words.split_first() else { continue };
             let unfollowed = |what: &OsStr| Fallback::new(Reason::UnsupportedFlag, what.to_string_lossy());
             if let Some(strange) = arguments.iter().find(|word| word.as_bytes().starts_with(b"@")) {
                 return Err(unfollowed(strange));
@@ -87,7 +83,7 @@ impl HandedOn {
             read.programs.push(name.to_owned());
             let first = arguments.first().map(|word| word.as_bytes());
             match name.as_bytes() {
-                b"cc1" | b"cc1plus" | b"cc1obj" | b"cc1objplus" if read.proper.is_none() => {
+                name if is_gcc_proper(name) && read.proper.is_none() => {
                     read.compiles(program, arguments, command)?;
                 }
                 _ if first == Some(b"-cc1") && read.proper.is_none() => {

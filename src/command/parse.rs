@@ -4,17 +4,17 @@
 //! front end (`-Xclang`): the order in which the drivers put them on the command line of the compiler proper.
 
 use super::arguments::{self, Argument, Reader};
-use super::compiler::{self, Compiler};
 use super::environment::{self, Environment};
 use super::meant::{Meant, Phase};
 use super::options::{self, Color, Flag, Meaning, Product};
 use super::{
-    Command, Family, ForcedInclude, Language, MacroOption, SearchChain, SearchDirectory, assembler, language, outputs,
-    response_file,
+    Command, Family, ForcedInclude, Language, MacroOption, SearchChain, SearchDirectory, assembler, comma_separated,
+    language, outputs, response_file,
 };
+use crate::compiler::identify::{self, Compiler};
 use crate::fallback::{Fallback, Reason};
 use std::ffi::{OsStr, OsString};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 /// Understands `argv`, whose first element names the compiler. See [`parse`](super::parse).
@@ -26,7 +26,7 @@ pub(super) fn parse(
     let environment = Environment(variables);
     let (name, written) =
         argv.split_first().ok_or_else(|| Fallback::new(Reason::NotACompile, "no compiler is named"))?;
-    let compiler = compiler::find(name, directory, environment)?;
+    let compiler = identify::find(name, directory, environment.get("PATH").unwrap_or_default())?;
     let expanded = response_file::expand(written, directory)?;
     let mut meant = read(&expanded.arguments, compiler.family)?;
     environment.check()?;
@@ -359,8 +359,4 @@ impl Meant {
         }
         arguments
     }
-}
-
-fn comma_separated(list: &[u8]) -> impl Iterator<Item = OsString> {
-    list.split(|&byte| byte == b',').map(|item| OsString::from_vec(item.to_vec()))
 }

@@ -1,22 +1,14 @@
 //! What the compiler's own preprocessor says that it reads: `--verify`, `--exact_analysis` and `.d_exact`.
-//!
-//! The compile's command line runs with `-M` in the place of what it would make. What that prints is a rule for make,
-//! which is taken apart.
-//!
-//! **Source:** gcc's manual, "Preprocessor Options".
 
 use crate::command::Command;
+use crate::compiler::driver;
+use crate::compiler::make_rule::prerequisites;
 use crate::fallback::{Fallback, Reason};
 use std::collections::BTreeSet;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 
-/// Flags of the dependency file and of the kind of output that have an operand of their own.
-const WITH_OPERAND: [&[u8]; 4] = [b"-MF", b"-MT", b"-MQ", b"-o"];
-/// And those that have none.
-const WITHOUT_OPERAND: [&[u8]; 7] = [b"-c", b"-S", b"-MD", b"-MMD", b"-MP", b"-MG", b"-save-temps"];
 /// How much of what the compiler says of an error is repeated, in bytes.
 const MAX_MESSAGE_BYTES: usize = 2000;
 
@@ -26,99 +18,21 @@ const MAX_MESSAGE_BYTES: usize = 2000;
 /// # Errors
 /// [`Reason::Compiler`] where the preprocessor can't be run or fails.
 pub(super) fn dependencies(command: &Command) -> Result<BTreeSet<PathBuf>, Fallback> {
-    let arguments = arguments(&command.arguments);
-    let output = std::process::Command::new(&command.compiler)
-        .args(&arguments)
-        .args(["-M", "-MT", "x"])
-        .current_dir(&command.working_directory)
-        .env("LC_ALL", "C")
-        .stdin(Stdio::null())
-        .output();
-    let output = output.map_err(|error| {
+    let output = driver::dependencies(&command.dependency_request()?).map_err(|error| {
         Fallback::new(Reason::Compiler, format!("couldn't execute '{}': {error}", command.compiler.display()))
     })?;
     if !output.status.success() {
-        let said = &output.stderr[..output.stderr.len().min(MAX_MESSAGE_BYTES)];
-        let said = String::from_utf8_lossy(said).trim_end().to_owned();
-        let detail = format!("the preprocessor of '{}': {}: {said}", command.compiler.display(), output.status);
+        // What was opened is no part of the trouble.
+        let said = output.standard_error.split(|byte| *byte == b'\n').filter(|line| !line.starts_with(b"."));
+        let said = said.collect::<Vec<_>>().join(&b'\n');
+        let trouble = String::from_utf8_lossy(&said[..said.len().min(MAX_MESSAGE_BYTES)]);
+        let trouble = trouble.trim_end();
+        let detail = format!("the preprocessor of '{}': {}: {trouble}", command.compiler.display(), output.status);
         return Err(Fallback::new(Reason::Compiler, detail));
     }
-    let listed = prerequisites(&output.stdout);
-    let paths = listed.iter().map(|name| command.working_directory.join(name));
+    let paths = prerequisites(&output.standard_output);
+    let paths = paths.iter().map(|name| command.working_directory.join(name));
     Ok(paths.map(|path| path.canonicalize().unwrap_or(path)).collect())
-}
-
-/// The arguments without those that say what is made.
-fn arguments(written: &[OsString]) -> Vec<OsString> {
-    let mut arguments = Vec::new();
-    let mut at = written.iter();
-    while let Some(argument) = at.next() {
-        let bytes = argument.as_bytes();
-        if WITH_OPERAND.contains(&bytes) {
-            at.next();
-        } else if !WITHOUT_OPERAND.contains(&bytes) && !WITH_OPERAND.iter().any(|flag| bytes.starts_with(flag)) {
-            arguments.push(without_dependency_file(argument));
-        }
-    }
-    arguments
-}
-
-/// `-Wp,-MD,file` writes a dependency file as well.
-fn without_dependency_file(argument: &OsStr) -> OsString {
-    let Some(options) = argument.as_bytes().strip_prefix(b"-Wp,") else { return argument.to_owned() };
-    let mut kept = b"-Wp".to_vec();
-    let mut options = options.split(|byte| *byte == b',');
-    while let Some(option) = options.next() {
-        match option {
-            b"-MD" | b"-MMD" | b"-MF" | b"-MT" | b"-MQ" => {
-                options.next();
-            }
-            b"-MP" | b"-MG" => {}
-            _ => {
-                kept.push(b',');
-                kept.extend_from_slice(option);
-            }
-        }
-    }
-    if kept == b"-Wp" {
-        // An empty flag is an error, this one changes nothing.
-        kept = b"-Wp,-MP".to_vec();
-    }
-    OsString::from_vec(kept)
-}
-
-/// The prerequisites of the rule that `-M` prints.
-fn prerequisites(rule: &[u8]) -> Vec<PathBuf> {
-    let start = memchr::memchr(b':', rule).map_or(rule.len(), |colon| colon + 1);
-    let mut names = Vec::new();
-    let mut name = Vec::new();
-    let mut bytes = rule[start..].iter().copied().peekable();
-    while let Some(byte) = bytes.next() {
-        match (byte, bytes.peek().copied()) {
-            (b'\\', Some(b'\n')) => {
-                bytes.next();
-                finish(&mut names, &mut name);
-            }
-            (b'\\', Some(escaped @ (b' ' | b'#' | b'\\' | b'\t'))) => {
-                bytes.next();
-                name.push(escaped);
-            }
-            (b'$', Some(b'$')) => {
-                bytes.next();
-                name.push(b'$');
-            }
-            (b' ' | b'\n' | b'\t', _) => finish(&mut names, &mut name),
-            _ => name.push(byte),
-        }
-    }
-    finish(&mut names, &mut name);
-    names
-}
-
-fn finish(names: &mut Vec<PathBuf>, name: &mut Vec<u8>) {
-    if !name.is_empty() {
-        names.push(PathBuf::from(OsString::from_vec(std::mem::take(name))));
-    }
 }
 
 /// The name of a file beside the compile's output: `.d_approx` for `-o x/a.o` is `x/a.d_approx`.
@@ -147,29 +61,6 @@ pub(super) fn write_list<'a>(file: &Path, paths: impl Iterator<Item = &'a Path>)
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn rules() {
-        let check = |rule: &str, expect: &[&str]| {
-            assert_eq!(prerequisites(rule.as_bytes()), expect.iter().map(PathBuf::from).collect::<Vec<_>>(), "{rule}");
-        };
-        check("x: a.c b.h \\\n c\\ d.h e$$f.h g\\#h.h\n", &["a.c", "b.h", "c d.h", "e$f.h", "g#h.h"]);
-        check("x: a.c b\\\\c:d.h\n", &["a.c", "b\\c:d.h"]);
-        check("x:\n", &[]);
-        check("", &[]);
-    }
-
-    #[test]
-    fn arguments_without_outputs() {
-        let check = |line: &str, expect: &str| {
-            let written: Vec<OsString> = line.split(' ').map(OsString::from).collect();
-            let expect: Vec<OsString> = expect.split(' ').map(OsString::from).collect();
-            assert_eq!(arguments(&written), expect, "{line}");
-        };
-        check("-O2 -c -o a.o -MD -MF a.d -MT x -MP a.c -DX", "-O2 a.c -DX");
-        check("-oa.o -MFa.d -Wp,-MD,a.d,-DX a.c", "-Wp,-DX a.c");
-        check("-Wp,-MMD,a.d a.c", "-Wp,-MP a.c");
-    }
 
     #[test]
     fn a_real_compile() {

@@ -24,7 +24,7 @@ use crate::scan::Scanner;
 use crate::scan::closure::Closure;
 use pumphouse_proto::digest::Digest;
 use std::collections::{BTreeSet, HashMap, HashSet};
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -189,9 +189,7 @@ impl Service {
 
     fn answer_command(&self, request: &Request, command: &Command, since: Instant) -> Result<Arc<[u8]>, NotCovered> {
         let closure = self.scanner.scan_since(command, since)?;
-        let search =
-            self.environment.iter().find(|(name, _)| name == "PATH").map_or(OsStr::new(""), |(_, value)| value);
-        let system = self.compilers.directories(command, search)?;
+        let system = self.compilers.directories(command)?;
         self.observe(command, &closure);
         let analysis = self.consult_compiler(command, Analysis { closure, system })?;
         if let Some(known) = self.known(request, &analysis) {

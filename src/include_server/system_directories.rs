@@ -12,13 +12,17 @@
 //! **Source:** the "DESCRIPTION" of distcc(1) and the behaviour of distcc 3.4's include server.
 
 use crate::command::{Command, Family, Language};
+use crate::compiler::answer::SearchPath;
+use crate::compiler::driver;
+use crate::compiler::environment::{About, asking};
+use crate::compiler::process::Request;
 use crate::fallback::{Fallback, Reason};
+use crate::files::as_path;
 use dashmap::DashMap;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 use std::sync::Arc;
 
 /// How deep the directory is at most that stands for the client's root on a server. The links climb that far and
@@ -77,11 +81,10 @@ pub(super) struct Compilers {
 /// What an answer depends on.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Question {
-    compiler: PathBuf,
+    request: Request,
     /// Device, inode, size and times of the compiler's file.
     stamp: [i64; 6],
     language: Language,
-    flags: Vec<OsString>,
 }
 
 impl Compilers {
@@ -92,7 +95,7 @@ impl Compilers {
     ///
     /// # Errors
     /// [`Reason::Compiler`] where the compiler can't be run or says nothing that is understood.
-    pub(super) fn directories(&self, command: &Command, search: &OsStr) -> Result<Arc<SystemDirectories>, Fallback> {
+    pub(super) fn directories(&self, command: &Command) -> Result<Arc<SystemDirectories>, Fallback> {
         let refuse = |detail: String| {
             let compiler = command.compiler.display();
             let text = format!("couldn't determine default system include directories of {compiler}: {detail}");
@@ -100,7 +103,13 @@ impl Compilers {
         };
         let stat = std::fs::metadata(&command.compiler).map_err(|error| refuse(error.to_string()))?;
         let question = Question {
-            compiler: command.compiler.clone(),
+            // What the answer can't depend on is left out: where the compile takes place.
+            request: Request {
+                program: command.compiler.clone(),
+                arguments: flags(command),
+                environment: asking(command.environment.iter().chain(&command.tool_environment), About::Itself),
+                directory: "/".into(),
+            },
             stamp: [
                 stat.dev() as i64,
                 stat.ino() as i64,
@@ -110,12 +119,11 @@ impl Compilers {
                 stat.ctime_nsec(),
             ],
             language: command.language,
-            flags: flags(command),
         };
         if let Some(known) = self.known.get(&question) {
             return Ok(Arc::clone(&known));
         }
-        let directories = Arc::new(ask(&question, command.family, search).map_err(refuse)?);
+        let directories = Arc::new(ask(&question, command.family).map_err(refuse)?);
         if self.known.len() >= MAX_COMPILERS {
             self.known.clear();
         }
@@ -152,50 +160,26 @@ fn is_selection(flag: &[u8]) -> bool {
     WHOLE.contains(&flag) || STARTS.iter().any(|start| flag.starts_with(start))
 }
 
-fn ask(question: &Question, family: Family, search: &OsStr) -> Result<SystemDirectories, String> {
-    // The environment is empty, since CPATH and its like would add directories that are no part of the compiler.
-    let output = std::process::Command::new(&question.compiler)
-        .args(&question.flags)
-        .args(["-x", asked_language(question.language), "-v", "-E", "/dev/null"])
-        .env_clear()
-        .env("PATH", search)
-        .env("LC_ALL", "C")
-        .stdin(Stdio::null())
-        .output()
-        .map_err(|error| error.to_string())?;
+fn ask(question: &Question, family: Family) -> Result<SystemDirectories, String> {
+    let output = driver::search_path(&question.request, asked_language(question.language).name());
+    let output = output.map_err(|error| error.to_string())?;
     if !output.status.success() {
-        return Err(format!("{}: {}", output.status, String::from_utf8_lossy(&output.stderr).trim_end()));
+        return Err(format!("{}: {}", output.status, String::from_utf8_lossy(&output.standard_error).trim_end()));
     }
-    let listed = parse(&output.stderr).ok_or_else(|| format!("its answer is not understood ({family:?})"))?;
-    let canonical = listed.iter().filter_map(|directory| directory.canonicalize().ok());
+    let path = SearchPath::read(&output.standard_error);
+    if !path.is_whole {
+        return Err(format!("its answer is not understood ({family:?})"));
+    }
+    let canonical = path.bracketed.iter().filter_map(|directory| as_path(directory).canonicalize().ok());
     Ok(SystemDirectories::new(canonical.collect()))
 }
 
 /// The language to ask about: preprocessed and assembler sources have no search path of their own.
-const fn asked_language(language: Language) -> &'static str {
+const fn asked_language(language: Language) -> Language {
     match language {
-        Language::Cxx | Language::CxxCppOutput => "c++",
-        Language::ObjectiveC => "objective-c",
-        Language::ObjectiveCxx => "objective-c++",
-        Language::AssemblerWithCpp => "assembler-with-cpp",
-        Language::C | Language::CppOutput | Language::Assembler => "c",
+        Language::Assembler => Language::C,
+        language => language.asked_as(),
     }
-}
-
-/// The directories in what `-v` prints.
-fn parse(output: &[u8]) -> Option<Vec<PathBuf>> {
-    let mut lines = output.split(|byte| *byte == b'\n');
-    lines.find(|line| line.starts_with(b"#include <...> search starts here"))?;
-    let mut directories = Vec::new();
-    for line in lines {
-        if line.starts_with(b"End of search list") {
-            return Some(directories);
-        }
-        if !line.ends_with(b" (framework directory)") {
-            directories.push(PathBuf::from(OsStr::from_bytes(line.trim_ascii())));
-        }
-    }
-    None
 }
 
 #[cfg(test)]
@@ -204,22 +188,6 @@ mod tests {
 
     fn system(directories: &[&str]) -> SystemDirectories {
         SystemDirectories::new(directories.iter().map(PathBuf::from).collect())
-    }
-
-    #[test]
-    fn answers_of_compilers() {
-        let check = |text: &str, expect: Option<&[&str]>| {
-            let expect = expect.map(|paths| paths.iter().map(PathBuf::from).collect::<Vec<_>>());
-            assert_eq!(parse(text.as_bytes()), expect);
-        };
-        check(
-            "blah\n#include \"...\" search starts here:\n#include <...> search starts here:\n /a b\n /Frameworks (framework \
-             directory)\n /usr/include\nEnd of search list.\nblah\n",
-            Some(&["/a b", "/usr/include"]),
-        );
-        check("#include <...> search starts here:\nEnd of search list.\n", Some(&[]));
-        check("#include <...> search starts here:\n /usr/include\n", None);
-        check("cc1: error\n", None);
     }
 
     #[test]
@@ -245,12 +213,11 @@ mod tests {
         let arguments = ["/usr/bin/g++", "-c", "a.cc"].map(OsString::from);
         let command = crate::command::parse(&arguments, directory.path(), &[]).expect("understood");
         let compilers = Compilers::default();
-        let search = OsStr::new("/usr/bin:/bin");
-        let first = compilers.directories(&command, search).expect("an answer");
+        let first = compilers.directories(&command).expect("an answer");
         assert!(first.contain(Path::new("/usr/include/c++/12/vector")));
         assert!(first.contain(Path::new("/usr/lib/gcc/x86_64-linux-gnu/12/include/stddef.h")));
         assert!(!first.contain(directory.path()));
-        assert!(Arc::ptr_eq(&first, &compilers.directories(&command, search).expect("an answer")), "it is remembered");
+        assert!(Arc::ptr_eq(&first, &compilers.directories(&command).expect("an answer")), "it is remembered");
     }
 
     #[test]
@@ -260,7 +227,7 @@ mod tests {
         let command = crate::command::parse(&arguments, directory.path(), &[]).expect("understood");
         let check = |compiler: &str, expect: &str| {
             let command = Command { compiler: compiler.into(), ..command.clone() };
-            let refusal = Compilers::default().directories(&command, OsStr::new("/bin")).expect_err("no compiler");
+            let refusal = Compilers::default().directories(&command).expect_err("no compiler");
             assert_eq!(refusal.reason, Reason::Compiler);
             assert!(refusal.detail.contains(expect), "{}", refusal.detail);
         };

@@ -176,9 +176,8 @@ mod tests {
         let arguments: Vec<OsString> = line.split_whitespace().map(OsString::from).collect();
         let environment = [(OsString::from("PATH"), OsString::from("/usr/bin"))];
         let command = crate::command::parse(&arguments, directory.path(), &environment).expect("understood");
-        let search = std::ffi::OsStr::new("/usr/bin");
         let compilers = crate::include_server::system_directories::Compilers::default();
-        let system = compilers.directories(&command, search).expect("an answer");
+        let system = compilers.directories(&command).expect("an answer");
         let found = super::check(&arguments, &command, &system).map_err(|fallback| fallback.detail);
         assert_eq!(found, expect.map_err(str::to_owned), "{line}");
     }

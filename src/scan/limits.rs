@@ -43,10 +43,6 @@ pub(crate) const MAX_CLOSURE_BYTES: usize = 48 << 20;
 pub(crate) const MAX_OPTION_FILES: usize = 64;
 /// How many answers of drivers that read files of options are kept.
 pub(crate) const MAX_DRIVER_ANSWERS: usize = 4_096;
-/// How long the compiler may take to answer a question about itself.
-pub(crate) const MAX_PROBE_TIME: std::time::Duration = std::time::Duration::from_secs(30);
-/// How many bytes of an answer of the compiler are read.
-pub(crate) const MAX_PROBE_BYTES: u64 = 32 << 20;
 /// How many questions about features a compiler is asked at once.
 pub(crate) const MAX_FEATURES_AT_ONCE: usize = 512;
 /// How many distinct questions about features one compiler is asked.

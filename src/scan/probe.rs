@@ -8,12 +8,13 @@
 
 mod answer;
 mod driver;
-mod installation;
 mod key;
 mod question;
 mod run;
 
 use crate::command::{Command, Family, Language};
+use crate::compiler::installation;
+use crate::compiler::process::Request;
 use crate::fallback::Fallback;
 use crate::files::resolve::Trail;
 use crate::files::stamp::{KeptStamp, Stamp};
@@ -64,7 +65,7 @@ pub(crate) struct Probe {
     key: ProbeKey,
     /// The program that the driver runs, and directories that it reads.
     stamps: Vec<(PathBuf, Stamp)>,
-    request: run::Request,
+    request: Request,
     later_features: AtomicBool,
     features: DashMap<Vec<u8>, Option<u64>, foldhash::fast::RandomState>,
     /// What any compiler was asked so far.
@@ -156,17 +157,17 @@ impl Probes {
         let proper = driver.and_then(|answer| Some((answer, answer.handed_on.proper.as_ref()?)));
         let (request, key) = match proper {
             Some((answer, proper)) => {
-                let request = run::Request::of_proper(proper, command);
+                let request = run::for_proper(proper, command);
                 let key = ProbeKey::of_proper(&request, answer);
                 (request, key)
             }
             None => {
-                let request = run::Request::new(command);
+                let request = run::for_driver(command);
                 let key = ProbeKey::of(&request, command, context.store, context.view)?;
                 (request, key)
             }
         };
-        let refusal = request.refuse("gave an answer that is not understood");
+        let refusal = run::refuse(&request, "gave an answer that is not understood");
         self.answer(request, key, command, context)?.ok_or(refusal)
     }
 
@@ -182,9 +183,9 @@ impl Probes {
         command: &Command,
         context: Context<'_>,
     ) -> Result<Option<Arc<Probe>>, Fallback> {
-        let mut request = probe.request.also_under(flags);
+        let mut request = run::also_under(&probe.request, flags);
         // The first one to ask may have stood in a directory that is gone.
-        request.working_directory.clone_from(&command.working_directory);
+        request.directory.clone_from(&command.working_directory);
         let key = probe.key.for_request(&request);
         self.answer(request, key, command, context)
     }
@@ -192,7 +193,7 @@ impl Probes {
     /// The probe for `key`; `None` where the compiler gives no understandable answer to `request`.
     fn answer(
         &self,
-        request: run::Request,
+        request: Request,
         key: ProbeKey,
         command: &Command,
         context: Context<'_>,
@@ -222,16 +223,11 @@ impl Probes {
         Ok(Some(probe))
     }
 
-    fn ask(
-        &self,
-        request: &run::Request,
-        key: &ProbeKey,
-        command: &Command,
-    ) -> Result<Option<(Answer, Stamps)>, Fallback> {
+    fn ask(&self, request: &Request, key: &ProbeKey, command: &Command) -> Result<Option<(Answer, Stamps)>, Fallback> {
         // What is looked at before the question is asked can't change unseen while it is answered.
-        let places = installation::directories(&request.arguments, command);
+        let places = installation::directories(&request.arguments, command.family, &command.working_directory);
         let mut stamps: Stamps = places.into_iter().map(|path| (path.clone(), key::stamp(&path))).collect();
-        let output = request.run(&question::first())?;
+        let output = run::preprocess(request, &request.directory, &question::first())?;
         let mut text = Transcript {
             standard_output: output.standard_output,
             standard_error: output.standard_error,
@@ -239,7 +235,7 @@ impl Probes {
         };
         let Some(answer) = Answer::parse(&text, command.family) else { return Ok(None) };
         if let Some(program) = &answer.front_end {
-            let place = installation::place_of_program(program, command);
+            let place = place_of_program(program, command);
             stamps.push((place.clone(), key::stamp(&place)));
         }
         let kept = |(path, stamp): &(PathBuf, Stamp)| PathStamp {
@@ -291,7 +287,7 @@ impl Probes {
 fn build(
     answer: Answer,
     key: ProbeKey,
-    request: run::Request,
+    request: Request,
     command: &Command,
     context: Context<'_>,
     id: u32,
@@ -385,6 +381,17 @@ fn start_directory(
     crate::scan::working_directory(command, store, view, &mut Trail::default())
 }
 
+/// By which it is noticed that the driver of `command` runs another compiler proper than `program`. Where that is the
+/// driver itself, the directory: a configuration file may appear beside it.
+fn place_of_program(program: &Path, command: &Command) -> PathBuf {
+    match program.parent() {
+        Some(directory) if command.family == Family::Clang && key::stamp(program) == key::stamp(&command.compiler) => {
+            directory.to_owned()
+        }
+        _ => program.to_owned(),
+    }
+}
+
 fn builtin(name: Symbol) -> Builtin {
     match name {
         known::FILE => Builtin::File,
@@ -442,7 +449,7 @@ impl Probe {
     }
 
     fn ask(&self, questions: &[Vec<u8>], directory: &Path) -> Result<Values, Fallback> {
-        let output = self.request.run_from(directory, &question::about(questions))?;
+        let output = run::preprocess(&self.request, directory, &question::about(questions))?;
         Ok(answer::features(&output.standard_output, questions))
     }
 }

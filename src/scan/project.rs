@@ -79,7 +79,7 @@ pub fn scan_project(options: &ProjectOptions, scanner: &Scanner) -> Result<Repor
         answers = in_parallel(&entries, options.jobs, &|entry| answer(entry, asked()));
         passes.push(Pass::new(&stopwatch.stop(), scanner.work() - before, entries.len()));
     }
-    let verification = options.verify.then(|| verify(&entries, &answers, options.jobs)).transpose()?;
+    let verification = options.verify.then(|| verify(&entries, &answers, &environment, options.jobs));
     let units: Vec<Unit<'_>> = entries
         .iter()
         .zip(&answers)
@@ -103,16 +103,20 @@ fn prepare(command: &OsStr, number: usize) -> Result<()> {
 }
 
 /// Compares every closure with the compiler's list.
-fn verify(entries: &[Entry], answers: &[Answer], jobs: NonZeroUsize) -> Result<report::Verification> {
-    let scratch = tempfile::tempdir().context("make a directory for the compiler's lists")?;
+fn verify(
+    entries: &[Entry],
+    answers: &[Answer],
+    environment: &[(OsString, OsString)],
+    jobs: NonZeroUsize,
+) -> report::Verification {
     let stopwatch = Stopwatch::start();
-    let both: Vec<_> = entries.iter().zip(answers).enumerate().collect();
-    let compared = in_parallel(&both, jobs, &|(index, (entry, answer))| {
+    let both: Vec<_> = entries.iter().zip(answers).collect();
+    let compared = in_parallel(&both, jobs, &|(entry, answer)| {
         let closure = answer.as_ref().ok()?;
-        let list = scratch.path().join(index.to_string());
-        Some((entry.source(), verify::compare(entry, closure, &list)))
+        let command = command::parse(&entry.arguments, &entry.directory, environment).ok()?;
+        Some((entry.source(), verify::compare(&command, closure)))
     });
-    Ok(report::Verification::new(compared.into_iter().flatten().collect(), &stopwatch.stop()))
+    report::Verification::new(compared.into_iter().flatten().collect(), &stopwatch.stop())
 }
 
 /// Does `work` for each item on `jobs` threads, and gives the results in the items' order.

@@ -2,11 +2,13 @@
 //!
 //! **Source:** gcc's manual, "Overall Options" (`-###`) and "Developer Options" (`-print-file-name=`); clang's manual.
 
-use super::process;
-use crate::command::printed::{self, words};
 use crate::command::{Command, Family, Language};
+use crate::compiler::answer::{self, OptionFile};
+use crate::compiler::driver;
+use crate::compiler::environment::{About, asking};
+use crate::compiler::process::{NoAnswer, Request};
 use std::collections::BTreeSet;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -40,49 +42,42 @@ pub(super) const fn representative(language: Language, family: Family) -> Langua
     }
 }
 
-/// Asks the driver of `command`, under its flags and `environment`. Runs it a few times.
+/// Asks the driver of `command`, under its flags and variables. Runs it a few times.
 ///
 /// # Errors
 /// Where the driver can't be run, or refuses its flags.
-pub(super) fn describe(command: &Command, environment: &[(OsString, OsString)]) -> io::Result<Description> {
-    let ask = |arguments: &[&OsStr]| {
-        let mut all = command.probe_arguments.clone();
-        all.extend(arguments.iter().map(|&argument| argument.to_owned()));
-        process::ask(&command.compiler, &all, &command.working_directory, environment)
+pub(super) fn describe(command: &Command) -> io::Result<Description> {
+    let request = Request {
+        program: command.compiler.clone(),
+        arguments: command.probe_arguments.clone(),
+        environment: asking(command.environment.iter().chain(&command.tool_environment), About::Itself),
+        directory: command.working_directory.clone(),
     };
+    let refuse = |error: NoAnswer| io::Error::other(error.to_string());
     let language = representative(command.language, command.family).name();
-    let mut arguments = vec!["-###", "-x", language, "-c", "/dev/null", "-o", "/dev/null"];
-    if command.family == Family::Clang {
-        arguments.insert(0, "-v");
-    }
-    let answer = ask(&arguments.into_iter().map(OsStr::new).collect::<Vec<_>>())?;
-    let mut description = read_commands(&answer.stderr, &command.working_directory);
+    let commands = driver::commands(&request.with_last(driver::empty_compile(language))).map_err(refuse)?;
+    let answer = &commands.standard_error;
+    let mut description = read_commands(answer, &command.working_directory);
     if description.programs.is_empty() {
-        let message = String::from_utf8_lossy(&answer.stderr);
-        return Err(io::Error::other(message.lines().next_back().unwrap_or("says nothing").to_owned()));
+        return Err(io::Error::other(commands.last_words()));
     }
     if command.family == Family::Gcc {
         let named = command.option_files.iter().filter(|file| !command.working_directory.join(file).is_file());
         let own = ["specs", "include", "include-fixed"].map(PathBuf::from);
         for name in own.iter().chain(named) {
-            let mut question = OsString::from("-print-file-name=");
-            question.push(name);
-            let answer = ask(&[&question])?;
-            // What isn't found comes back as it was asked for.
-            let path = PathBuf::from(OsStr::from_bytes(answer.stdout.trim_ascii()));
-            if path.is_absolute() && path.is_file() {
-                description.option_files.insert(path);
-            } else if path.is_absolute() && path.is_dir() {
-                description.directories.insert(path);
+            match driver::file_name(&request, name).map_err(refuse)? {
+                Some(file) if file.is_file() => drop(description.option_files.insert(file)),
+                Some(directory) if directory.is_dir() => drop(description.directories.insert(directory)),
+                _ => {}
             }
         }
     }
     if command.is_led() {
         let directories = match command.family {
-            Family::Gcc => ask(&[OsStr::new("-print-search-dirs")])?.stdout,
+            Family::Gcc => driver::search_lists(&request).map_err(refuse)?,
             Family::Clang => Vec::new(),
         };
-        description.candidates = candidates(&directories, &answer.stderr, &description.programs, command);
+        description.candidates = candidates(&directories, answer, &description.programs, command);
     }
     for file in
         command.option_files.iter().map(|file| command.working_directory.join(file)).filter(|file| file.is_file())
@@ -94,7 +89,7 @@ pub(super) fn describe(command: &Command, environment: &[(OsString, OsString)]) 
 
 /// Where `-B` and its like would lead to another program or file of options.
 fn candidates(directories: &[u8], answer: &[u8], programs: &BTreeSet<PathBuf>, command: &Command) -> BTreeSet<PathBuf> {
-    let target = answer.split(|&byte| byte == b'\n').find_map(|line| line.strip_prefix(b"Target: "));
+    let target = answer::target(answer);
     let mut tools: BTreeSet<Vec<u8>> =
         programs.iter().filter_map(|program| Some(program.file_name()?.as_bytes().to_vec())).collect();
     tools.insert(b"as".to_vec());
@@ -102,11 +97,11 @@ fn candidates(directories: &[u8], answer: &[u8], programs: &BTreeSet<PathBuf>, c
     let mut options = BTreeSet::from([b"specs".to_vec()]);
     options.extend(command.option_files.iter().map(|file| file.as_os_str().as_bytes().to_vec()));
     let in_list = |title, names: &BTreeSet<Vec<u8>>| {
-        let prefixes = printed::search_list(directories, title);
+        let prefixes = answer::search_list(directories, title);
         prefixes.flat_map(|prefix| names.iter().map(|name| [prefix, name].concat()).collect::<Vec<_>>()).collect()
     };
-    let mut paths: Vec<Vec<u8>> = in_list(printed::PROGRAMS, &tools);
-    paths.append(&mut in_list(printed::LIBRARIES, &options));
+    let mut paths: Vec<Vec<u8>> = in_list(answer::PROGRAMS, &tools);
+    paths.append(&mut in_list(answer::LIBRARIES, &options));
     for directory in command.tool_directories.iter().map(|directory| directory.as_os_str().as_bytes()) {
         paths.push(directory.to_vec());
         for separator in [&b"/"[..], b""] {
@@ -116,26 +111,20 @@ fn candidates(directories: &[u8], answer: &[u8], programs: &BTreeSet<PathBuf>, c
     paths.into_iter().map(|path| command.working_directory.join(OsStr::from_bytes(&path))).collect()
 }
 
-/// Reads the answer to `-###`: a line that starts with a blank is a command.
+/// Reads the answer to `-###`.
 fn read_commands(text: &[u8], directory: &Path) -> Description {
     let mut description = Description::default();
-    for line in text.split(|&byte| byte == b'\n') {
-        let path_after =
-            |prefix: &[u8]| line.strip_prefix(prefix).map(|path| directory.join(OsStr::from_bytes(path.trim_ascii())));
-        if line.starts_with(b" ") {
-            let words = words(line);
-            let Some((program, arguments)) = words.split_first().filter(|(program, _)| *program != "(in-process)")
-            else {
-                continue;
-            };
-            description.programs.insert(program.into());
-            description.files.extend(arguments.iter().filter_map(|argument| named_file(argument, directory)));
-        } else if let Some(path) = path_after(b"Found candidate GCC installation: ") {
-            description.gcc_installations.insert(path);
-        } else if let Some(path) = path_after(b"Configuration file: ").or_else(|| path_after(b"Reading specs from ")) {
-            description.option_files.insert(path);
-        }
+    for words in answer::commands(text) {
+        let Some((program, arguments)) = words.split_first() else { continue };
+        description.programs.insert(program.into());
+        description.files.extend(arguments.iter().filter_map(|argument| named_file(argument, directory)));
     }
+    let place = |path: &[u8]| directory.join(OsStr::from_bytes(path));
+    description.gcc_installations.extend(answer::gcc_installations(text).map(|path| directory.join(path)));
+    description.option_files.extend(answer::option_files(text).filter_map(|file| match file {
+        OptionFile::Specs(path) | OptionFile::Configuration(path) => Some(place(path)),
+        OptionFile::NoSpecs(_) => None,
+    }));
     description
 }
 

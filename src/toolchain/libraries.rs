@@ -6,7 +6,7 @@
 //!
 //! **Source:** ld.so(8), `--list` and `--inhibit-cache`.
 
-use super::process;
+use crate::compiler::process::{Limits, Request};
 use object::Endianness;
 use object::elf;
 use object::read::elf::{FileHeader, ProgramHeader};
@@ -78,12 +78,20 @@ fn list(
 ) -> io::Result<Vec<PathBuf>> {
     let mut arguments: Vec<OsString> = flags.iter().map(OsString::from).collect();
     arguments.extend(["--list".into(), program.into()]);
-    let answer = process::ask(interpreter, &arguments, Path::new("/"), environment)?;
-    if !answer.is_success {
-        let message = String::from_utf8_lossy(&answer.stderr).trim().to_owned();
+    let request = Request {
+        program: interpreter.to_owned(),
+        arguments,
+        environment: environment.to_vec(),
+        directory: "/".into(),
+    };
+    let answer = request.run(Limits::ANSWER);
+    let answer = answer.map_err(|error| io::Error::other(format!("{} {error}", interpreter.display())))?;
+    if !answer.status.success() {
+        let message = String::from_utf8_lossy(&answer.standard_error).trim().to_owned();
         return Err(io::Error::other(format!("{}: {message}", program.display())));
     }
-    parse_list(&answer.stdout).map_err(|name| io::Error::other(format!("{}: {name} not found", program.display())))
+    parse_list(&answer.standard_output)
+        .map_err(|name| io::Error::other(format!("{}: {name} not found", program.display())))
 }
 
 /// Reads lines such as `libc.so.6 => /lib/libc.so.6 (0x…)` and `/lib64/ld.so (0x…)`.

@@ -1,6 +1,7 @@
 //! What the compiler's answer means.
 
 use crate::command::Family;
+use crate::compiler::answer::{FrontEnd, OptionFile, SearchPath, option_files};
 use crate::scan::preprocess::tokens::{TokenModes, name_length};
 use crate::scan::probe::question;
 use std::path::{Path, PathBuf};
@@ -155,59 +156,21 @@ impl Answer {
     }
 
     fn read_errors(&mut self, errors: &[u8], family: Family) -> Option<()> {
-        let mut is_list = false;
-        let mut has_list = false;
-        for line in errors.split(|byte| *byte == b'\n') {
-            if line.starts_with(b"#include \"...\" search starts here:") {
-                is_list = true;
-                has_list = true;
-            } else if line.starts_with(b"End of search list.") {
-                is_list = false;
-            } else if is_list && let Some(directory) = line.strip_prefix(b" ") {
-                self.directories.push(directory.trim_ascii_end().to_vec());
-            } else if let Some(missing) = line.strip_prefix(b"ignoring nonexistent directory \"") {
-                self.missing.push(missing.strip_suffix(b"\"").unwrap_or(missing).to_vec());
-            } else if line.starts_with(b"Configuration file: ") {
-                self.is_configured = true;
-            } else if line.starts_with(b" ") && !has_list {
-                if family == Family::Gcc {
-                    self.driver_directories.extend(driver_directories(line));
-                }
-                self.front_end = self.front_end.take().or_else(|| program(line));
-            }
+        let path = SearchPath::read(errors);
+        let front_end = FrontEnd::read(errors);
+        self.is_configured = option_files(errors).any(|file| matches!(file, OptionFile::Configuration(_)));
+        self.front_end = front_end.program;
+        if family == Family::Gcc {
+            self.driver_directories = front_end.driver_directories;
         }
+        self.directories = [path.quoted, path.bracketed].concat();
+        self.missing = path.missing;
         let leading =
             self.directories.iter().zip(&self.driver_directories).take_while(|(listed, given)| listed == given).count();
-        self.standard_directories = self.directories[leading.min(self.directories.len())..].to_vec();
+        self.standard_directories = self.directories[leading..].to_vec();
         self.standard_directories.retain(|directory| !self.driver_directories.contains(directory));
-        has_list.then_some(())
+        path.is_whole.then_some(())
     }
-}
-
-/// The program in a command that a driver shows.
-fn program(line: &[u8]) -> Option<PathBuf> {
-    let line = line.trim_ascii_start();
-    let word = match line.strip_prefix(b"\"") {
-        Some(quoted) => quoted.split(|byte| *byte == b'"').next(),
-        None => line.split(|byte| *byte == b' ').next(),
-    };
-    word.filter(|word| word.starts_with(b"/")).map(|word| as_path(word).to_path_buf())
-}
-
-/// The `-isystem` operands in the command that a gcc driver shows.
-fn driver_directories(line: &[u8]) -> Vec<Vec<u8>> {
-    let words: Vec<&[u8]> = line.split(|byte| *byte == b' ').filter(|word| !word.is_empty()).collect();
-    let is_compiler = words.first().is_some_and(|program| {
-        program.ends_with(b"/cc1")
-            || program.ends_with(b"/cc1plus")
-            || program.ends_with(b"/cc1obj")
-            || program.ends_with(b"/cc1objplus")
-    });
-    if !is_compiler {
-        return Vec::new();
-    }
-    let pairs = words.windows(2).filter(|pair| pair[0] == b"-isystem");
-    pairs.map(|pair| pair[1].to_vec()).collect()
 }
 
 /// The file of `# 1 "file" …`.

@@ -9,8 +9,10 @@
 //! (`loadConfigFile`) and LLVM's CommandLine.cpp (`readConfigFile`).
 
 use crate::command::handed_on::{HandedOn, check_specs, read_configuration};
-use crate::command::printed::{LIBRARIES, PROGRAMS, search_list};
 use crate::command::{Command, Family, LEADING_VARIABLES};
+use crate::compiler::answer::{self, LIBRARIES, OptionFile, PROGRAMS, search_list};
+use crate::compiler::process::Request;
+use crate::compiler::{driver, installation};
 use crate::fallback::{Fallback, Reason};
 use crate::files::directory::Directory;
 use crate::files::file::SourceFile;
@@ -18,19 +20,13 @@ use crate::files::resolve::{Place, Trail};
 use crate::files::stamp::Stamp;
 use crate::files::{FileStore, View, as_path};
 use crate::scan::limits::MAX_OPTION_FILES;
-use crate::scan::probe::installation;
 use crate::scan::probe::key::stamp;
-use crate::scan::probe::run::Request;
+use crate::scan::probe::run::{for_whole_command, unanswered};
 use crate::scan::search::lookup::lexical;
 use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-
-/// How the lines start in which drivers tell of files of options.
-const SPECS: &[u8] = b"Reading specs from ";
-const NO_SPECS: &[u8] = b"could not find specs file ";
-const CONFIGURATION: &[u8] = b"Configuration file: ";
 
 /// What all command lines have in common to which a driver's answer is the same but for the source's and the outputs'
 /// names.
@@ -61,7 +57,7 @@ impl Question {
     /// # Errors
     /// [`Reason::ResponseFile`] where a response file can't be read.
     pub(super) fn of(command: &Command) -> Result<Self, Fallback> {
-        let mut request = Request::of_driver(command)?;
+        let mut request = for_whole_command(command)?;
         let mut names_next = false;
         for argument in &mut request.arguments {
             if names_next || *argument == command.source.as_os_str() {
@@ -87,15 +83,15 @@ impl DriverAnswer {
         view: View,
     ) -> Result<Self, Fallback> {
         let mut stamps = vec![(command.compiler.clone(), stamp(&command.compiler))];
-        let driver = Request::of_driver(command)?;
-        let request = driver.asking(&["-###", "-v"]);
-        let first = request.run("")?.standard_error;
+        let request = for_whole_command(command)?;
+        let commands = || driver::commands(&request).map(|output| output.standard_error);
+        let first = commands().map_err(|error| unanswered(&request, &error))?;
         let mut options = OptionFiles::default();
         options.read_answer(&first, command, store, view, start)?;
         let places = options.installations(&first, command)?;
         stamps.extend(places.into_iter().map(|path| (path.clone(), stamp(&path))));
-        let answer = request.run("")?.standard_error;
-        if lines_about_files(&answer) != lines_about_files(&first) {
+        let answer = commands().map_err(|error| unanswered(&request, &error))?;
+        if !answer::option_files(&answer).eq(answer::option_files(&first)) {
             let detail = format!("{} answers otherwise", command.compiler.display());
             return Err(Fallback::new(Reason::Changing, detail));
         }
@@ -103,7 +99,7 @@ impl DriverAnswer {
         let is_common = !names_this(&handed_on, command);
         let mut candidates = options.missing.clone();
         if command.family == Family::Gcc {
-            let directories = driver.asking(&["-print-search-dirs"]).run("")?.standard_output;
+            let directories = driver::search_lists(&request).map_err(|error| unanswered(&request, &error))?;
             candidates.extend(leading_directories(command));
             candidates.extend(gcc_candidates(&directories, &answer, &options, &handed_on, command));
         }
@@ -168,16 +164,17 @@ impl OptionFiles {
         view: View,
         start: &Arc<Directory>,
     ) -> Result<(), Fallback> {
-        for line in answer.split(|byte| *byte == b'\n') {
-            if let Some(name) = line.strip_prefix(SPECS) {
-                let content = self.read(name, store, view, start)?;
-                check_specs(&content).map_err(|fallback| name_file(fallback, name))?;
-            } else if let Some(name) = line.strip_prefix(NO_SPECS) {
-                self.missing.push(name.to_vec());
-            } else if let Some(name) = line.strip_prefix(CONFIGURATION)
-                && command.family == Family::Clang
-            {
-                self.read_configuration(name, store, view, start)?;
+        for file in answer::option_files(answer) {
+            match file {
+                OptionFile::Specs(name) => {
+                    let content = self.read(name, store, view, start)?;
+                    check_specs(&content).map_err(|fallback| name_file(fallback, name))?;
+                }
+                OptionFile::NoSpecs(name) => self.missing.push(name.to_vec()),
+                OptionFile::Configuration(name) if command.family == Family::Clang => {
+                    self.read_configuration(name, store, view, start)?;
+                }
+                OptionFile::Configuration(_) => {}
             }
         }
         Ok(())
@@ -233,7 +230,7 @@ impl OptionFiles {
         let proper = handed_on.proper.map(|proper| proper.arguments).unwrap_or_default();
         let arguments: Vec<OsString> =
             command.probe_arguments.iter().chain(&self.arguments).chain(&proper).cloned().collect();
-        Ok(installation::directories(&arguments, command))
+        Ok(installation::directories(&arguments, command.family, &command.working_directory))
     }
 
     /// Names the file because of which a command can't be followed: the user's own one where there is one.
@@ -272,7 +269,7 @@ fn gcc_candidates(
     handed_on: &HandedOn,
     command: &Command,
 ) -> Vec<Vec<u8>> {
-    let target = answer.split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(b"Target: "));
+    let target = answer::target(answer);
     let list = |title| search_list(directories, title).collect::<Vec<_>>();
     let (programs, libraries) = (list(PROGRAMS), list(LIBRARIES));
     let mut specs: Vec<&[u8]> = vec![b"specs"];
@@ -296,12 +293,6 @@ fn gcc_candidates(
     candidates.sort_unstable();
     candidates.dedup();
     candidates
-}
-
-/// The lines in which a driver tells of files of options.
-fn lines_about_files(answer: &[u8]) -> Vec<&[u8]> {
-    let lines = answer.split(|byte| *byte == b'\n');
-    lines.filter(|line| [SPECS, NO_SPECS, CONFIGURATION].iter().any(|start| line.starts_with(start))).collect()
 }
 
 /// Whether what is handed on may have been made from the name of the source or of an output.

@@ -1,6 +1,7 @@
 //! By what a compiler's answers are kept.
 
 use crate::command::Command;
+use crate::compiler::process::Request;
 use crate::fallback::{Fallback, Reason};
 use crate::files::file::SourceFile;
 use crate::files::resolve::{Place, Trail};
@@ -8,7 +9,7 @@ use crate::files::stamp::Stamp;
 use crate::files::{FileStore, View};
 use crate::scan::probe::answer::Transcript;
 use crate::scan::probe::driver::DriverAnswer;
-use crate::scan::probe::run::Request;
+use crate::scan::probe::run;
 use crate::state_file;
 use pumphouse_proto::digest::Digest;
 use std::io;
@@ -24,12 +25,12 @@ pub(crate) struct ProbeKey {
 }
 
 /// The version of the questions; other answers are not taken for theirs.
-const FORMAT: &str = "pumphouse probe 7";
+const FORMAT: &str = "pumphouse probe 8";
 
 impl ProbeKey {
     /// The key of what the compiler proper says as the driver of `command` would run it, which `answer` tells.
     pub(super) fn of_proper(request: &Request, answer: &DriverAnswer) -> Self {
-        let proper = request.compiler.clone();
+        let proper = request.program.clone();
         let identity = stamp(&proper);
         let mut files = answer.stamps().to_vec();
         files.push((proper, identity));
@@ -42,8 +43,8 @@ impl ProbeKey {
     /// [`Reason::Compiler`] where the compiler isn't there.
     pub(super) fn of(request: &Request, command: &Command, store: &FileStore, view: View) -> Result<Self, Fallback> {
         let mut request = request.clone();
-        if !request.depends_on_directory() {
-            request.working_directory = "/".into();
+        if !run::depends_on_directory(&request) {
+            request.directory = "/".into();
         }
         let missing = || Fallback::new(Reason::Compiler, format!("{} is not there", command.compiler.display()));
         let driver = resolve(&command.compiler, store, view)?.ok_or_else(missing)?;
@@ -59,8 +60,8 @@ impl ProbeKey {
 
     /// The key of what the same compiler says to `request`.
     pub(super) fn for_request(&self, request: &Request) -> Self {
-        let working_directory = self.request.working_directory.clone();
-        Self { request: Request { working_directory, ..request.clone() }, files: self.files.clone() }
+        let directory = self.request.directory.clone();
+        Self { request: Request { directory, ..request.clone() }, files: self.files.clone() }
     }
 
     /// Whether the driver and the files of options are the same still.

@@ -4,8 +4,7 @@
 //! **Source:** clang's Gnu.cpp (`GCCInstallationDetector::init`, `CollectLibDirsAndTriples`) and Linux.cpp
 //! (`AddClangSystemIncludeArgs`, `addLibStdCxxIncludePaths`).
 
-use crate::command::{Command, Family};
-use crate::scan::probe::key::stamp;
+use super::Family;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
@@ -14,14 +13,14 @@ use std::path::{Path, PathBuf};
 const ROOTS: [&[u8]; 2] = [b"--sysroot", b"-isysroot"];
 const PREFIXES: [&[u8]; 3] = [b"--gcc-toolchain", b"-gcc-toolchain", b"--gcc-install-dir"];
 
-/// Directories whose entries the answer of `command`'s driver under `arguments` depends on, absent ones among them. Lists
-/// some of them.
-pub(super) fn directories(arguments: &[OsString], command: &Command) -> Vec<PathBuf> {
-    if command.family != Family::Clang {
+/// Directories whose entries the answer of a driver of `family` under `arguments` depends on, absent ones among them.
+/// Relative operands start from `working_directory`. Lists some of the directories.
+pub(crate) fn directories(arguments: &[OsString], family: Family, working_directory: &Path) -> Vec<PathBuf> {
+    if family != Family::Clang {
         return Vec::new();
     }
     let mut directories = Vec::new();
-    for root in operands(arguments, command, &ROOTS) {
+    for root in operands(arguments, working_directory, &ROOTS) {
         for place in ["usr/include", "usr/local/include"] {
             directories.extend([root.join(place), root.join(place).join("c++")]);
             directories.extend(children(&root.join(place)).filter(|path| is_of_a_target(path)));
@@ -30,7 +29,7 @@ pub(super) fn directories(arguments: &[OsString], command: &Command) -> Vec<Path
         add_installations(&root, &mut directories);
         add_installations(&root.join("usr"), &mut directories);
     }
-    for prefix in operands(arguments, command, &PREFIXES) {
+    for prefix in operands(arguments, working_directory, &PREFIXES) {
         add_installations(&prefix, &mut directories);
     }
     directories.sort_unstable();
@@ -38,19 +37,8 @@ pub(super) fn directories(arguments: &[OsString], command: &Command) -> Vec<Path
     directories
 }
 
-/// By which it is noticed that the driver of `command` runs another compiler proper than `program`. Where that is the
-/// driver itself, the directory: a configuration file may appear beside it.
-pub(super) fn place_of_program(program: &Path, command: &Command) -> PathBuf {
-    match program.parent() {
-        Some(directory) if command.family == Family::Clang && stamp(program) == stamp(&command.compiler) => {
-            directory.to_owned()
-        }
-        _ => program.to_owned(),
-    }
-}
-
 /// The operands of `flags` among the driver's arguments, joined or separate, from the working directory.
-fn operands(arguments: &[OsString], command: &Command, flags: &[&[u8]]) -> Vec<PathBuf> {
+fn operands(arguments: &[OsString], working_directory: &Path, flags: &[&[u8]]) -> Vec<PathBuf> {
     let mut operands = Vec::new();
     let mut arguments = arguments.iter();
     while let Some(argument) = arguments.next() {
@@ -59,7 +47,7 @@ fn operands(arguments: &[OsString], command: &Command, flags: &[&[u8]]) -> Vec<P
             [] => arguments.next().map(|next| next.as_bytes()),
             [b'=', operand @ ..] | operand => Some(operand),
         };
-        operands.extend(operand.map(|path| command.working_directory.join(OsStr::from_bytes(path))));
+        operands.extend(operand.map(|path| working_directory.join(OsStr::from_bytes(path))));
     }
     operands
 }

@@ -7,7 +7,6 @@
 //! Costs a `stat` for each directory of `PATH` up to the compiler's; the answer about a file is remembered by its identity.
 
 use super::Family;
-use super::environment::Environment;
 use crate::fallback::{Fallback, Reason};
 use dashmap::DashMap;
 use std::ffi::OsStr;
@@ -23,21 +22,22 @@ const STAND_INS: [&str; 7] = ["ccache", "distcc", "sccache", "icecc", "colorgcc"
 
 /// A compiler driver.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Compiler {
+pub(crate) struct Compiler {
     /// Absolute, symbolic links not resolved.
-    pub(super) path: PathBuf,
-    /// What to run it as: see [`Command::program`](super::Command::program).
-    pub(super) program: PathBuf,
-    pub(super) family: Family,
+    pub(crate) path: PathBuf,
+    /// What to run it as: see [`Command::program`](crate::command::Command::program).
+    pub(crate) program: PathBuf,
+    pub(crate) family: Family,
     /// Whether it takes `.c` for C++.
-    pub(super) is_cxx: bool,
+    pub(crate) is_cxx: bool,
 }
 
-/// Finds the compiler that `name` means: a path (relative ones start from `directory`) or a name to look for in `PATH`.
+/// Finds the compiler that `name` means: a path (relative ones start from `directory`) or a name to look for in `search`,
+/// which is the value of `PATH`.
 ///
 /// # Errors
 /// [`Reason::Compiler`] where there is none, or where it is not known what it is.
-pub(super) fn find(name: &OsStr, directory: &Path, environment: Environment<'_>) -> Result<Compiler, Fallback> {
+pub(crate) fn find(name: &OsStr, directory: &Path, search: &OsStr) -> Result<Compiler, Fallback> {
     let refuse = |detail: &str| Fallback::new(Reason::Compiler, format!("{}: {detail}", name.to_string_lossy()));
     if name.as_bytes().contains(&b'/') {
         let path = lexical(&directory.join(name));
@@ -52,7 +52,6 @@ pub(super) fn find(name: &OsStr, directory: &Path, environment: Environment<'_>)
         }
     }
     let base = Path::new(name).file_name().ok_or_else(|| refuse("not a program"))?;
-    let search = environment.get("PATH").unwrap_or_default();
     for entry in search.as_bytes().split(|&byte| byte == b':') {
         // An empty entry is the working directory.
         let path = lexical(&directory.join(OsStr::from_bytes(entry)).join(base));
@@ -66,16 +65,16 @@ pub(super) fn find(name: &OsStr, directory: &Path, environment: Environment<'_>)
     Err(refuse("not found in PATH"))
 }
 
-/// See [`real_program`](super::real_program).
-pub(super) fn real_program(name: &OsStr, directory: &Path, environment: Environment<'_>) -> Option<PathBuf> {
+/// See [`real_program`](crate::command::real_program).
+pub(crate) fn real_program(name: &OsStr, directory: &Path, search: &OsStr) -> Option<PathBuf> {
     let is_real = |path: &PathBuf| executable(path).is_some() && path.canonicalize().is_ok_and(|path| !is_own(&path));
     let written = lexical(&directory.join(name));
     if name.as_bytes().contains(&b'/') && is_real(&written) {
         return Some(written);
     }
     let base = Path::new(name).file_name()?;
-    let search = environment.get("PATH").unwrap_or_default().as_bytes();
     search
+        .as_bytes()
         .split(|&byte| byte == b':')
         .map(|entry| lexical(&directory.join(OsStr::from_bytes(entry)).join(base)))
         .find(is_real)
@@ -188,7 +187,6 @@ fn stem(name: &[u8]) -> &[u8] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::ffi::OsString;
     use std::os::unix::fs::symlink;
 
     #[test]
@@ -224,10 +222,8 @@ mod tests {
         symlink("/usr/bin/g++", base.join("links/mycompiler")).expect("link");
         std::fs::write(base.join("scripts/gcc"), "#!/bin/sh\n").expect("write");
         std::fs::set_permissions(base.join("scripts/gcc"), PermissionsExt::from_mode(0o755)).expect("chmod");
-        let find = |name: &str, path: &str| {
-            let variables = [(OsString::from("PATH"), OsString::from(path))];
-            find(OsStr::new(name), base, Environment(&variables)).map_err(|fallback| fallback.detail)
-        };
+        let find =
+            |name: &str, path: &str| find(OsStr::new(name), base, OsStr::new(path)).map_err(|fallback| fallback.detail);
         let gcc = Compiler {
             path: "/usr/bin/gcc".into(),
             program: "/usr/bin/gcc".into(),
@@ -248,10 +244,7 @@ mod tests {
         // What runs locally is whatever is not Pumphouse.
         std::fs::copy("/bin/true", base.join("pumphouse")).expect("copy");
         symlink("../pumphouse", base.join("links/g++")).expect("link");
-        let real = |name: &str, path: &str| {
-            let variables = [(OsString::from("PATH"), OsString::from(path))];
-            real_program(OsStr::new(name), base, Environment(&variables))
-        };
+        let real = |name: &str, path: &str| real_program(OsStr::new(name), base, OsStr::new(path));
         assert_eq!(real("g++", "links:/usr/bin"), Some("/usr/bin/g++".into()));
         assert_eq!(real("links/g++", "/usr/bin"), Some("/usr/bin/g++".into()));
         assert_eq!(real("gcc", "scripts:/usr/bin"), Some(base.join("scripts/gcc")));
