@@ -4,6 +4,7 @@
 //! the server, the statistics. It runs no compiler for a build: what must run locally is run by the launcher, in the
 //! build's own environment. This file knows the daemon's life; what happens to one request is in `session`.
 
+mod company;
 mod connection;
 pub mod detach;
 mod local_run;
@@ -16,6 +17,7 @@ use crate::heap;
 use crate::ipc::socket::{self, Directories};
 use crate::stats::Statistics;
 use anyhow::{Context as _, bail};
+use company::Company;
 use std::fs::File;
 use std::os::unix::net::UnixListener as StdListener;
 use std::sync::Arc;
@@ -34,6 +36,9 @@ const FLUSH_INTERVAL: Duration = Duration::from_secs(2);
 
 /// How long a daemon has nothing to do before it keeps what it has learned since.
 const REST: Duration = Duration::from_secs(10);
+
+/// How often a daemon without work looks whether anybody else is left in its namespace.
+const COMPANY_INTERVAL: Duration = Duration::from_secs(5);
 
 /// How long a leaving daemon looks for launchers that connected just before it removed its socket.
 const LAST_LOOK: Duration = Duration::from_millis(20);
@@ -92,6 +97,7 @@ pub fn run(config: Config, directories: &Directories, start: Start) -> anyhow::R
     };
     let listener = socket::bind(&directories.socket)
         .with_context(|| format!("{}: listening", directories.socket.join(socket::SOCKET).display()))?;
+    directories.remove_deserted();
     let processors = crate::config::processors();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(processors.min(4))
@@ -153,6 +159,10 @@ async fn serve(daemon: &Arc<Daemon>, socket: Socket<'_>, idle_timeout: Duration)
     while let Ok(Ok((stream, _))) = tokio::time::timeout(LAST_LOOK, socket.listener.accept()).await {
         session::spawn(daemon, stream, &compiles, &controls, None);
     }
+    if matches!(Company::now(), Company::Alone) {
+        // Nobody will look for a socket here again.
+        socket.directories.remove_socket_directory();
+    }
     drop(socket);
     daemon.socket_gone.cancel();
     compiles.close();
@@ -182,6 +192,7 @@ async fn accept_until_leaving(
     tokio::pin!(signalled);
     // A daemon that was killed leaves what it kept when it last had nothing to do.
     let mut remembered_use = 0;
+    let mut looked = Instant::now();
     loop {
         let accept = async {
             let permit = Arc::clone(sessions).acquire_owned().await.ok();
@@ -205,6 +216,17 @@ async fn accept_until_leaving(
                 }
                 if compiles.is_empty() && daemon.idle_time() >= idle_timeout {
                     return;
+                }
+                if compiles.is_empty() && looked.elapsed() >= COMPANY_INTERVAL && daemon.idle_time() >= COMPANY_INTERVAL {
+                    looked = Instant::now();
+                    match Company::now() {
+                        Company::AtHome | Company::Others => {}
+                        Company::Unknown if daemon.idle_time() < company::BLIND_IDLE_TIMEOUT => {}
+                        company => {
+                            tracing::info!(?company, "leaving a namespace to itself");
+                            return;
+                        }
+                    }
                 }
             }
             () = daemon.leave.cancelled() => return,

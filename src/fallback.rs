@@ -82,6 +82,8 @@ reasons! {
     RemoteFailed = "remote-failed",
     /// Demoted to local compiles after discrepancies in this build.
     Demoted = "demoted",
+    /// The daemon sees the file system from elsewhere than the launcher: another namespace, another root.
+    OtherVantage = "other-vantage",
     /// The daemon could not be started or spoken to.
     NoDaemon = "no-daemon",
 }

@@ -11,11 +11,14 @@
 mod codec;
 /// Where the socket is.
 pub mod socket;
+/// From where a process sees the file system.
+pub mod vantage;
 
 use codec::{Decoder, Encoder};
 use std::ffi::OsString;
 use std::io;
 use std::path::PathBuf;
+use vantage::Vantage;
 
 /// The largest frame that either side accepts, in bytes: a command line of the kernel's limit, or what a compiler wrote
 /// to standard output and standard error.
@@ -56,6 +59,8 @@ pub enum Request {
 /// One invocation of a compiler.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CompileRequest {
+    /// From where the launcher sees the file system; a daemon elsewhere does not answer for it.
+    pub vantage: Vantage,
     /// The working directory as `getcwd` gives it.
     pub working_directory: PathBuf,
     /// The device of the working directory, by which the daemon knows that it sees the same one.
@@ -155,6 +160,9 @@ impl Request {
         let mut encoder = Encoder::new(tag);
         encoder.u64(BuildId::OWN.0);
         if let Self::Compile(request) = self {
+            encoder.u64(request.vantage.mount);
+            encoder.u64(request.vantage.device);
+            encoder.u64(request.vantage.inode);
             encoder.path(&request.working_directory);
             encoder.u64(request.device);
             encoder.u64(request.inode);
@@ -182,6 +190,7 @@ impl Request {
         }
         let request = match tag {
             1 => Self::Compile(CompileRequest {
+                vantage: Vantage { mount: decoder.u64()?, device: decoder.u64()?, inode: decoder.u64()? },
                 working_directory: decoder.path()?,
                 device: decoder.u64()?,
                 inode: decoder.u64()?,
@@ -331,6 +340,7 @@ mod tests {
 
     fn compile_request() -> Request {
         Request::Compile(CompileRequest {
+            vantage: Vantage { mount: 3, device: 2, inode: 1 },
             working_directory: "/build".into(),
             device: 1,
             inode: u64::MAX,

@@ -13,6 +13,7 @@ pub use real_compiler::{Identity, find as find_real_compiler};
 
 use crate::command::environment;
 use crate::ipc::socket::{self, Directories};
+use crate::ipc::vantage::Vantage;
 use crate::ipc::{
     self, Answer, CompileRequest, Completed, DEPTH_VARIABLE, LocalOutput, LocalRun, Report, Request, Terminal,
 };
@@ -58,7 +59,7 @@ fn disabled() -> bool {
 /// Asks until the daemon has answered. An error means that nothing was run here.
 fn ask_daemon(invocation: &Invocation) -> io::Result<u8> {
     let directories = Directories::from_environment()?;
-    let request = request(invocation)?.encode();
+    let request = request(invocation, directories.vantage)?.encode();
     for _ in 0..ATTEMPTS {
         let mut stream = match socket::connect(&directories.socket) {
             Ok(stream) => stream,
@@ -90,7 +91,7 @@ fn is_departure(error: &io::Error) -> bool {
     matches!(error.kind(), BrokenPipe | ConnectionReset | UnexpectedEof)
 }
 
-fn request(invocation: &Invocation) -> io::Result<Request> {
+fn request(invocation: &Invocation, vantage: Vantage) -> io::Result<Request> {
     let here = std::fs::metadata(".")?;
     let umask = rustix::process::umask(rustix::fs::Mode::empty());
     rustix::process::umask(umask);
@@ -101,6 +102,7 @@ fn request(invocation: &Invocation) -> io::Result<Request> {
     arguments.push(invocation.compiler.clone());
     arguments.extend_from_slice(&invocation.arguments);
     Ok(Request::Compile(CompileRequest {
+        vantage,
         working_directory: std::env::current_dir()?,
         device: here.dev(),
         inode: here.ino(),

@@ -277,7 +277,8 @@ mod tests {
     use super::*;
 
     fn statistics(directory: &Path) -> Statistics {
-        Statistics::new(&Directories { state: directory.to_owned(), socket: directory.to_owned() })
+        let vantage = crate::ipc::vantage::Vantage::own().expect("known");
+        Statistics::new(&Directories { state: directory.to_owned(), socket: directory.to_owned(), vantage })
     }
 
     #[test]

@@ -7,6 +7,8 @@ use crate::ipc::socket::Directories;
 use crate::ipc::socket::LOG;
 use anyhow::Context as _;
 use clap::Args;
+use rustix::fs::FlockOperation;
+use std::fs::File;
 use std::path::Path;
 
 /// The log of the daemon before.
@@ -66,7 +68,7 @@ pub(super) fn run(arguments: &DaemonArguments) -> anyhow::Result<()> {
     // A configuration that is refused is said in the log, since nobody reads the daemon's standard error; launchers
     // then compile without a daemon.
     let config = Config::load(&flags);
-    log_to_file(config.as_ref().map_or(log::DEFAULT, |config| &config.log), &directories.state)?;
+    log_to_file(config.as_ref().map_or(log::DEFAULT, |config| &config.log), &directories)?;
     let result = config.map_err(Into::into).and_then(|config| daemon::run(config, &directories, Start::ByLauncher));
     if let Err(error) = &result {
         tracing::error!("{error:#}");
@@ -74,10 +76,18 @@ pub(super) fn run(arguments: &DaemonArguments) -> anyhow::Result<()> {
     result
 }
 
-fn log_to_file(directives: &str, state: &Path) -> anyhow::Result<()> {
-    let path = state.join(LOG);
+/// Logs to the state directory's log. Where that is another daemon's, which serves another view of the file system, to one
+/// beside the socket.
+fn log_to_file(directives: &str, directories: &Directories) -> anyhow::Result<()> {
+    let shared = directories.state.join(LOG);
+    let opening = |path: &Path| format!("{}: opening the log", path.display());
+    let lock = |file: &File| rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive).is_ok();
+    let is_taken = File::open(&shared).is_ok_and(|file| !lock(&file));
+    let path = if is_taken { directories.socket.join(LOG) } else { shared };
     // Keeping the last log, too, tells what happened before a restart.
-    let _ = std::fs::rename(&path, state.join(PREVIOUS_LOG));
-    let file = std::fs::File::create(&path).with_context(|| format!("{}: opening the log", path.display()))?;
+    let _ = std::fs::rename(&path, path.with_file_name(PREVIOUS_LOG));
+    let file = File::create(&path).with_context(|| opening(&path))?;
+    // Held as long as the daemon runs. Two that start at the same moment may have one log, which only harms readers.
+    let _ = lock(&file);
     log::to_file(directives, file)
 }

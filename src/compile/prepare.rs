@@ -4,6 +4,7 @@ use super::Compiler;
 use crate::action::Action;
 use crate::command::{self, Command, Family, environment::STDERR_IS_TERMINAL};
 use crate::fallback::{Fallback, Reason};
+use crate::ipc::vantage::Vantage;
 use crate::ipc::{CompileRequest, Completed, Terminal};
 use crate::local::{BlobRead, Lookup};
 use crate::outputs::{Places, Staging};
@@ -136,8 +137,11 @@ impl Restored {
     }
 }
 
-/// Understands the request's command line, once it is certain that both sides mean the same directory.
+/// Understands the request's command line, once it is certain that both sides see the same files.
 fn parse(request: &CompileRequest) -> Result<Command, Fallback> {
+    if Vantage::own().ok() != Some(request.vantage) {
+        return Err(Fallback::new(Reason::OtherVantage, "the daemon sees other files than the launcher"));
+    }
     let directory = &request.working_directory;
     let is_same = std::fs::metadata(directory)
         .is_ok_and(|metadata| (metadata.dev(), metadata.ino()) == (request.device, request.inode));

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::ipc::Terminal;
+use crate::ipc::vantage::Vantage;
 use crate::stats::Counters;
 use std::ffi::OsString;
 use std::fs;
@@ -45,7 +46,8 @@ impl Site {
         let [build, state] = ["build", "state"].map(|name| base.join(name));
         fs::create_dir(&build).expect("created");
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("runs");
-        let directories = Directories { state: state.clone(), socket: state.clone() };
+        let directories =
+            Directories { state: state.clone(), socket: state.clone(), vantage: Vantage::own().expect("known") };
         directories.create().expect("created");
         let config = Config {
             remote: remote(&runtime),
@@ -83,6 +85,7 @@ impl Site {
     fn compile_with(&self, arguments: &[&str], meanwhile: impl FnOnce()) -> Ended {
         let metadata = fs::metadata(&self.build).expect("there");
         let request = CompileRequest {
+            vantage: Vantage::own().expect("known"),
             working_directory: self.build.clone(),
             device: metadata.dev(),
             inode: metadata.ino(),

@@ -1,6 +1,7 @@
 //! The daemon's end of a connection: whole frames in and out, and the news that the launcher is gone.
 
 use crate::ipc::{self, Answer, HEARTBEAT_INTERVAL, Report};
+use rustix::process::Pid;
 use std::io;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -11,7 +12,10 @@ const TRANSFER_LIMIT: Duration = Duration::from_secs(30);
 
 /// A launcher, or `pumphouse stop` and the like.
 #[derive(Debug)]
-pub(super) struct Connection(UnixStream);
+pub(super) struct Connection {
+    stream: UnixStream,
+    peer: Option<Pid>,
+}
 
 impl Connection {
     /// Takes a connection of this user.
@@ -19,11 +23,17 @@ impl Connection {
     /// # Errors
     /// It is another user's.
     pub(super) fn new(stream: UnixStream) -> io::Result<Self> {
-        if stream.peer_cred()?.uid() == rustix::process::geteuid().as_raw() {
-            Ok(Self(stream))
+        let peer = stream.peer_cred()?;
+        if peer.uid() == rustix::process::geteuid().as_raw() {
+            Ok(Self { peer: peer.pid().and_then(Pid::from_raw), stream })
         } else {
             Err(io::Error::new(io::ErrorKind::PermissionDenied, "a connection of another user"))
         }
+    }
+
+    /// The process at the other end, by its id here; none where it can't be seen from this process's namespace.
+    pub(super) const fn peer(&self) -> Option<Pid> {
+        self.peer
     }
 
     /// Reads one frame: its tag and its payload. What was read is lost where the future is dropped.
@@ -32,10 +42,10 @@ impl Connection {
     /// The connection ends or the frame is malformed.
     pub(super) async fn read_frame(&mut self) -> io::Result<(u8, Vec<u8>)> {
         let mut header = [0; 5];
-        self.0.read_exact(&mut header).await?;
+        self.stream.read_exact(&mut header).await?;
         let (length, tag) = ipc::decode_header(header)?;
         let mut payload = vec![0; length];
-        tokio::time::timeout(TRANSFER_LIMIT, self.0.read_exact(&mut payload)).await??;
+        tokio::time::timeout(TRANSFER_LIMIT, self.stream.read_exact(&mut payload)).await??;
         Ok((tag, payload))
     }
 
@@ -61,7 +71,7 @@ impl Connection {
     /// # Errors
     /// The launcher is gone or does not read.
     pub(super) async fn send(&mut self, answer: &Answer) -> io::Result<()> {
-        tokio::time::timeout(TRANSFER_LIMIT, self.0.write_all(&answer.encode())).await?
+        tokio::time::timeout(TRANSFER_LIMIT, self.stream.write_all(&answer.encode())).await?
     }
 
     /// Awaits `work` and keeps the launcher patient; none, with `work` dropped, when the launcher is gone.
@@ -85,10 +95,10 @@ impl Connection {
 
     /// Awaits the end of the launcher, which says nothing while it waits. Cancel safe.
     pub(super) async fn gone(&self) {
-        while self.0.readable().await.is_ok() {
+        while self.stream.readable().await.is_ok() {
             // Bytes while none are due come from a launcher that breaks the protocol, which is as good as gone. Readiness
             // without bytes is left over from the request.
-            match self.0.try_read(&mut [0]) {
+            match self.stream.try_read(&mut [0]) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 _ => return,
             }

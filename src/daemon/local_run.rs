@@ -63,7 +63,9 @@ async fn outcome(connection: &mut Connection) -> io::Result<Option<Completed>> {
     let mut running: Option<ProcessTree> = None;
     loop {
         match connection.read_report().await {
-            Ok(Report::Started(process)) => running = ProcessTree::of(process),
+            Ok(Report::Started(process)) => {
+                running = connection.peer().and_then(|launcher| ProcessTree::of(launcher, process));
+            }
             Ok(Report::Finished(completed)) => return Ok(Some(completed)),
             Ok(Report::NotStarted) => return Ok(None),
             Err(error) => {

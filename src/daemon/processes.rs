@@ -1,4 +1,9 @@
 //! A launcher's compiler and what it started, so that they end when the launcher does.
+//!
+//! A process id that a launcher sends is one of the launcher's own process namespace, and may be anybody's here. So a
+//! process counts only as what the kernel says is a child of the process at the other end of the socket.
+//!
+//! **Source:** `pid_namespaces(7)`, `proc_pid_status(5)` (`NSpid`), `unix(7)` (`SO_PEERCRED`).
 
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use std::os::fd::OwnedFd;
@@ -14,10 +19,14 @@ pub(super) struct ProcessTree {
 }
 
 impl ProcessTree {
-    /// The tree whose root has this process id; none where it has ended. The launcher must not have waited for it yet,
-    /// so that the id is still the process's.
-    pub(super) fn of(process: u32) -> Option<Self> {
-        let process = Pid::from_raw(i32::try_from(process).ok()?)?;
+    /// The tree whose root is the child of `launcher` that the launcher calls `process`; none where it has ended, or can't be
+    /// seen from here. The launcher must not have waited for it yet, so that the id is still the process's.
+    pub(super) fn of(launcher: Pid, process: u32) -> Option<Self> {
+        if !sees_own_processes() {
+            return None;
+        }
+        let children = children(launcher);
+        let process = children.into_iter().find(|child| own_id(*child) == Some(process))?;
         let handle = pidfd_open(process, PidfdFlags::empty()).ok()?;
         Some(Self { process, handle })
     }
@@ -40,14 +49,35 @@ fn collect(process: Pid, depth: usize, handles: &mut Vec<OwnedFd>) {
     if depth == 0 {
         return;
     }
-    let id = process.as_raw_nonzero();
-    let Ok(children) = std::fs::read_to_string(format!("/proc/{id}/task/{id}/children")) else { return };
-    for child in children.split_ascii_whitespace().filter_map(|child| Pid::from_raw(child.parse().ok()?)) {
+    for child in children(process) {
         if let Ok(handle) = pidfd_open(child, PidfdFlags::empty()) {
             handles.push(handle);
         }
         collect(child, depth - 1, handles);
     }
+}
+
+fn children(process: Pid) -> Vec<Pid> {
+    // A process that ended meanwhile has none.
+    let threads = std::fs::read_dir(format!("/proc/{}/task", process.as_raw_nonzero())).into_iter().flatten().flatten();
+    let lists = threads.filter_map(|thread| std::fs::read_to_string(thread.path().join("children")).ok());
+    let pids = |list: String| -> Vec<Pid> {
+        list.split_ascii_whitespace().filter_map(|child| Pid::from_raw(child.parse().ok()?)).collect()
+    };
+    lists.flat_map(pids).collect()
+}
+
+/// The id of `process` in its own process namespace.
+fn own_id(process: Pid) -> Option<u32> {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", process.as_raw_nonzero())).ok()?;
+    let ids = status.lines().find_map(|line| line.strip_prefix("NSpid:"))?;
+    ids.split_ascii_whitespace().next_back()?.parse().ok()
+}
+
+/// Whether `/proc` is that of this process's own namespace, so that ids in it are what the kernel means by them here.
+fn sees_own_processes() -> bool {
+    let own = rustix::process::getpid().as_raw_nonzero().to_string();
+    std::fs::read_link("/proc/self").is_ok_and(|link| link.as_os_str() == own.as_str())
 }
 
 #[cfg(test)]
@@ -67,9 +97,18 @@ mod tests {
         let mut output = BufReader::new(child.stdout.take().expect("a pipe"));
         let mut line = String::new();
         output.read_line(&mut line).expect("a line");
-        ProcessTree::of(child.id()).expect("runs").terminate();
+        ProcessTree::of(rustix::process::getpid(), child.id()).expect("runs").terminate();
         output.read_to_string(&mut line).expect("the end");
         assert!(!child.wait().expect("ended").success());
-        assert!(ProcessTree::of(child.id()).is_none());
+    }
+
+    #[test]
+    fn only_a_launchers_own_child_is_a_tree() {
+        let mut child = Command::new("cat").stdin(Stdio::piped()).stdout(Stdio::null()).spawn().expect("cat runs");
+        let stranger = Pid::from_raw(child.id() as i32).expect("an id");
+        assert!(ProcessTree::of(stranger, std::process::id()).is_none());
+        assert!(ProcessTree::of(stranger, child.id()).is_none());
+        drop(child.stdin.take());
+        assert!(child.wait().expect("ended").success());
     }
 }

@@ -5,14 +5,23 @@
 //!
 //! **Source:** unix(7).
 
+use crate::ipc::vantage::Vantage;
 use rustix::fs::{Mode, OFlags};
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd as _;
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// What the name of the directory begins with in which the daemon of one vantage has its socket.
+const VANTAGE_PREFIX: &str = "vantage-";
+
+/// How long nothing must have happened in a vantage's directory for it to be removed, where no daemon is at work in it.
+const DESERTED_AGE: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The socket's name in its directory.
 pub const SOCKET: &str = "daemon.sock";
@@ -78,8 +87,11 @@ fn with_address<T>(directory: &Path, use_it: impl FnOnce(&Path) -> io::Result<T>
 pub struct Directories {
     /// The cache, the scanner's memory and the statistics.
     pub state: PathBuf,
-    /// The socket and its locks: the same, or a directory of the session where there is one.
+    /// The socket and its locks: a directory for each [`Vantage`], below the same or a directory of the session where there
+    /// is one. So the daemon that a launcher finds sees the files that the launcher sees.
     pub socket: PathBuf,
+    /// Whose socket it is.
+    pub vantage: Vantage,
 }
 
 impl Directories {
@@ -87,16 +99,18 @@ impl Directories {
     /// for the socket, else a directory under `/tmp` that carries the user's number.
     ///
     /// # Errors
-    /// `PUMPHOUSE_DIR` is relative and the working directory is gone.
+    /// `PUMPHOUSE_DIR` is relative and the working directory is gone, or the kernel does not tell the vantage.
     pub fn from_environment() -> io::Result<Self> {
-        Self::from_variables(|name| std::env::var_os(name).filter(|value| !value.is_empty()))
+        let vantage = Vantage::own()?;
+        Self::from_variables(|name| std::env::var_os(name).filter(|value| !value.is_empty()), vantage)
     }
 
-    fn from_variables<S: AsRef<OsStr>>(variable: impl Fn(&str) -> Option<S>) -> io::Result<Self> {
+    fn from_variables<S: AsRef<OsStr>>(variable: impl Fn(&str) -> Option<S>, vantage: Vantage) -> io::Result<Self> {
+        let below = |directory: &Path| directory.join(format!("{VANTAGE_PREFIX}{}", vantage.name()));
         let path = |name: &str| variable(name).map(|value| PathBuf::from(value.as_ref()));
         if let Some(directory) = path("PUMPHOUSE_DIR") {
             let state = std::path::absolute(directory)?;
-            return Ok(Self { socket: state.clone(), state });
+            return Ok(Self { socket: below(&state), state, vantage });
         }
         let state = path("XDG_CACHE_HOME")
             .filter(|home| home.is_absolute())
@@ -108,19 +122,45 @@ impl Directories {
         let socket = path("XDG_RUNTIME_DIR")
             .filter(|runtime| runtime.is_absolute())
             .map_or_else(|| state.clone(), |runtime| runtime.join("pumphouse"));
-        Ok(Self { state, socket })
+        Ok(Self { socket: below(&socket), state, vantage })
     }
 
-    /// Creates both, for this user alone.
+    /// Creates them, for this user alone.
     ///
     /// # Errors
     /// One can't be created, or is there and belongs to somebody else.
     pub fn create(&self) -> io::Result<()> {
-        for directory in [&self.state, &self.socket] {
+        let shared = self.socket.parent().unwrap_or(&self.state);
+        for directory in [&self.state, shared, &self.socket] {
             create_private(directory)
                 .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", directory.display())))?;
         }
         Ok(())
+    }
+
+    /// Removes the socket's own directory: for a daemon whose vantage goes with it. The caller holds [`DAEMON_LOCK`].
+    pub fn remove_socket_directory(&self) {
+        // What can't be removed is removed by a later daemon, elsewhere.
+        let _ = std::fs::remove_dir_all(&self.socket);
+    }
+
+    /// Removes the sockets' directories of vantages that no process has any more, as far as can be told: a container leaves
+    /// one behind.
+    pub fn remove_deserted(&self) {
+        let Some(entries) = self.socket.parent().and_then(|shared| std::fs::read_dir(shared).ok()) else { return };
+        for entry in entries.flatten() {
+            let is_other =
+                entry.file_name().as_bytes().starts_with(VANTAGE_PREFIX.as_bytes()) && entry.path() != self.socket;
+            let age =
+                entry.metadata().and_then(|metadata| metadata.modified()).ok().and_then(|time| time.elapsed().ok());
+            if !is_other || age.is_none_or(|age| age < DESERTED_AGE) {
+                continue;
+            }
+            if let Ok(Some(_lock)) = try_lock(&entry.path(), DAEMON_LOCK) {
+                // What can't be removed is tried again by the next daemon.
+                let _ = std::fs::remove_dir_all(entry.path());
+            }
+        }
     }
 }
 
@@ -182,8 +222,10 @@ mod tests {
     fn the_environment_says_where_the_directories_are() {
         let check = |variables: &[(&str, &'static str)], state: &str, socket: &str| {
             let variables: HashMap<&str, &'static str> = variables.iter().copied().collect();
-            let directories = Directories::from_variables(|name| variables.get(name)).expect("resolves");
-            assert_eq!(directories, Directories { state: state.into(), socket: socket.into() });
+            let vantage = Vantage { mount: 0x1f, device: 2, inode: 3 };
+            let directories = Directories::from_variables(|name| variables.get(name), vantage).expect("resolves");
+            let socket = Path::new(socket).join("vantage-1f-2-3");
+            assert_eq!(directories, Directories { state: state.into(), socket, vantage });
         };
         check(&[("PUMPHOUSE_DIR", "/p"), ("XDG_RUNTIME_DIR", "/run/user/1")], "/p", "/p");
         check(&[("HOME", "/h")], "/h/.cache/pumphouse", "/h/.cache/pumphouse");

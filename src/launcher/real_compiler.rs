@@ -14,12 +14,15 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// That of the running program.
+    /// That of the running program. Below a `chroot` without `/proc`, that of the file that was started under its name.
     ///
     /// # Errors
-    /// `/proc` is not there.
+    /// Neither is there.
     pub fn of_running_program() -> io::Result<Self> {
-        std::fs::metadata("/proc/self/exe").map(|metadata| Self { device: metadata.dev(), inode: metadata.ino() })
+        let started = || Path::new(OsStr::from_bytes(rustix::param::linux_execfn().to_bytes()));
+        std::fs::metadata("/proc/self/exe")
+            .or_else(|_| std::fs::metadata(started()))
+            .map(|metadata| Self { device: metadata.dev(), inode: metadata.ino() })
     }
 }
 

@@ -13,3 +13,4 @@ mod headers;
 mod projects;
 mod reapi;
 mod seeds;
+mod views;
