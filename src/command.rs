@@ -30,7 +30,7 @@ mod tests;
 /// Understands a command line.
 ///
 /// `argv` is the compiler and its arguments. `directory` is the working directory as `getcwd` gives it. `environment` are
-/// the client's variables, at the least those of [`environment::RELEVANT`] that are set.
+/// the client's variables, at the least those that [`environment::is_relevant`].
 ///
 /// Costs a few `stat` calls (for the compiler, and for `PWD`) and the reading of response files.
 ///

@@ -115,8 +115,7 @@ fn request(invocation: &Invocation, vantage: Vantage) -> io::Result<Request> {
 
 /// Whether the daemon is told of a variable: what compiles depend on, and what is meant for Pumphouse.
 fn is_forwarded(name: &OsStr) -> bool {
-    name.as_bytes().starts_with(b"PUMPHOUSE_")
-        || name.to_str().is_some_and(|name| environment::RELEVANT.binary_search(&name).is_ok())
+    name.as_bytes().starts_with(b"PUMPHOUSE_") || environment::is_relevant(name)
 }
 
 /// Reads the next answer that is not a heartbeat.

@@ -139,6 +139,10 @@ impl Toolchains {
         // What is looked at before the question is asked can't change unseen while it is answered.
         let mut tree = Tree::default();
         tree.depend_on(Path::new(libraries::CACHE));
+        tree.depend_on(Path::new(libraries::PRELOADED));
+        if libraries::preloads_anything() {
+            return Err(Fallback::new(Reason::HostDependent, libraries::PRELOADED));
+        }
         let description = driver::describe(command).map_err(refuse)?;
         let mut programs = BTreeSet::from([command.compiler.clone()]);
         let mut path_directories: Vec<PathBuf> = Vec::new();

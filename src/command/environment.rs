@@ -1,93 +1,91 @@
-//! Which of the client's environment variables a compile depends on.
+//! Which of the client's environment variables a compile depends on, and how: from one table.
 //!
-//! A variable that is in neither list does not reach the action: the same inputs give the same action everywhere.
-//!
-//! **Source:** gcc's manual, "Environment Variables"; clang's `Driver.cpp` (facts); gettext's manual.
+//! A variable that the table doesn't hold, or calls harmless, does not reach the action: the same inputs give the same action
+//! everywhere. It does not know what values of search paths lead to: those are the scanner's.
 
 use super::Family;
 use crate::fallback::{Fallback, Reason};
 use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use table::{PATTERNS, TABLE};
+
+mod table;
 
 /// The variable by which the launcher says that its standard error is a terminal: `1`. It never reaches the compiler.
 pub const STDERR_IS_TERMINAL: &str = "PUMPHOUSE_STDERR_IS_TERMINAL";
 
-/// Every variable that [`parse`](super::parse) looks at, sorted: what the launcher has to send. `PATH` finds the
-/// compiler, `LD_LIBRARY_PATH` its libraries; neither is part of a [`Command`](super::Command).
-pub const RELEVANT: &[&str] = &[
-    "CCC_ADD_ARGS",
-    "CCC_OVERRIDE_OPTIONS",
-    "CC_LOG_DIAGNOSTICS",
-    "CC_PRINT_HEADERS",
-    "CC_PRINT_INTERNAL_STAT",
-    "CC_PRINT_OPTIONS",
-    "CC_PRINT_PROC_STAT",
-    "CLANG_CONFIG_FILE_SYSTEM_DIR",
-    "CLANG_CONFIG_FILE_USER_DIR",
-    "CLANG_NO_DEFAULT_CONFIG",
-    "COMPILER_PATH",
-    "CPATH",
-    "CPLUS_INCLUDE_PATH",
-    "C_INCLUDE_PATH",
-    "DEPENDENCIES_OUTPUT",
-    "GCC_COLORS",
-    "GCC_COMPARE_DEBUG",
-    "GCC_EXEC_PREFIX",
-    "GCC_EXTRA_DIAGNOSTIC_OUTPUT",
-    "LANG",
-    "LANGUAGE",
-    "LC_ALL",
-    "LC_CTYPE",
-    "LC_MESSAGES",
-    "LD_LIBRARY_PATH",
-    "NO_COLOR",
-    "OBJCPLUS_INCLUDE_PATH",
-    "OBJC_INCLUDE_PATH",
-    "PATH",
-    "PUMPHOUSE_STDERR_IS_TERMINAL",
-    "PWD",
-    "QA_OVERRIDE_GCC3_OPTIONS",
-    "SOURCE_DATE_EPOCH",
-    "SUNPRO_DEPENDENCIES",
-    "TERM",
-];
+/// What comes of a variable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// It changes what a compile does: it is passed on with it, and part of the action.
+    Key,
+    /// Programs and libraries are found by it. It is told to the compiler where that is asked; what it leads to is in the
+    /// toolchain, by content.
+    Tool,
+    /// It is understood here, and takes effect on other parts of the command.
+    Interpreted,
+    /// It says what messages look like on a terminal, and nothing else.
+    Terminal,
+    /// It adds options, files or side effects that are not followed: where it is set, the compile is left alone.
+    Refuse,
+    /// As [`Role::Refuse`], but an empty value is as good as none.
+    RefuseValue,
+    /// It changes no result, for this reason.
+    Harmless(&'static str),
+}
 
-/// Those that change what a compile does, and are passed on with it.
-const PASSED_ON: &[&str] = &[
-    "COMPILER_PATH",
-    "CPATH",
-    "CPLUS_INCLUDE_PATH",
-    "C_INCLUDE_PATH",
-    "GCC_COLORS",
-    "GCC_EXEC_PREFIX",
-    "GCC_EXTRA_DIAGNOSTIC_OUTPUT",
-    "LANG",
-    "LANGUAGE",
-    "LC_ALL",
-    "LC_CTYPE",
-    "LC_MESSAGES",
-    "OBJCPLUS_INCLUDE_PATH",
-    "OBJC_INCLUDE_PATH",
-    "SOURCE_DATE_EPOCH",
-];
+/// Whose programs ask for a variable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Asked {
+    Both,
+    Gcc,
+    Clang,
+}
 
-/// Those that add options, outputs or side effects which are not followed.
-const REFUSED: &[&str] = &[
-    "CCC_ADD_ARGS",
-    "CCC_OVERRIDE_OPTIONS",
-    "CC_LOG_DIAGNOSTICS",
-    "CC_PRINT_HEADERS",
-    "CC_PRINT_INTERNAL_STAT",
-    "CC_PRINT_OPTIONS",
-    "CC_PRINT_PROC_STAT",
-    "CLANG_CONFIG_FILE_SYSTEM_DIR",
-    "CLANG_CONFIG_FILE_USER_DIR",
-    "DEPENDENCIES_OUTPUT",
-    "GCC_COMPARE_DEBUG",
-    "QA_OVERRIDE_GCC3_OPTIONS",
-    "SUNPRO_DEPENDENCIES",
-];
+impl Asked {
+    const fn by(self, family: Family) -> bool {
+        matches!((self, family), (Self::Both, _) | (Self::Gcc, Family::Gcc) | (Self::Clang, Family::Clang))
+    }
+}
+
+/// A variable, or a pattern of variables' names, and what comes of it.
+#[derive(Debug)]
+struct Row {
+    name: &'static str,
+    asked: Asked,
+    role: Role,
+}
+
+impl Row {
+    /// Whether the pattern fits `name`.
+    fn fits(&self, name: &[u8]) -> bool {
+        match self.name.as_bytes() {
+            [b'*', suffix @ ..] => name.ends_with(suffix),
+            [prefix @ .., b'*'] => name.starts_with(prefix),
+            whole => name == whole,
+        }
+    }
+
+    /// The row for `name`. Costs no allocation.
+    fn of(name: &[u8]) -> Option<&'static Self> {
+        match TABLE.binary_search_by(|row| row.name.as_bytes().cmp(name)) {
+            Ok(at) => Some(&TABLE[at]),
+            Err(_) => PATTERNS.iter().find(|row| row.fits(name)),
+        }
+    }
+}
+
+/// What comes of the variable `name`; `None` for those that no program asks for.
+pub fn role(name: &OsStr) -> Option<Role> {
+    Row::of(name.as_bytes()).map(|row| row.role)
+}
+
+/// Whether [`parse`](super::parse) looks at the variable `name`: the launcher has to send it. Costs no allocation.
+pub fn is_relevant(name: &OsStr) -> bool {
+    name == STDERR_IS_TERMINAL || role(name).is_some_and(|role| !matches!(role, Role::Harmless(_)))
+}
 
 /// The client's environment, as far as the launcher sent it.
 #[derive(Debug, Clone, Copy)]
@@ -99,31 +97,51 @@ impl<'a> Environment<'a> {
         self.0.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_os_str())
     }
 
+    /// The variables for which programs of `family` ask, with their roles.
+    fn asked_by(self, family: Family) -> impl Iterator<Item = (&'a OsString, &'a OsString, Role)> {
+        self.0.iter().filter_map(move |(name, value)| {
+            let row = Row::of(name.as_bytes()).filter(|row| row.asked.by(family))?;
+            Some((name, value, row.role))
+        })
+    }
+
     /// Refuses what adds options or outputs behind the command line's back.
-    pub(super) fn check(self) -> Result<(), Fallback> {
-        match REFUSED.iter().find(|name| self.get(name).is_some()) {
-            Some(name) => Err(Fallback::new(Reason::UnsupportedFlag, format!("environment variable {name}"))),
+    pub(super) fn check(self, family: Family) -> Result<(), Fallback> {
+        let is_refused = |role, value: &OsString| match role {
+            Role::Refuse => true,
+            Role::RefuseValue => !value.is_empty(),
+            Role::Key | Role::Tool | Role::Interpreted | Role::Terminal | Role::Harmless(_) => false,
+        };
+        match self.asked_by(family).find(|(_, value, role)| is_refused(*role, value)) {
+            Some((name, ..)) => {
+                Err(Fallback::new(Reason::UnsupportedFlag, format!("environment variable {}", name.to_string_lossy())))
+            }
             None => Ok(()),
         }
     }
 
     /// The variables that the compile depends on, sorted by name. An empty one is not the same as an unset one; of the
     /// locale's, only those that are not overruled count.
-    pub(super) fn passed_on(self) -> Vec<(OsString, OsString)> {
+    pub(super) fn passed_on(self, family: Family) -> Vec<(OsString, OsString)> {
         const OVERRULED: [&str; 3] = ["LANG", "LC_CTYPE", "LC_MESSAGES"];
         let is_overruled = self.get("LC_ALL").is_some_and(|value| !value.is_empty());
-        PASSED_ON
-            .iter()
-            .filter(|name| !(is_overruled && OVERRULED.contains(name)))
-            .filter_map(|&name| Some((name.into(), self.get(name)?.to_owned())))
-            .collect()
+        let mut passed_on: Vec<(OsString, OsString)> = self
+            .asked_by(family)
+            .filter(|(name, _, role)| {
+                *role == Role::Key && !(is_overruled && OVERRULED.iter().any(|overruled| name == overruled))
+            })
+            .map(|(name, value, _)| (name.clone(), value.clone()))
+            .collect();
+        passed_on.sort();
+        passed_on
     }
 
     /// The variables by which programs and libraries are found, sorted by name.
     pub(super) fn for_tools(self) -> Vec<(OsString, OsString)> {
-        let found =
-            ["LD_LIBRARY_PATH", "PATH"].into_iter().filter_map(|name| Some((name.into(), self.get(name)?.into())));
-        found.collect()
+        let is_for_tools = |(name, _): &&(OsString, OsString)| role(name) == Some(Role::Tool);
+        let mut found: Vec<(OsString, OsString)> = self.0.iter().filter(is_for_tools).cloned().collect();
+        found.sort();
+        found
     }
 
     /// Whether diagnostics would be coloured under `auto`: standard error is a terminal that knows how.
@@ -160,11 +178,44 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lists_are_sorted_and_whole() {
-        assert!(RELEVANT.is_sorted());
-        assert!(PASSED_ON.is_sorted());
-        for name in PASSED_ON.iter().chain(REFUSED).chain([&STDERR_IS_TERMINAL]) {
-            assert!(RELEVANT.binary_search(name).is_ok(), "{name} isn't sent");
-        }
+    fn every_variable_stands_once_and_patterns_hide_none() {
+        assert!(TABLE.is_sorted_by(|one, other| one.name < other.name));
+        let is_pattern = |row: &Row| row.name.starts_with('*') || row.name.ends_with('*');
+        assert!(!TABLE.iter().any(is_pattern) && PATTERNS.iter().all(is_pattern));
+    }
+
+    #[test]
+    fn roles_follow_names_and_patterns() {
+        let check = |name: &str, expect: Option<Role>| assert_eq!(role(OsStr::new(name)), expect, "{name}");
+        check("CPATH", Some(Role::Key));
+        check("LD_LIBRARY_PATH", Some(Role::Tool));
+        check("LD_PRELOAD", Some(Role::RefuseValue));
+        check("MACOSX_DEPLOYMENT_TARGET", Some(Role::Key));
+        check("XROS_DEPLOYMENT_TARGET", Some(Role::Key));
+        check("C_INCLUDE_PATH", Some(Role::Key));
+        check("XCC_C_INCLUDE_PATH", Some(Role::Refuse));
+        check("EDITOR", None);
+        // What launchers set for the compilers that they start.
+        check("PUMPHOUSE_DEPTH", None);
+    }
+
+    #[test]
+    fn a_family_is_refused_and_keyed_only_by_what_its_programs_ask_for() {
+        let variables = |list: &[(&str, &str)]| -> Vec<(OsString, OsString)> {
+            list.iter().map(|(name, value)| (name.into(), value.into())).collect()
+        };
+        let check = |list: &[(&str, &str)], family, expect: Result<&[(&str, &str)], ()>| {
+            let list = variables(list);
+            let environment = Environment(&list);
+            let found = environment.check(family).map(|()| environment.passed_on(family)).map_err(drop);
+            assert_eq!(found, expect.map(variables), "{list:?}");
+        };
+        check(&[("INCLUDE", "x")], Family::Clang, Err(()));
+        check(&[("INCLUDE", "x")], Family::Gcc, Ok(&[]));
+        check(&[("LD_AUDIT", "x")], Family::Gcc, Err(()));
+        check(&[("LD_AUDIT", "")], Family::Gcc, Ok(&[]));
+        check(&[("CC_PRINT_OPTIONS", "")], Family::Clang, Err(()));
+        check(&[("GCC_COLORS", "x"), ("CPATH", "")], Family::Clang, Ok(&[("CPATH", "")]));
+        check(&[("PUMPHOUSE_DEPTH", "1"), ("LANG", "C")], Family::Gcc, Ok(&[("LANG", "C")]));
     }
 }

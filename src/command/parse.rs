@@ -29,7 +29,7 @@ pub(super) fn parse(
     let compiler = identify::find(name, directory, environment.get("PATH").unwrap_or_default())?;
     let expanded = response_file::expand(written, directory)?;
     let mut meant = read(&expanded.arguments, compiler.family)?;
-    environment.check()?;
+    environment.check(compiler.family)?;
     let (source, language) = meant.source(&compiler)?;
     let (working_directory, pwd) = environment::working_directory(directory, environment);
     let outputs = outputs::derive(&meant, &source, language, compiler.family)?;
@@ -39,7 +39,7 @@ pub(super) fn parse(
     extra_inputs.extend(meant.option_files.iter().cloned());
     let draws_seed = compiler.family == Family::Gcc && meant.is_seeded && meant.seed.is_none();
     let is_deterministic = !draws_seed && !meant.products.contains(&Product::TimeTrace);
-    let mut passed_on = environment.passed_on();
+    let mut passed_on = environment.passed_on(compiler.family);
     passed_on.extend(pwd.map(|pwd| ("PWD".into(), pwd)));
     passed_on.sort();
     Ok(Command {

@@ -184,8 +184,15 @@ fn environment_is_what_matters() {
     assert_eq!(directory, Path::new("/proc/self/root/usr/bin"));
     assert_eq!(check(&[("PWD", "/usr/lib")], &[]), Path::new("/usr/bin"));
     assert_eq!(check(&[("PWD", "/usr/bin")], &[]), Path::new("/usr/bin"));
-    for name in ["DEPENDENCIES_OUTPUT", "SUNPRO_DEPENDENCIES", "CCC_OVERRIDE_OPTIONS", "GCC_COMPARE_DEBUG"] {
-        let refused = understand("gcc -c a.c", Path::new("/"), &[(name, "x")]).expect_err(name);
+    for (compiler, name) in [
+        ("gcc", "DEPENDENCIES_OUTPUT"),
+        ("gcc", "SUNPRO_DEPENDENCIES"),
+        ("gcc", "GCC_COMPARE_DEBUG"),
+        ("clang", "CCC_OVERRIDE_OPTIONS"),
+        ("clang", "LD_PRELOAD"),
+    ] {
+        let line = format!("{compiler} -c a.c");
+        let refused = understand(&line, Path::new("/"), &[(name, "x")]).expect_err(name);
         assert_eq!(refused.reason, Reason::UnsupportedFlag);
     }
 }

@@ -30,6 +30,18 @@ pub(super) struct Needs {
 /// The dynamic linker's cache.
 pub(super) const CACHE: &str = "/etc/ld.so.cache";
 
+/// The libraries that every program of this machine is given. What they do is known to nobody: they may change which files
+/// a compiler reads.
+pub(super) const PRELOADED: &str = "/etc/ld.so.preload";
+
+/// Whether [`PRELOADED`] names anything. One that can't be read counts as one that does, unless it isn't there.
+pub(super) fn preloads_anything() -> bool {
+    match std::fs::read(PRELOADED) {
+        Ok(list) => !list.trim_ascii().is_empty(),
+        Err(error) => error.kind() != io::ErrorKind::NotFound,
+    }
+}
+
 /// How many bytes of a program are read to find its interpreter.
 const HEAD_BYTES: u64 = 64 << 10;
 

@@ -15,6 +15,7 @@
 //! * [`objects`]: what a build leaves, byte for byte.
 //! * [`workspace`]: a source directory, and whether `pumphouse` leaves in it what the compiler leaves.
 //! * [`project`]: real C and C++ and how it is built.
+//! * [`variables`]: which environment variables programs ask for.
 //! * [`scan_oracle`]: the compilers' own answers to what the scanner answers.
 
 pub mod client;
@@ -29,4 +30,5 @@ pub mod project;
 pub mod pumphouse;
 pub mod remote;
 pub mod scan_oracle;
+pub mod variables;
 pub mod workspace;

@@ -7,6 +7,7 @@ mod cache;
 mod compile;
 mod container;
 mod drain;
+mod environment;
 mod fallback;
 mod faults;
 mod headers;

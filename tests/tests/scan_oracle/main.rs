@@ -23,3 +23,4 @@ mod pragmas;
 mod project;
 mod revalidation;
 mod search_path;
+mod variables;

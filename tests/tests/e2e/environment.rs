@@ -1,0 +1,129 @@
+//! Environment variables: each value has its own result, or none is stored; what no compiler asks for changes nothing.
+
+use anyhow::{Result, ensure};
+use pumphouse_tests::client::Client;
+use pumphouse_tests::process::succeed;
+use pumphouse_tests::program::program;
+use pumphouse_tests::workspace::Workspace;
+use std::process::Command;
+
+/// A library that has every program read `other.h` where it asks for `one.h`.
+const PRELOADED: &str = r#"
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <stdarg.h>
+#include <string.h>
+int open(const char *path, int flags, ...) {
+    int (*next)(const char *, int, ...) = (int (*)(const char *, int, ...))dlsym(RTLD_NEXT, "open");
+    va_list rest;
+    va_start(rest, flags);
+    int mode = va_arg(rest, int);
+    va_end(rest);
+    return next(strcmp(path, "one.h") ? path : "other.h", flags, mode);
+}
+"#;
+
+fn workspace() -> Result<Workspace> {
+    let workspace = Workspace::new(&[
+        ("preloaded.c", PRELOADED),
+        ("a.c", "#include \"one.h\"\nint one = ONE;\n"),
+        ("one.h", "#define ONE 1\n"),
+        ("other.h", "#define ONE 2\n"),
+        ("version.c", "int v = __ENVIRONMENT_MAC_OS_X_VERSION_MIN_REQUIRED__;\n"),
+        (
+            "os.c",
+            "#ifdef __ENVIRONMENT_IPHONE_OS_VERSION_MIN_REQUIRED__\nint v = __ENVIRONMENT_IPHONE_OS_VERSION_MIN_REQUIRED__;\n#endif\n",
+        ),
+        ("searched.c", "#include <searched.h>\nint s = S;\n"),
+        ("first/searched.h", "#define S 1\n"),
+        ("second/searched.h", "#define S 2\n"),
+    ])?;
+    let library = workspace.path().join("preloaded.so");
+    succeed(
+        Command::new("gcc")
+            .args(["-shared", "-fPIC", "preloaded.c", "-ldl", "-o"])
+            .arg(library)
+            .current_dir(workspace.path()),
+    )?;
+    Ok(workspace)
+}
+
+#[test]
+fn each_value_of_a_variable_that_counts_has_its_own_result() -> Result<()> {
+    let workspace = workspace()?;
+    let directory = tempfile::tempdir()?;
+    let client = Client::new(directory.path(), None)?;
+    let apple = "clang -target x86_64-apple-darwin -c version.c";
+    let lines = [
+        format!("MACOSX_DEPLOYMENT_TARGET=10.9 {apple}"),
+        format!("MACOSX_DEPLOYMENT_TARGET=11.0 {apple}"),
+        apple.replace("version.c", "os.c"),
+        "IPHONEOS_DEPLOYMENT_TARGET=9.0 clang -target arm64-apple-ios -c os.c".to_owned(),
+        "IPHONEOS_DEPLOYMENT_TARGET=13.1 clang -target arm64-apple-ios -c os.c".to_owned(),
+        "CPATH=first gcc -c searched.c".to_owned(),
+        "CPATH=second gcc -c searched.c".to_owned(),
+        "CPATH=second:first clang -c searched.c".to_owned(),
+    ];
+    for _ in 0..2 {
+        for line in &lines {
+            workspace.check(&client, line)?;
+        }
+    }
+    let stats = client.stats()?;
+    ensure!(stats.local_hits == lines.len() as u64, "{stats:?}");
+    Ok(())
+}
+
+#[test]
+fn what_changes_programs_themselves_is_neither_stored_nor_answered() -> Result<()> {
+    let workspace = workspace()?;
+    let directory = tempfile::tempdir()?;
+    let client = Client::new(directory.path(), None)?;
+    let preload = format!("LD_PRELOAD={}/preloaded.so", workspace.path().display());
+    for compiler in ["gcc", "clang"] {
+        for flag in ["-O0", "-O1"] {
+            let plain = format!("{compiler} {flag} -c a.c");
+            let preloaded = format!("{preload} {plain}");
+            for line in if flag == "-O0" { [&preloaded, &plain, &preloaded] } else { [&plain, &preloaded, &plain] } {
+                workspace.check(&client, line)?;
+            }
+        }
+    }
+    for variable in
+        ["LD_AUDIT=absent.so", "GLIBC_TUNABLES=glibc.malloc.check=3", "MALLOC_PERTURB_=85", "LOCPATH=/", "SDKROOT=/"]
+    {
+        workspace.check(&client, &format!("{variable} clang -O1 -c a.c"))?;
+    }
+    let stats = client.stats()?;
+    ensure!(stats.local_runs.get("unsupported-flag") == Some(&11), "{stats:?}");
+    // An empty value is none, and other variables are nobody's business.
+    client.zero()?;
+    for variable in
+        ["LD_PRELOAD=", "GLIBC_TUNABLES=", "PUMPHOUSE_DEPTH=3", "MALLOC_ARENA_MAX=1", "EDITOR=vi", "INCLUDE=first"]
+    {
+        workspace.check(&client, &format!("{variable} gcc -O1 -c a.c"))?;
+    }
+    let stats = client.stats()?;
+    ensure!(stats.local_hits == 6, "{stats:?}");
+    Ok(())
+}
+
+#[test]
+fn libraries_that_the_machine_preloads_keep_compiles_local() -> Result<()> {
+    let workspace = workspace()?;
+    let directory = tempfile::tempdir()?;
+    // In a mount namespace with an `/etc` of its own. The list appears while the daemon runs, and goes again.
+    let script = "set -e
+        cp -a /etc \"$T/etc\"; mount --bind \"$T/etc\" /etc
+        check() { rm -f a.o; gcc -c a.c -o plain.o; \"$P\" gcc -c a.c; cmp a.o plain.o; }
+        check; check
+        echo \"$PWD/preloaded.so\" >/etc/ld.so.preload; check; check
+        echo >/etc/ld.so.preload; check
+        rm /etc/ld.so.preload; check
+        \"$P\" stop";
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "sh", "-c", script]).current_dir(workspace.path());
+    command.env("T", directory.path()).env("P", program()?);
+    command.env("PUMPHOUSE_DIR", directory.path().join("state")).env_remove("PUMPHOUSE_REMOTE");
+    succeed(&mut command).map(drop)
+}
