@@ -2,8 +2,8 @@
 //!
 //! Whoever wants to know something of a compiler asks here: which program a name means and whose flags it takes
 //! ([`identify`]), under which variables it is asked ([`environment`]), how it is run ([`process`]), which questions a
-//! driver answers ([`driver`]), what the answers say ([`answer`], [`make_rule`]), and where clang looks for gcc
-//! ([`installation`]).
+//! driver answers ([`driver`]), what the answers say ([`answer`], [`make_rule`]), where clang looks for gcc
+//! ([`installation`]), and what a program really looks for ([`trace`]).
 //!
 //! What it does not know: command lines as users write them, and what a compile reads.
 
@@ -14,6 +14,8 @@ pub(crate) mod identify;
 pub(crate) mod installation;
 pub(crate) mod make_rule;
 pub(crate) mod process;
+#[expect(dead_code, reason = "the questions that go by it follow")]
+pub(crate) mod trace;
 
 /// Which driver's flags a command line is written in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -1,0 +1,207 @@
+//! What a traced program is to the kernel: its start, the call at which it stands, and its memory.
+//!
+//! The start is a `fork` of our own, since the program must let itself be traced and wait before it becomes another: the
+//! standard library would wait for it at the same time. Between `fork` and `execve` only calls are made that are safe
+//! there; everything that they need was made before.
+//!
+//! **Source:** ptrace(2), seccomp(2), fork(2), signal-safety(7).
+
+#![expect(unsafe_code, reason = "fork, and unions of the kernel's, have no safe interface")]
+
+use super::Run;
+use nix::errno::Errno;
+use nix::sys::ptrace;
+use nix::sys::signal::{SigSet, SigmaskHow, Signal, raise, sigprocmask};
+use nix::sys::uio::{RemoteIoVec, process_vm_readv};
+use nix::unistd::{ForkResult, Pid, fork};
+use rustix::stdio::{dup2_stderr, dup2_stdin, dup2_stdout};
+use seccompiler::{BpfProgram, apply_filter};
+use std::ffi::{CString, OsStr};
+use std::fs::File;
+use std::io::IoSliceMut;
+use std::mem::MaybeUninit;
+use std::os::unix::ffi::OsStrExt as _;
+
+/// The exit codes by which a program says that it never began.
+pub(super) const NOT_TRACEABLE: i32 = 121;
+/// See [`NOT_TRACEABLE`]: the filter was refused.
+pub(super) const NOT_FILTERABLE: i32 = 122;
+/// See [`NOT_TRACEABLE`]: its directory isn't there, or it couldn't be executed.
+pub(super) const NOT_STARTED: i32 = 127;
+
+/// The longest path that the kernel takes, with its end.
+const MAX_PATH_BYTES: usize = 4096;
+/// The unit in which memory is there or not.
+const PAGE_BYTES: usize = 4096;
+
+/// The streams of a program.
+#[derive(Debug)]
+pub(super) struct Streams {
+    pub(super) input: File,
+    pub(super) output: File,
+    pub(super) errors: File,
+}
+
+/// A program, ready to be started.
+pub(super) struct Prepared {
+    program: CString,
+    directory: CString,
+    arguments: Vec<CString>,
+    environment: Vec<CString>,
+    filter: BpfProgram,
+    output_limit: libc::rlimit,
+}
+
+impl Prepared {
+    /// `None` where a string holds a zero.
+    pub(super) fn new(run: &Run<'_>, filter: BpfProgram) -> Option<Self> {
+        let text = |text: &OsStr| CString::new(text.as_bytes()).ok();
+        let program = text(run.program.as_os_str())?;
+        let mut arguments = vec![program.clone()];
+        for argument in run.arguments {
+            arguments.push(text(argument)?);
+        }
+        let mut environment = Vec::new();
+        for (name, value) in run.environment {
+            environment.push(CString::new([name.as_bytes(), b"=", value.as_bytes()].concat()).ok()?);
+        }
+        let scratch = run.scratch.as_os_str().as_bytes();
+        environment.push(CString::new([b"TMPDIR=", scratch].concat()).ok()?);
+        let limit = run.limits.bytes;
+        Some(Self {
+            program,
+            directory: text(run.directory.as_os_str())?,
+            arguments,
+            environment,
+            filter,
+            output_limit: libc::rlimit { rlim_cur: limit, rlim_max: limit },
+        })
+    }
+
+    /// Starts the program: it stops by itself before its first look, for this thread to trace it.
+    ///
+    /// # Errors
+    /// Where there is no room for another process.
+    pub(super) fn start(&self, streams: &Streams) -> nix::Result<Pid> {
+        let pointers = |strings: &[CString]| -> Vec<*const libc::c_char> {
+            strings.iter().map(|string| string.as_ptr()).chain([std::ptr::null()]).collect()
+        };
+        let (arguments, environment) = (pointers(&self.arguments), pointers(&self.environment));
+        // SAFETY: the child allocates nothing, takes no lock, and ends in `execve` or `_exit`.
+        match unsafe { fork() }? {
+            ForkResult::Parent { child } => Ok(child),
+            ForkResult::Child => {
+                let code = self.become_program(streams, &arguments, &environment);
+                // SAFETY: it ends the process without running anything of it.
+                unsafe { libc::_exit(code) }
+            }
+        }
+    }
+
+    /// The child's part; gives the code to end with where it doesn't become the program.
+    fn become_program(
+        &self,
+        streams: &Streams,
+        arguments: &[*const libc::c_char],
+        environment: &[*const libc::c_char],
+    ) -> i32 {
+        let is_placed = dup2_stdin(&streams.input).is_ok()
+            && dup2_stdout(&streams.output).is_ok()
+            && dup2_stderr(&streams.errors).is_ok()
+            && rustix::process::chdir(self.directory.as_c_str()).is_ok();
+        // SAFETY: both are plain calls on memory that lives on; no handler of this program is installed.
+        unsafe {
+            libc::signal(libc::SIGPIPE, libc::SIG_DFL);
+            libc::setrlimit(libc::RLIMIT_FSIZE, &raw const self.output_limit);
+        }
+        if !is_placed || sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None).is_err() {
+            return NOT_STARTED;
+        }
+        if ptrace::traceme().is_err() || raise(Signal::SIGSTOP).is_err() {
+            return NOT_TRACEABLE;
+        }
+        if apply_filter(&self.filter).is_err() {
+            return NOT_FILTERABLE;
+        }
+        // SAFETY: the lists end in null pointers, and what they point to lives on.
+        unsafe { libc::execve(self.program.as_ptr(), arguments.as_ptr(), environment.as_ptr()) };
+        NOT_STARTED
+    }
+}
+
+/// A system call at its entry.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Entry {
+    pub(super) number: u64,
+    pub(super) arguments: [u64; 6],
+}
+
+/// The call before which the filter stopped the thread.
+///
+/// # Errors
+/// Where the thread is gone, or the kernel can't tell (before Linux 5.3).
+pub(super) fn entry(thread: Pid) -> nix::Result<Entry> {
+    let info = call(thread)?;
+    if info.op != libc::PTRACE_SYSCALL_INFO_SECCOMP {
+        return Err(Errno::ENOSYS);
+    }
+    // SAFETY: `op` says that this is the part that the kernel filled.
+    let seccomp = unsafe { info.u.seccomp };
+    Ok(Entry { number: seccomp.nr, arguments: seccomp.args })
+}
+
+/// What the call returned behind which the thread stands: a negative number is an error's.
+///
+/// # Errors
+/// As for [`entry`].
+pub(super) fn result(thread: Pid) -> nix::Result<i64> {
+    let info = call(thread)?;
+    if info.op != libc::PTRACE_SYSCALL_INFO_EXIT {
+        return Err(Errno::ENOSYS);
+    }
+    // SAFETY: `op` says that this is the part that the kernel filled.
+    Ok(unsafe { info.u.exit }.sval)
+}
+
+/// What the kernel tells of the call at which the thread stands. (`nix` asks for none of it: it gives no size.)
+fn call(thread: Pid) -> nix::Result<libc::ptrace_syscall_info> {
+    let mut info = MaybeUninit::<libc::ptrace_syscall_info>::zeroed();
+    let size = size_of::<libc::ptrace_syscall_info>();
+    // SAFETY: the kernel writes no more than `size` bytes.
+    let written = unsafe { libc::ptrace(libc::PTRACE_GET_SYSCALL_INFO, thread.as_raw(), size, info.as_mut_ptr()) };
+    Errno::result(written)?;
+    // SAFETY: zeros are a value of each of its parts.
+    Ok(unsafe { info.assume_init() })
+}
+
+/// Reads `length` bytes of the thread's memory.
+///
+/// # Errors
+/// Where they aren't all there.
+pub(super) fn read(thread: Pid, address: u64, length: usize) -> nix::Result<Vec<u8>> {
+    let mut bytes = vec![0; length];
+    let remote = RemoteIoVec { base: address as usize, len: length };
+    let read = process_vm_readv(thread, &mut [IoSliceMut::new(&mut bytes)], &[remote])?;
+    if read == length { Ok(bytes) } else { Err(Errno::EFAULT) }
+}
+
+/// Reads the string at `address`, without its end.
+///
+/// # Errors
+/// Where there is none that a path could be.
+pub(super) fn read_path(thread: Pid, address: u64) -> nix::Result<Vec<u8>> {
+    let mut path = Vec::new();
+    while path.len() < MAX_PATH_BYTES {
+        let at = address as usize + path.len();
+        // What lies behind the end of the page may not be there.
+        let chunk = read(thread, at as u64, PAGE_BYTES - at % PAGE_BYTES)?;
+        match memchr::memchr(0, &chunk) {
+            Some(end) => {
+                path.extend_from_slice(&chunk[..end]);
+                return Ok(path);
+            }
+            None => path.extend(chunk),
+        }
+    }
+    Err(Errno::ENAMETOOLONG)
+}
