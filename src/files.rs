@@ -14,6 +14,7 @@
 pub mod directory;
 pub mod file;
 pub(crate) mod kept;
+pub(crate) mod lexical;
 pub mod resolve;
 pub mod stamp;
 

@@ -1,15 +1,24 @@
 //! The include scanner: which files a compile reads, without preprocessing it.
 //!
 //! The answer may be too large and is never too small; what can't be known is a
-//! [`Fallback`](crate::fallback::Fallback) with file and line. Its floors, from the ground up:
+//! [`Fallback`](crate::fallback::Fallback) with file and line. This file is the front door; the floors, from the ground up:
 //!
-//! * [`lex`]: a file's bytes to its directives
-//! * [`preprocess`]: tokens, macros, conditions, over directives
-//! * [`text`]: what text between directives may hold that reads files
-//! * [`probe`]: what the compiler itself says of its macros and directories
+//! * [`lex`]: a file's bytes to its directives, once for all compiles that read it alike
+//! * [`preprocess`]: tokens, macros and conditions. A condition is true, false or *unknown*, and unknown takes both
+//!   branches. A macro with several possible definitions counts as each of them in turn; as an unknown number where those
+//!   are too many.
+//! * [`text`]: what text between directives may hold that reads files. Text is not expanded; but where macros make
+//!   pragmas, or assembly that reads files, a compile is replayed again with an eye on their uses, each whole with the
+//!   outermost macro in whose arguments it stands. Files in which none of their names stands are read as always.
+//! * [`probe`]: what the compiler itself says of its macros and directories. Where specs, configuration files or `-B` may
+//!   say more than the command line, the driver is asked what it hands on, and that is followed in place of the arguments
+//!   ([`handed_on`](crate::command::handed_on)); only what reads or writes files unseen in them is refused.
 //! * [`search`]: where a header's name leads
-//! * [`memory`]: what one scan learns for the next
-//! * [`replay`]: a compile's directives, run under its macros, and what they read
+//! * [`memory`]: what one scan learns for the next, which checks it against the disk: what a header did, by the macros
+//!   that it read; whole closures, by their commands. A daemon that rests or leaves keeps the directives of files, and the
+//!   compilers' answers, under the stamps of what they came from: the next one reads and asks only what has changed.
+//! * [`replay`]: a compile's directives, run under its macros, and what they read. What `#pragma GCC target` may have
+//!   changed is unknown, or asked.
 //! * [`closure`]: the answer
 //! * [`project`]: all units of a project, measured and verified
 
@@ -39,7 +48,8 @@ use crate::scan::memory::closures::ClosureMemo;
 use crate::scan::memory::world::World;
 use crate::scan::probe::DriverAnswer;
 use crate::scan::replay::Replay;
-use crate::scan::search::lookup::{Position, Searcher, Setting};
+use crate::scan::search::header::Position;
+use crate::scan::search::setting::{Searcher, Setting};
 use crate::scan::work::{Counters, Work};
 use std::borrow::Cow;
 use std::io;

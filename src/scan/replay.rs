@@ -4,7 +4,7 @@
 //! the macros that differ with several definitions. So the result may hold too much, and never too little.
 //!
 //! What it does not know: how a file gets its directives ([`program`](crate::scan::preprocess::program)), where a header's name
-//! leads ([`lookup`](crate::scan::search::lookup)), what becomes of the result ([`closure`](crate::scan::closure)).
+//! leads ([`search`](crate::scan::search)), what becomes of the result ([`closure`](crate::scan::closure)).
 
 mod branches;
 mod conditions;
@@ -31,7 +31,8 @@ use crate::scan::preprocess::program::{Op, Program};
 use crate::scan::preprocess::symbols::Symbol;
 use crate::scan::preprocess::tokens::Kind;
 use crate::scan::replay::prefix_map::PrefixMap;
-use crate::scan::search::lookup::{Found, Header, Includer, Searcher, Setting};
+use crate::scan::search::header::{Header, Includer};
+use crate::scan::search::setting::{Searcher, Setting};
 use crate::scan::text::assembler;
 pub(crate) use record::Record;
 use std::os::unix::ffi::OsStrExt as _;
@@ -409,14 +410,6 @@ const fn next_branch(op: Op) -> Option<u32> {
         | Op::Elifdef { next, .. }
         | Op::Elifndef { next, .. }
         | Op::Else { next } => Some(next),
-        _ => None,
-    }
-}
-
-/// Whether a search found a file that can be replayed.
-pub(super) fn found_header(found: &Found) -> Option<&Arc<Header>> {
-    match found {
-        Found::Header(header) => Some(header),
         _ => None,
     }
 }

@@ -4,11 +4,14 @@ use crate::command::{Command, Family};
 use crate::fallback::Fallback;
 use crate::files::directory::Directory;
 use crate::files::file::{SourceFile, Want};
+use crate::files::lexical::lexical;
 use crate::files::resolve::{Place, Trail};
 use crate::files::{FileStore, View};
 use crate::scan::closure::{Absences, Closure, compare_paths};
 use crate::scan::replay::Record;
-use crate::scan::search::lookup::{Found, Header, Setting, found_file, lexical};
+use crate::scan::search::header::Header;
+use crate::scan::search::lookup::{Found, LookupNumber};
+use crate::scan::search::setting::Setting;
 use std::collections::{HashMap, HashSet};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
@@ -43,7 +46,7 @@ pub(crate) fn assemble(
     for (file, generation) in std::mem::take(&mut record.files) {
         parts.add_file(&file, Some(generation), view)?;
     }
-    let probed = record.probed.iter().filter_map(|lookup| found_file(lookup));
+    let probed = record.probed.iter().filter_map(|lookup| lookup.file());
     for file in probed.chain(&record.inputs) {
         if parts.add_file(file, None, view)? {
             parts.closure.probed.push(Arc::clone(file.path()));
@@ -81,7 +84,7 @@ struct Parts {
     directories: Vec<(Arc<Directory>, u32)>,
     known_files: HashSet<u32, foldhash::fast::RandomState>,
     known_directories: HashSet<u32, foldhash::fast::RandomState>,
-    lookups: HashSet<u32, foldhash::fast::RandomState>,
+    lookups: HashSet<LookupNumber, foldhash::fast::RandomState>,
     absent: Vec<Arc<[Arc<Path>]>>,
     /// clang takes hard links for one file, which they are not where the compile runs elsewhere.
     tells_files_by_inode: bool,

@@ -39,6 +39,12 @@ impl<T> AppendList<T> {
             .and_then(|slots| slots[offset].get())
             .expect("a number is given after its item is in place")
     }
+
+    /// Every item whose number is given.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
+        let length = *self.length.lock().expect("no holder of a list's lock panics");
+        (0..length as u32).map(|index| self.get(index))
+    }
 }
 
 /// The chunk, the place in it and its size. Chunk n holds `FIRST_CHUNK << n` items.

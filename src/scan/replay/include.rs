@@ -11,8 +11,9 @@ use crate::scan::preprocess::program::{HeaderName, Inclusion, Op, Program, Quoti
 use crate::scan::preprocess::symbols::{Symbol, known};
 use crate::scan::preprocess::tokens::{Kind, Token};
 use crate::scan::replay::branches::Outcomes;
-use crate::scan::replay::{Place, Replay, found_header, surroundings};
-use crate::scan::search::lookup::{Found, Header, Includer, Lookup, Position};
+use crate::scan::replay::{Place, Replay, surroundings};
+use crate::scan::search::header::{Header, Position};
+use crate::scan::search::lookup::{Found, Lookup};
 use pumphouse_proto::digest::Digest;
 use std::os::unix::ffi::OsStrExt as _;
 use std::sync::Arc;
@@ -113,15 +114,12 @@ impl Replay<'_> {
 
     /// The header that the compiler includes by itself, where there is one.
     pub(super) fn include_implicit(&mut self, name: &[u8]) -> Result<(), Fallback> {
-        let name = HeaderName { name: self.world.symbols.intern(name), quoting: Quoting::Brackets };
-        let source = crate::scan::search::lookup::Setting::source_stand_in(&self.searcher);
-        let includer = Includer { header: &source, is_system: false };
-        let lookup = self.setting.look_up(name, Inclusion::Plain, includer, &self.searcher);
+        let lookup = self.setting.look_up_implicit(self.world.symbols.intern(name), &self.searcher);
         let clock = self.clock();
         self.record.add_lookup(&lookup, clock);
         match &lookup.found {
             Found::Refused(fallback) => Err(fallback.clone()),
-            found => found_header(found).map_or(Ok(()), |header| self.enter(header)),
+            found => found.header().map_or(Ok(()), |header| self.enter(header)),
         }
     }
 
@@ -157,7 +155,7 @@ impl Replay<'_> {
     fn refuse_found_before(&self, lookup: &Lookup, header: &Header) -> Result<(), Fallback> {
         let own = self.digest(header)?;
         for earlier in self.record.lookups.iter().filter(|earlier| earlier.number != lookup.number) {
-            if let Some(found) = found_header(&earlier.found)
+            if let Some(found) = earlier.found.header()
                 && self.digest(found)? == own
             {
                 let path = header.file.path().as_ref();
@@ -205,7 +203,7 @@ impl Replay<'_> {
             return self.replay_all(header, program);
         }
         let looks_at_text = self.text_macros.are_sought();
-        if let Some(effect) = header.effects.find(self.table)
+        if let Some(effect) = self.setting.effects(header).find(self.table)
             && effect.is_current(self.searcher.view, self.searcher.store)
             && (!looks_at_text || self.are_without_uses(&effect.files)?)
         {
@@ -229,7 +227,7 @@ impl Replay<'_> {
             let writes = self.table.frame_writes(&frame);
             let effect =
                 Effect::new(writes, part.lookups, part.probed, part.files, part.uses_time, steps, self.searcher.view);
-            header.effects.insert(&reads, Arc::new(effect), &self.world.effect_budget);
+            self.setting.effects(header).insert(&reads, Arc::new(effect), &self.world.effect_budget);
         }
         self.table.end_frame(&frame);
         replayed
@@ -257,11 +255,11 @@ impl Replay<'_> {
 
     /// clang looks beside the first name by which it found a file, though it includes it by another one.
     fn refuse_other_name(&self, lookup: &Lookup) -> Result<(), Fallback> {
-        let Some(header) = found_header(&lookup.found) else { return Ok(()) };
+        let Some(header) = lookup.found.header() else { return Ok(()) };
         if self.setting.family != Family::Clang || !header.file.is_linked() {
             return Ok(());
         }
-        let mut named = self.record.lookups.iter().filter_map(|lookup| found_header(&lookup.found));
+        let mut named = self.record.lookups.iter().filter_map(|lookup| lookup.found.header());
         let is_other =
             |other: &&Arc<Header>| other.file.id() == header.file.id() && other.stands_in != header.stands_in;
         match named.find(is_other) {

@@ -6,7 +6,9 @@ use crate::scan::preprocess::condition::{HeaderOperator, Oracle};
 use crate::scan::preprocess::program::{Inclusion, Program, header_name};
 use crate::scan::preprocess::symbols::Symbol;
 use crate::scan::replay::record::Record;
-use crate::scan::search::lookup::{Found, Includer, Searcher, Setting};
+use crate::scan::search::header::Includer;
+use crate::scan::search::lookup::Found;
+use crate::scan::search::setting::{Searcher, Setting};
 
 pub(super) struct HeaderOracle<'a> {
     pub(super) setting: &'a Setting,

@@ -8,8 +8,8 @@ use crate::scan::preprocess::program::{Inclusion, Pragma};
 use crate::scan::preprocess::symbols::{Symbol, known};
 use crate::scan::preprocess::tokens::Kind;
 use crate::scan::probe::Probe;
-use crate::scan::replay::{Place, Replay, found_header};
-use crate::scan::search::lookup::{Header, Position};
+use crate::scan::replay::{Place, Replay};
+use crate::scan::search::header::{Header, Position};
 use crate::scan::text::assembler::unescape;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -143,7 +143,7 @@ impl Replay<'_> {
         let clock = self.clock();
         self.record.add_lookup(&lookup, clock);
         self.record.add_probed(&lookup);
-        if let Some(header) = found_header(&lookup.found) {
+        if let Some(header) = lookup.found.header() {
             let modified = |file: &SourceFile| {
                 let content = file.content(self.searcher.view, Want::Bytes)?;
                 Ok::<_, Fallback>(content.stamp.modified_ns())

@@ -75,9 +75,9 @@ impl Record {
         if is_spoiled || !wanted {
             return None;
         }
-        let lookups = self.once.each(&self.lookups[mark.lookups..], |lookup| lookup.number);
-        let probed = self.once.each(&self.probed[mark.probed..], |lookup| lookup.number);
-        let files = self.once.each(&self.files[mark.files..], |(file, _)| file.id());
+        let lookups = self.once.each(&self.lookups[mark.lookups..], |lookup| lookup.number.index());
+        let probed = self.once.each(&self.probed[mark.probed..], |lookup| lookup.number.index());
+        let files = self.once.each(&self.files[mark.files..], |(file, _)| file.id() as usize);
         Some(Part { lookups, probed, files, uses_time })
     }
 
@@ -88,7 +88,7 @@ impl Record {
 
     /// Logs a search. `start` and `now` are the frame's beginning and the present: once in a frame is enough.
     pub(crate) fn add_lookup(&mut self, lookup: &Arc<Lookup>, (start, now): (u32, u32)) {
-        if is_fresh(&mut self.seen_lookups, lookup.number, start, now) {
+        if is_fresh(&mut self.seen_lookups, lookup.number.index(), start, now) {
             self.lookups.push(Arc::clone(lookup));
         }
     }
@@ -104,7 +104,7 @@ impl Record {
     }
 
     pub(crate) fn add_file(&mut self, file: &Arc<SourceFile>, generation: u32, (start, now): (u32, u32)) {
-        if is_fresh(&mut self.seen_files, file.id(), start, now) {
+        if is_fresh(&mut self.seen_files, file.id() as usize, start, now) {
             self.files.push((Arc::clone(file), generation));
         }
     }
@@ -134,17 +134,16 @@ struct Once {
 }
 
 impl Once {
-    /// The first one of those items of `list` that have the same number.
-    fn each<T: Clone>(&mut self, list: &[T], number: impl Fn(&T) -> u32) -> Vec<T> {
+    /// The first one of those items of `list` that have the same index.
+    fn each<T: Clone>(&mut self, list: &[T], index: impl Fn(&T) -> usize) -> Vec<T> {
         self.list += 1;
         let before = self.list - 1;
-        list.iter().filter(|item| is_fresh(&mut self.seen, number(item), before, before)).cloned().collect()
+        list.iter().filter(|item| is_fresh(&mut self.seen, index(item), before, before)).cloned().collect()
     }
 }
 
-/// Whether `number` was not seen since `start`; it is from now on.
-fn is_fresh(seen: &mut Vec<u32>, number: u32, start: u32, now: u32) -> bool {
-    let at = number as usize;
+/// Whether what has the index `at` was not seen since `start`; it is from now on.
+fn is_fresh(seen: &mut Vec<u32>, at: usize, start: u32, now: u32) -> bool {
     if at >= seen.len() {
         seen.resize(at + at / 2 + 64, 0);
     }

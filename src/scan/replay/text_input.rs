@@ -175,7 +175,7 @@ impl Replay<'_> {
                     return Ok(());
                 }
                 Target::Absent | Target::Directory(_) => {
-                    self.record.absent.push(crate::scan::search::lookup::lexical(directory.path(), name));
+                    self.record.absent.push(crate::files::lexical::lexical(directory.path(), name));
                 }
                 Target::Special(path) => {
                     return Err(Fallback::at(Reason::Unreadable, "not a regular file", path.as_ref(), 0));
@@ -195,7 +195,7 @@ impl Replay<'_> {
     /// A [`Fallback`] as for any other source.
     pub(crate) fn run_assembler(
         mut self,
-        header: &Arc<crate::scan::search::lookup::Header>,
+        header: &Arc<crate::scan::search::header::Header>,
     ) -> Result<super::Record, Fallback> {
         let (program, generation) = self.program(header)?;
         let clock = self.clock();
@@ -216,7 +216,7 @@ impl Replay<'_> {
     /// A [`Fallback`] as for any other source.
     pub(crate) fn run_preprocessed(
         mut self,
-        header: &Arc<crate::scan::search::lookup::Header>,
+        header: &Arc<crate::scan::search::header::Header>,
     ) -> Result<super::Record, Fallback> {
         let (program, generation) = self.program(header)?;
         let clock = self.clock();
@@ -245,7 +245,7 @@ impl Replay<'_> {
                 self.record.inputs.push(file);
             }
             Target::Absent => {
-                self.record.absent.push(crate::scan::search::lookup::lexical(self.setting.start.path(), name));
+                self.record.absent.push(crate::files::lexical::lexical(self.setting.start.path(), name));
             }
             // It can't be quoted.
             Target::Directory(_) | Target::Special(_) => {}
@@ -281,7 +281,7 @@ impl Replay<'_> {
                 Target::Special(path) => {
                     return Err(Fallback::at(Reason::Unreadable, "not a regular file", path.as_ref(), 0));
                 }
-                _ => self.record.absent.push(crate::scan::search::lookup::lexical(self.setting.start.path(), &path)),
+                _ => self.record.absent.push(crate::files::lexical::lexical(self.setting.start.path(), &path)),
             }
         }
         let lookup = self.setting.look_up(name, Inclusion::Plain, place.includer(), &self.searcher);

@@ -17,7 +17,7 @@ use crate::scan::preprocess::symbols::{Symbol, known};
 use crate::scan::preprocess::tokens::Kind;
 use crate::scan::replay::Replay;
 use crate::scan::replay::sought::Sought;
-use crate::scan::search::lookup::Header;
+use crate::scan::search::header::Header;
 use crate::scan::text::words::{NameParts, Words};
 use std::collections::{HashMap, HashSet};
 use std::os::unix::ffi::OsStrExt as _;

@@ -2,13 +2,16 @@
 //!
 //! **Source:** gcc's files.c (`_cpp_find_file`, `open_file`, `maybe_shorter_path`); clang's HeaderSearch.cpp (`LookupFile`).
 
-use super::{Found, LookupKey, Position, Searcher, Setting, Start, lexical};
+use super::{Searcher, Setting};
 use crate::command::Family;
 use crate::fallback::{Fallback, Reason};
 use crate::files::as_path;
 use crate::files::directory::Directory;
+use crate::files::lexical::lexical;
 use crate::files::resolve::{Place, Trail};
 use crate::scan::preprocess::symbols::Symbol;
+use crate::scan::search::header::Position;
+use crate::scan::search::lookup::{Found, LookupKey, Start};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::sync::Arc;

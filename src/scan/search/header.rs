@@ -1,0 +1,53 @@
+//! A header as a compile knows it: by spelling, place and file.
+
+use crate::files::file::SourceFile;
+use crate::scan::preprocess::symbols::Symbol;
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
+
+/// The number of a header in its setting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct HeaderId(pub(super) u32);
+
+/// A file as a compile spells it and found it: what `__FILE__`, a look-up beside it and `#include_next` depend on.
+#[derive(Debug)]
+pub(crate) struct Header {
+    pub(crate) id: HeaderId,
+    /// The path as it is spelled.
+    pub(crate) spelled: Symbol,
+    /// The same as a path.
+    pub(crate) name: Arc<Path>,
+    /// The directory of the spelled path; empty for the working directory.
+    pub(crate) beside: Symbol,
+    pub(crate) position: Position,
+    /// Whether gcc takes it for a system header, because of where it was found or what included it.
+    pub(crate) is_system: bool,
+    pub(crate) file: Arc<SourceFile>,
+    /// The directory in which the name stands, where that is a link's, and not the file's own one.
+    pub(crate) stands_in: Option<u32>,
+    /// The symbol that stands for "included once and never again".
+    pub(crate) once: OnceLock<Symbol>,
+}
+
+/// How a file was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Position {
+    /// It is the source itself.
+    Primary,
+    /// It is the command line, from which `-include` includes.
+    CommandLine,
+    /// By an absolute path.
+    Absolute,
+    /// Beside its includer.
+    Beside,
+    /// In this directory of the search path.
+    Chain(u32),
+}
+
+/// Where a name is included.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Includer<'a> {
+    pub(crate) header: &'a Header,
+    /// Whether it is a system header, or said to be one by now.
+    pub(crate) is_system: bool,
+}
