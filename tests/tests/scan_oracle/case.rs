@@ -27,6 +27,22 @@ pub(crate) struct Case {
     pub(crate) scanner: Scanner,
 }
 
+/// Set to anything: a case that fails leaves its tree on disk, and says where.
+const KEEP_VARIABLE: &str = "PUMPHOUSE_KEEP_CASES";
+
+impl Drop for Case {
+    fn drop(&mut self) {
+        if std::thread::panicking() && std::env::var_os(KEEP_VARIABLE).is_some() {
+            self.place.disable_cleanup(true);
+            eprintln!(
+                "the case is kept below {}; its working directory is {}",
+                self.root().display(),
+                self.working.display()
+            );
+        }
+    }
+}
+
 impl Case {
     pub(crate) fn new() -> Self {
         let place = tempfile::Builder::new().prefix("scan-oracle-").tempdir().unwrap();
