@@ -9,7 +9,7 @@
 //!
 //! Invariants: a name's look-up in a directory is remembered only under the directory's own stamp; content only under
 //! the file's. What changed too recently for its time stamp to tell the next change apart is not trusted (see
-//! [`stamp::Stamp::is_settled`]).
+//! [`stamp`]).
 
 pub mod directory;
 pub mod file;

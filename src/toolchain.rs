@@ -10,6 +10,7 @@
 
 use crate::command::{Command, Family, Language};
 use crate::fallback::{Fallback, Reason};
+use crate::files::stamp::watch::{Watch, WatchList};
 use crate::scan::closure::InputFile;
 use dashmap::DashMap;
 use digests::Digests;
@@ -27,12 +28,9 @@ mod digests;
 mod driver;
 mod libraries;
 mod locale;
-mod stamp;
 #[cfg(test)]
 mod tests;
 mod tree;
-
-use stamp::Watch;
 
 /// How many questions are remembered: one for each compiler and set of flags.
 const MAX_MEMORIES: usize = 4096;
@@ -63,7 +61,7 @@ pub struct Toolchains {
     memories: DashMap<Question, Arc<Memory>>,
     /// Toolchains that are the same thing are the same `Arc`, under whatever flags they were asked for.
     known: DashMap<Digest, Arc<Toolchain>>,
-    needs: DashMap<PathBuf, (Vec<Watch>, Needs)>,
+    needs: DashMap<PathBuf, (WatchList, Needs)>,
 }
 
 /// All that the answer can depend on, besides files.
@@ -80,7 +78,7 @@ struct Question {
 
 #[derive(Debug, Default)]
 struct Memory {
-    answer: RwLock<Option<(Arc<Toolchain>, Vec<Watch>)>>,
+    answer: RwLock<Option<(Arc<Toolchain>, WatchList)>>,
     /// Held while the driver is asked, so that it is asked once.
     asking: Mutex<()>,
 }
@@ -88,7 +86,7 @@ struct Memory {
 impl Memory {
     fn get(&self) -> Option<Arc<Toolchain>> {
         let answer = self.answer.read().unwrap_or_else(PoisonError::into_inner);
-        answer.as_ref().filter(|(_, watches)| watches.iter().all(Watch::holds)).map(|(toolchain, _)| toolchain.clone())
+        answer.as_ref().filter(|(_, watches)| watches.holds()).map(|(toolchain, _)| toolchain.clone())
     }
 }
 
@@ -133,7 +131,7 @@ impl Toolchains {
     }
 
     /// Asks the driver and gathers what it names.
-    fn find(&self, command: &Command) -> Result<(Toolchain, Vec<Watch>), Fallback> {
+    fn find(&self, command: &Command) -> Result<(Toolchain, WatchList), Fallback> {
         let refuse =
             |error: io::Error| Fallback::new(Reason::Compiler, format!("{}: {error}", command.compiler.display()));
         // What is looked at before the question is asked can't change unseen while it is answered.
@@ -203,15 +201,15 @@ impl Toolchains {
 
     fn needs(&self, program: &Path, linker: Option<&Path>, library_path: Option<&OsStr>) -> io::Result<Needs> {
         // With a library path, the answer depends on directories that are not watched: it is not kept.
-        let kept = self.needs.get(program).filter(|kept| library_path.is_none() && kept.0.iter().all(Watch::holds));
+        let kept = self.needs.get(program).filter(|kept| library_path.is_none() && kept.0.holds());
         if let Some(kept) = kept {
             return Ok(kept.1.clone());
         }
-        let mut watches = vec![Watch::target(program), Watch::target(Path::new(libraries::CACHE))];
+        let mut watches = vec![Watch::of(program), Watch::of(Path::new(libraries::CACHE))];
         let needs = libraries::needs(program, linker, library_path)?;
-        watches.extend(needs.files.iter().map(|file| Watch::target(file)));
+        watches.extend(needs.files.iter().map(|file| Watch::of(file)));
         if library_path.is_none() {
-            self.needs.insert(program.to_owned(), (watches, needs.clone()));
+            self.needs.insert(program.to_owned(), (watches.into_iter().collect(), needs.clone()));
         }
         Ok(needs)
     }
@@ -255,7 +253,7 @@ impl Question {
 }
 
 impl Toolchain {
-    fn new(grown: Grown, environment: Vec<(OsString, OsString)>) -> (Self, Vec<Watch>) {
+    fn new(grown: Grown, environment: Vec<(OsString, OsString)>) -> (Self, WatchList) {
         let mut text: Vec<u8> = Vec::new();
         let mut line = |parts: &[&[u8]]| {
             for part in parts {

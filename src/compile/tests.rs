@@ -1,6 +1,8 @@
 //! Compiles from request to answer, with the real gcc, without a server and with servers that are not to be trusted.
 
 use super::*;
+use crate::files::stamp::Moment;
+use crate::files::stamp::watch::Watch;
 use crate::ipc::Terminal;
 use crate::ipc::vantage::Vantage;
 use crate::stats::Counters;
@@ -10,7 +12,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
 use std::process::Command;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 mod servers;
 
@@ -65,11 +67,8 @@ impl Site {
     fn write(&self, name: &str, content: &str) {
         let path = self.build.join(name);
         fs::write(&path, content).expect("written");
-        let metadata = fs::metadata(&path).expect("there");
-        let changed = Duration::new(metadata.ctime() as u64, metadata.ctime_nsec() as u32);
-        let settled = SystemTime::UNIX_EPOCH + changed + local_store::TICK * 2;
-        while let Ok(rest) = settled.duration_since(SystemTime::now()) {
-            std::thread::sleep(rest);
+        while !Watch::of(&path).holds() {
+            std::thread::sleep(Duration::from_millis(1));
         }
     }
 
@@ -114,7 +113,7 @@ impl Site {
     #[expect(clippy::needless_pass_by_value, reason = "a plan is carried out once")]
     fn run(&self, plan: LocalPlan, arguments: &[&str], meanwhile: impl FnOnce()) -> Ended {
         let compiler = if plan.compiler.as_os_str().is_empty() { Path::new("gcc") } else { &plan.compiler };
-        let start = SystemTime::now();
+        let start = Moment::now();
         let output = Command::new(compiler).args(arguments).current_dir(&self.build).output().expect("gcc runs");
         meanwhile();
         let success = if output.status.success() { Success::Yes } else { Success::No };

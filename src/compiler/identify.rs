@@ -8,12 +8,13 @@
 
 use super::Family;
 use crate::fallback::{Fallback, Reason};
+use crate::files::stamp::watch::Watch;
 use dashmap::DashMap;
 use std::ffi::OsStr;
-use std::fs::{File, Metadata};
+use std::fs::File;
 use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
@@ -41,8 +42,7 @@ pub(crate) fn find(name: &OsStr, directory: &Path, search: &OsStr) -> Result<Com
     let refuse = |detail: &str| Fallback::new(Reason::Compiler, format!("{}: {detail}", name.to_string_lossy()));
     if name.as_bytes().contains(&b'/') {
         let path = lexical(&directory.join(name));
-        let metadata = executable(&path).ok_or_else(|| refuse("not an executable file"))?;
-        match identify(&path, &metadata) {
+        match identify(&path).ok_or_else(|| refuse("not an executable file"))? {
             Identity::Compiler(canonical) => {
                 let compiler = understand(path, &canonical).ok_or_else(|| refuse("not known"))?;
                 return Ok(Compiler { program: name.into(), ..compiler });
@@ -55,11 +55,12 @@ pub(crate) fn find(name: &OsStr, directory: &Path, search: &OsStr) -> Result<Com
     for entry in search.as_bytes().split(|&byte| byte == b':') {
         // An empty entry is the working directory.
         let path = lexical(&directory.join(OsStr::from_bytes(entry)).join(base));
-        let Some(metadata) = executable(&path) else { continue };
-        match identify(&path, &metadata) {
-            Identity::Compiler(canonical) => return understand(path, &canonical).ok_or_else(|| refuse("not known")),
-            Identity::Script => return Err(refuse("a script")),
-            Identity::StandIn => {}
+        match identify(&path) {
+            Some(Identity::Compiler(canonical)) => {
+                return understand(path, &canonical).ok_or_else(|| refuse("not known"));
+            }
+            Some(Identity::Script) => return Err(refuse("a script")),
+            Some(Identity::StandIn) | None => {}
         }
     }
     Err(refuse("not found in PATH"))
@@ -67,7 +68,7 @@ pub(crate) fn find(name: &OsStr, directory: &Path, search: &OsStr) -> Result<Com
 
 /// See [`real_program`](crate::command::real_program).
 pub(crate) fn real_program(name: &OsStr, directory: &Path, search: &OsStr) -> Option<PathBuf> {
-    let is_real = |path: &PathBuf| executable(path).is_some() && path.canonicalize().is_ok_and(|path| !is_own(&path));
+    let is_real = |path: &PathBuf| is_executable(path) && path.canonicalize().is_ok_and(|path| !is_own(&path));
     let written = lexical(&directory.join(name));
     if name.as_bytes().contains(&b'/') && is_real(&written) {
         return Some(written);
@@ -92,8 +93,8 @@ fn lexical(path: &Path) -> PathBuf {
     path.components().collect()
 }
 
-fn executable(path: &Path) -> Option<Metadata> {
-    std::fs::metadata(path).ok().filter(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
+fn is_executable(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
 }
 
 /// What a file is when it is run.
@@ -107,24 +108,27 @@ enum Identity {
     StandIn,
 }
 
-/// The answers so far, by path and by what `stat` says about the file: device, inode, size, time of change.
-static IDENTITIES: LazyLock<DashMap<PathBuf, ([i64; 5], Identity)>> = LazyLock::new(DashMap::new);
+/// The answers so far, each with what it was taken of.
+static IDENTITIES: LazyLock<DashMap<PathBuf, (Watch, Identity)>> = LazyLock::new(DashMap::new);
 
 /// How many answers are kept; a build names a handful of compilers.
 const MAX_IDENTITIES: usize = 1024;
 
-fn identify(path: &Path, metadata: &Metadata) -> Identity {
-    let stamp =
-        [metadata.dev() as i64, metadata.ino() as i64, metadata.size() as i64, metadata.ctime(), metadata.ctime_nsec()];
-    if let Some(known) = IDENTITIES.get(path).filter(|known| known.0 == stamp) {
-        return known.1.clone();
+/// What the executable file at `path` is; `None` where there is none. Costs a `stat` where it is known.
+fn identify(path: &Path) -> Option<Identity> {
+    if let Some(known) = IDENTITIES.get(path).filter(|known| known.0.holds()) {
+        return Some(known.1.clone());
     }
+    if !is_executable(path) {
+        return None;
+    }
+    let watch = Watch::of(path);
     let identity = look(path);
     if IDENTITIES.len() >= MAX_IDENTITIES {
         IDENTITIES.clear();
     }
-    IDENTITIES.insert(path.to_owned(), (stamp, identity.clone()));
-    identity
+    IDENTITIES.insert(path.to_owned(), (watch, identity.clone()));
+    Some(identity)
 }
 
 fn look(path: &Path) -> Identity {

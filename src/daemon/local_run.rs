@@ -4,11 +4,12 @@ use super::Daemon;
 use super::connection::Connection;
 use super::processes::ProcessTree;
 use crate::compile::LocalPlan;
+use crate::files::stamp::Moment;
 use crate::ipc::{Answer, CompileRequest, Completed, DEPTH_VARIABLE, LocalOutput, LocalRun, Report};
 use crate::stats::{Outcome, Stage, StageTimes, Success};
 use std::io;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::Instant;
 use tokio::sync::OwnedSemaphorePermit;
 
 /// Has the launcher run the compile of `plan`.
@@ -24,7 +25,7 @@ pub(super) async fn serve(
 ) -> io::Result<()> {
     let start = Instant::now();
     let Some(_slot) = connection.alive(slot(daemon, request)).await? else { return Ok(()) };
-    let compile_start = SystemTime::now();
+    let compile_start = Moment::now();
     let run = LocalRun {
         compiler: plan.compiler.clone(),
         arguments: plan.arguments.take(),

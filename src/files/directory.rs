@@ -8,7 +8,7 @@
 
 use crate::fallback::{Fallback, Reason};
 use crate::files::file::SourceFile;
-use crate::files::stamp::{Stamp, WallClock};
+use crate::files::stamp::{FileSystem, Links, Moment, Settled, Sight, Stamp};
 use crate::files::{FileStore, View, as_path, join};
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
@@ -65,7 +65,9 @@ pub struct Directory {
 #[derive(Debug, Default)]
 struct State {
     stamp: Option<Stamp>,
-    settled: bool,
+    settled: Settled,
+    /// Where it is, once it was looked at.
+    file_system: Option<FileSystem>,
     asked: Names<Entry>,
     listing: Option<Names<FileType>>,
 }
@@ -89,6 +91,7 @@ impl Directory {
     /// every answer given stays. Costs a `stat`; where the directory changed, a look at each name asked for.
     pub fn generation(&self, view: View, store: &FileStore) -> u32 {
         if self.validated.load(Ordering::Acquire) < view.since() {
+            self.look_above(view, store);
             let mut state = self.lock();
             if self.validated.load(Ordering::Acquire) < view.since() {
                 self.revalidate(&mut state, store);
@@ -130,15 +133,27 @@ impl Directory {
         self.state.lock().expect("no holder of a directory's lock panics")
     }
 
+    /// Where others write as well, what the kernel knows of this directory's name is good only once the one above it was
+    /// looked at.
+    fn look_above(&self, view: View, store: &FileStore) {
+        if self.lock().file_system.is_some_and(|known| known != FileSystem::Local) && self.id != store.root().id {
+            self.parent(store).generation(view, store);
+        }
+    }
+
     fn revalidate(&self, state: &mut State, store: &FileStore) {
-        let now = WallClock::now();
-        let stamp = rustix::fs::stat(self.path.as_ref()).ok().map(|stat| Stamp::of(&stat));
-        if state.settled && stamp == state.stamp {
+        let moment = Moment::now();
+        let mut stamp = Sight::again(&self.path, state.file_system.unwrap_or(FileSystem::Local));
+        if stamp == state.stamp && (state.settled.holds() || stamp.is_none() && state.file_system.is_some()) {
             return;
+        }
+        let file_system = if stamp.is_some() { FileSystem::of(&self.path) } else { FileSystem::around(&self.path) };
+        if state.file_system.replace(file_system) != Some(file_system) && file_system != FileSystem::Local {
+            stamp = Sight::at(&self.path, Links::Followed).map(|sight| sight.stamp);
         }
         let existed = state.stamp.is_some_and(|stamp| stamp.is_directory());
         state.stamp = stamp;
-        state.settled = stamp.is_some_and(|stamp| stamp.is_settled(now));
+        state.settled = stamp.map_or(Settled::No, |stamp| stamp.proof(file_system, moment));
         let exists = stamp.is_some_and(|stamp| stamp.is_directory());
         state.listing = if state.asked.len() >= NAMES_BEFORE_LISTING { self.list(state) } else { None };
         let mut changed = existed != exists;

@@ -5,7 +5,7 @@
 //! nothing.
 
 use crate::fallback::{Fallback, Reason};
-use crate::files::stamp::{Stamp, WallClock};
+use crate::files::stamp::{FileSystem, Moment, Settled, Sight, Stamp};
 use crate::files::{MAX_INPUT_FILE_BYTES, MAX_READ_ATTEMPTS, MAX_SOURCE_FILE_BYTES, View};
 use bytes::Bytes;
 use pumphouse_proto::digest::Digest;
@@ -34,7 +34,8 @@ pub struct SourceFile {
 #[derive(Debug)]
 struct State {
     stamp: Stamp,
-    settled: bool,
+    settled: Settled,
+    file_system: FileSystem,
     content: Result<Arc<Content>, Fallback>,
 }
 
@@ -70,6 +71,7 @@ pub struct Content {
 #[derive(Debug)]
 pub(super) struct Recalled {
     pub(super) stamp: Stamp,
+    pub(super) file_system: FileSystem,
     pub(super) digest: Digest,
     /// [`Deriver::hints`] of the bytes.
     pub(super) hints: u32,
@@ -165,10 +167,11 @@ impl SourceFile {
         {
             return state.content.clone();
         }
-        let known = rustix::fs::stat(self.path.as_ref()).ok().map(|stat| Stamp::of(&stat));
+        let file_system = state.as_ref().map_or(FileSystem::Local, |state| state.file_system);
+        let known = Sight::again(&self.path, file_system);
         if let (Some(known), Some(state)) = (known, state.as_ref())
-            && state.settled
             && state.stamp == known
+            && state.settled.holds()
         {
             self.validated.fetch_max(view.since(), Ordering::AcqRel);
             return state.content.clone();
@@ -184,10 +187,11 @@ impl SourceFile {
         content
     }
 
-    /// The content as it was last seen, if its stamp is sure to change with it.
-    pub(super) fn settled(&self) -> Option<Arc<Content>> {
+    /// The content as it was last seen, if its stamp is sure to change with it for good; and where it is.
+    pub(super) fn settled(&self) -> Option<(Arc<Content>, FileSystem)> {
         let state = self.lock();
-        state.as_ref().filter(|state| state.settled).and_then(|state| state.content.clone().ok())
+        let state = state.as_ref().filter(|state| state.settled == Settled::Yes)?;
+        Some((state.content.clone().ok()?, state.file_system))
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<State>> {
@@ -197,22 +201,23 @@ impl SourceFile {
     fn read(&self, known: Option<Stamp>, want: Want, previous: Option<&Arc<Content>>) -> State {
         let mut stamp = known;
         for _ in 0..MAX_READ_ATTEMPTS {
-            let now = WallClock::now();
+            let moment = Moment::now();
             let Some(before) = stamp else { break };
-            match self.read_once(before, want) {
-                Ok(Some((digest, bytes))) => {
-                    let content = self.adopt(before, digest, bytes, previous);
-                    return State { stamp: before, settled: before.is_settled(now), content: Ok(content) };
+            let (file_system, content) = match self.read_once(before, want) {
+                Ok(Some(((digest, bytes), file_system))) => {
+                    (file_system, Ok(self.adopt(before, digest, bytes, previous)))
                 }
-                Ok(None) => stamp = rustix::fs::stat(self.path.as_ref()).ok().map(|stat| Stamp::of(&stat)),
-                Err(fallback) => {
-                    return State { stamp: before, settled: before.is_settled(now), content: Err(fallback) };
+                Ok(None) => {
+                    stamp = Stamp::at(&self.path);
+                    continue;
                 }
-            }
+                Err(fallback) => (FileSystem::of(&self.path), Err(fallback)),
+            };
+            return State { stamp: before, settled: before.proof(file_system, moment), file_system, content };
         }
         let fallback = Fallback::at(Reason::Changing, "changed while it was read", self.path.as_ref(), 0);
         let stamp = stamp.unwrap_or_else(Stamp::none);
-        State { stamp, settled: false, content: Err(fallback) }
+        State { stamp, settled: Settled::No, file_system: FileSystem::of(&self.path), content: Err(fallback) }
     }
 
     fn adopt(
@@ -250,8 +255,8 @@ impl SourceFile {
         })
     }
 
-    /// The digest, and the bytes where they are wanted; `None` where the file changed meanwhile.
-    fn read_once(&self, before: Stamp, want: Want) -> Result<Reading, Fallback> {
+    /// The digest, the bytes where they are wanted, and where the file is; `None` where it changed meanwhile.
+    fn read_once(&self, before: Stamp, want: Want) -> Result<Option<(Read, FileSystem)>, Fallback> {
         let refuse = |reason, detail: &str| Err(Fallback::at(reason, detail, self.path.as_ref(), 0));
         if !before.is_file() {
             return refuse(Reason::Unreadable, "not a regular file");
@@ -275,7 +280,7 @@ impl SourceFile {
             Want::Digest => hash_stream(&mut file, before.size_bytes()),
         };
         match read {
-            Ok(read) if matches(&file) => Ok(read),
+            Ok(Some(read)) if matches(&file) => Ok(Some((read, FileSystem::of_open(&file)))),
             Ok(_) => Ok(None),
             Err(error) => refuse(Reason::Unreadable, &error.to_string()),
         }
@@ -285,12 +290,12 @@ impl SourceFile {
 impl State {
     /// The state in which an earlier process left the file at `path`. It counts once its stamp is found to be the same.
     fn recall(path: &Arc<Path>, kept: Recalled) -> Self {
-        let Recalled { stamp, digest, hints, derived } = kept;
+        let Recalled { stamp, file_system, digest, hints, derived } = kept;
         let input = Arc::new(InputFile { path: Arc::clone(path), digest, is_executable: stamp.is_executable() });
         let (hints, kept) = (OnceLock::from(hints), Arc::from(derived));
         let content =
             Content { input, stamp, generation: 1, bytes: Mutex::default(), derived: Mutex::default(), hints, kept };
-        Self { stamp, settled: true, content: Ok(Arc::new(content)) }
+        Self { stamp, settled: Settled::Yes, file_system, content: Ok(Arc::new(content)) }
     }
 }
 
@@ -365,9 +370,10 @@ fn reread(path: &Path, digest: &Digest) -> Result<Vec<u8>, Fallback> {
     }
 }
 
-type Reading = Option<(Digest, Option<Vec<u8>>)>;
+/// A digest, and the bytes where they are wanted.
+type Read = (Digest, Option<Vec<u8>>);
 
-fn read_whole(file: &mut File, size_bytes: u64) -> std::io::Result<Reading> {
+fn read_whole(file: &mut File, size_bytes: u64) -> std::io::Result<Option<Read>> {
     let mut bytes = vec![0; size_bytes as usize];
     let mut filled = 0;
     while filled < bytes.len() {
@@ -379,7 +385,7 @@ fn read_whole(file: &mut File, size_bytes: u64) -> std::io::Result<Reading> {
     Ok(Some((Digest::of(&bytes), Some(bytes))))
 }
 
-fn hash_stream(file: &mut File, size_bytes: u64) -> std::io::Result<Reading> {
+fn hash_stream(file: &mut File, size_bytes: u64) -> std::io::Result<Option<Read>> {
     let mut chunk = vec![0; HASH_CHUNK_BYTES.min(size_bytes as usize + 1)];
     let mut hasher = Sha256::new();
     let mut total = 0;

@@ -4,7 +4,7 @@
 //! build of this program don't count, for what it derived from bytes may be something else.
 
 use crate::files::file::{Content, Encoded, Recalled, SourceFile};
-use crate::files::stamp::{KeptStamp, Stamp};
+use crate::files::stamp::{FileSystem, KeptStamp, Stamp};
 use crate::state_file;
 use bytes::Bytes;
 use pumphouse_proto::digest::Digest;
@@ -46,6 +46,9 @@ struct KeptFile {
     /// [`Deriver::hints`](crate::files::file::Deriver::hints) of the bytes.
     #[prost(uint32, tag = "6")]
     hints: u32,
+    /// Whether others write where it is.
+    #[prost(bool, tag = "7")]
+    is_shared: bool,
 }
 
 /// What was made of the file's bytes.
@@ -128,7 +131,7 @@ impl Kept {
 impl KeptFile {
     /// What is known of `file`, if it was read, and something was derived from it, and its stamp will tell of a change.
     fn of(file: &SourceFile, written: &HashMap<Bytes, Self>, encoder: &dyn Encoder) -> Option<Self> {
-        let content = file.settled()?;
+        let (content, file_system) = file.settled()?;
         let hash = Bytes::copy_from_slice(content.input.digest.hash());
         let written = written.get(file.path().as_os_str().as_bytes()).filter(|written| written.hash == hash);
         let derived = content.encoded(file.path(), written.map_or(&[], |written| &written.derived), encoder)?;
@@ -140,14 +143,16 @@ impl KeptFile {
             derived,
             unused: 0,
             hints: content.known_hints()?,
+            is_shared: file_system == FileSystem::Shared,
         })
     }
 
     fn into_recalled(self) -> Option<Recalled> {
         let stamp = self.stamp.stamp();
+        let file_system = if self.is_shared { FileSystem::Shared } else { FileSystem::Local };
         let digest = Digest::new(self.hash.as_ref().try_into().ok()?, stamp.size_bytes());
         let derived = self.derived.into_iter().map(|KeptDerived { key, data }| Encoded { key, data }).collect();
-        Some(Recalled { stamp, digest, hints: self.hints, derived })
+        Some(Recalled { stamp, file_system, digest, hints: self.hints, derived })
     }
 }
 

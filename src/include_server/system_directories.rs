@@ -18,10 +18,10 @@ use crate::compiler::environment::{About, asking};
 use crate::compiler::process::Request;
 use crate::fallback::{Fallback, Reason};
 use crate::files::as_path;
+use crate::files::stamp::watch::Watch;
 use dashmap::DashMap;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -75,15 +75,13 @@ fn leading_out(directory: &Path) -> Arc<Path> {
 /// The answers of compilers.
 #[derive(Debug, Default)]
 pub(super) struct Compilers {
-    known: DashMap<Question, Arc<SystemDirectories>>,
+    known: DashMap<Question, (Watch, Arc<SystemDirectories>)>,
 }
 
 /// What an answer depends on.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Question {
     request: Request,
-    /// Device, inode, size and times of the compiler's file.
-    stamp: [i64; 6],
     language: Language,
 }
 
@@ -101,7 +99,6 @@ impl Compilers {
             let text = format!("couldn't determine default system include directories of {compiler}: {detail}");
             Fallback::new(Reason::Compiler, text)
         };
-        let stat = std::fs::metadata(&command.compiler).map_err(|error| refuse(error.to_string()))?;
         let question = Question {
             // What the answer can't depend on is left out: where the compile takes place.
             request: Request {
@@ -110,24 +107,17 @@ impl Compilers {
                 environment: asking(command.environment.iter().chain(&command.tool_environment), About::Itself),
                 directory: "/".into(),
             },
-            stamp: [
-                stat.dev() as i64,
-                stat.ino() as i64,
-                stat.size() as i64,
-                stat.mtime(),
-                stat.ctime(),
-                stat.ctime_nsec(),
-            ],
             language: command.language,
         };
-        if let Some(known) = self.known.get(&question) {
-            return Ok(Arc::clone(&known));
+        if let Some(known) = self.known.get(&question).filter(|known| known.0.holds()) {
+            return Ok(Arc::clone(&known.1));
         }
+        let watch = Watch::of(&command.compiler);
         let directories = Arc::new(ask(&question, command.family).map_err(refuse)?);
         if self.known.len() >= MAX_COMPILERS {
             self.known.clear();
         }
-        self.known.insert(question, Arc::clone(&directories));
+        self.known.insert(question, (watch, Arc::clone(&directories)));
         Ok(directories)
     }
 }

@@ -5,9 +5,9 @@
 //!
 //! **Source:** `include_server(1)`; the rules of Python's `glob` module.
 
+use crate::files::stamp::Stamp;
 use glob::{MatchOptions, Pattern};
 use std::collections::BTreeMap;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
@@ -21,9 +21,6 @@ pub(super) struct Triggers {
     patterns: Arc<[String]>,
     stamps: Arc<Mutex<BTreeMap<PathBuf, Stamp>>>,
 }
-
-/// What tells one state of a file from another: time of change in seconds and nanoseconds, inode and device.
-type Stamp = [i64; 4];
 
 /// What happened to a trigger.
 #[derive(Debug, PartialEq, Eq)]
@@ -86,8 +83,7 @@ impl Triggers {
         for pattern in &*self.patterns {
             let paths = glob::glob_with(pattern, OPTIONS).expect("the pattern was understood before");
             for path in paths.flatten() {
-                if let Ok(stat) = path.metadata() {
-                    let stamp = [stat.mtime(), stat.mtime_nsec(), stat.ino() as i64, stat.dev() as i64];
+                if let Some(stamp) = Stamp::at(&path) {
                     stamps.insert(path, stamp);
                 }
             }

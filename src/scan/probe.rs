@@ -17,6 +17,7 @@ use crate::compiler::installation;
 use crate::compiler::process::Request;
 use crate::fallback::Fallback;
 use crate::files::resolve::Trail;
+use crate::files::stamp::watch::Watch;
 use crate::files::stamp::{KeptStamp, Stamp};
 use crate::files::{FileStore, View, as_path};
 use crate::scan::lex::directives::LexModes;
@@ -64,7 +65,7 @@ pub(crate) struct Probe {
     trail: Trail,
     key: ProbeKey,
     /// The program that the driver runs, and directories that it reads.
-    stamps: Vec<(PathBuf, Stamp)>,
+    watches: Vec<Watch>,
     request: Request,
     later_features: AtomicBool,
     features: DashMap<Vec<u8>, Option<u64>, foldhash::fast::RandomState>,
@@ -74,9 +75,6 @@ pub(crate) struct Probe {
 
 /// Questions about features.
 type Asked = DashSet<Vec<u8>, foldhash::fast::RandomState>;
-
-/// What stood at paths.
-type Stamps = Vec<(PathBuf, Stamp)>;
 
 /// All probes of a scanner.
 #[derive(Debug)]
@@ -213,20 +211,25 @@ impl Probes {
             None => self.ask(&request, &key, command)?,
             recalled => recalled,
         };
-        let Some((answer, stamps)) = known else { return Ok(None) };
+        let Some((answer, watches)) = known else { return Ok(None) };
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let mut probe = build(answer, key.clone(), request, command, context, id)?;
-        probe.stamps = stamps;
+        probe.watches = watches;
         probe.asked = Arc::clone(&self.asked);
         let probe = Arc::new(probe);
         self.known.insert(key, Arc::clone(&probe));
         Ok(Some(probe))
     }
 
-    fn ask(&self, request: &Request, key: &ProbeKey, command: &Command) -> Result<Option<(Answer, Stamps)>, Fallback> {
+    fn ask(
+        &self,
+        request: &Request,
+        key: &ProbeKey,
+        command: &Command,
+    ) -> Result<Option<(Answer, Vec<Watch>)>, Fallback> {
         // What is looked at before the question is asked can't change unseen while it is answered.
         let places = installation::directories(&request.arguments, command.family, &command.working_directory);
-        let mut stamps: Stamps = places.into_iter().map(|path| (path.clone(), key::stamp(&path))).collect();
+        let mut watches: Vec<Watch> = places.iter().map(|path| Watch::of(path)).collect();
         let output = run::preprocess(request, &request.directory, &question::first())?;
         let mut text = Transcript {
             standard_output: output.standard_output,
@@ -235,33 +238,33 @@ impl Probes {
         };
         let Some(answer) = Answer::parse(&text, command.family) else { return Ok(None) };
         if let Some(program) = &answer.front_end {
-            let place = place_of_program(program, command);
-            stamps.push((place.clone(), key::stamp(&place)));
+            watches.push(Watch::of(&place_of_program(program, command)));
         }
-        let kept = |(path, stamp): &(PathBuf, Stamp)| PathStamp {
-            path: path.as_os_str().as_bytes().to_vec(),
-            stamp: KeptStamp::of(*stamp),
+        let kept = |watch: &Watch| PathStamp {
+            path: watch.path().as_os_str().as_bytes().to_vec(),
+            stamp: watch.stamp().and_then(KeptStamp::of),
         };
-        text.stamps = stamps.iter().map(kept).collect();
+        text.stamps = watches.iter().map(kept).collect();
         if let Some(directory) = &self.directory
+            && key.is_lasting()
+            && watches.iter().all(Watch::is_lasting)
             && let Err(error) = key.save(directory, &text)
         {
             tracing::debug!(%error, directory = %directory.display(), "a compiler's answers were not kept");
         }
-        Ok(Some((answer, stamps)))
+        Ok(Some((answer, watches)))
     }
 
     /// The answer that another daemon got, if the compiler and its directories are the same.
-    fn recall(&self, key: &ProbeKey, command: &Command) -> Option<(Answer, Stamps)> {
+    fn recall(&self, key: &ProbeKey, command: &Command) -> Option<(Answer, Vec<Watch>)> {
         let text = key.load(self.directory.as_deref()?)?;
         let answer = Answer::parse(&text, command.family)?;
         let known = |kept: &PathStamp| {
-            let path = as_path(&kept.path).to_path_buf();
-            let stamp = key::stamp(&path);
-            (kept.stamp.as_ref().map(KeptStamp::stamp) == Some(stamp)).then_some((path, stamp))
+            let watch = Watch::of(as_path(&kept.path));
+            (kept.stamp.as_ref().map(KeptStamp::stamp) == watch.stamp()).then_some(watch)
         };
-        let stamps = text.stamps.iter().map(known).collect::<Option<Stamps>>()?;
-        answer.directories_stand(&command.working_directory).then_some((answer, stamps))
+        let watches = text.stamps.iter().map(known).collect::<Option<Vec<Watch>>>()?;
+        answer.directories_stand(&command.working_directory).then_some((answer, watches))
     }
 
     /// Keeps what compilers said since they were asked first.
@@ -365,7 +368,7 @@ fn build(
         trail,
         key,
         is_configured: answer.is_configured,
-        stamps: Vec::new(),
+        watches: Vec::new(),
         request,
         later_features: AtomicBool::new(false),
         features,
@@ -385,7 +388,7 @@ fn start_directory(
 /// driver itself, the directory: a configuration file may appear beside it.
 fn place_of_program(program: &Path, command: &Command) -> PathBuf {
     match program.parent() {
-        Some(directory) if command.family == Family::Clang && key::stamp(program) == key::stamp(&command.compiler) => {
+        Some(directory) if command.family == Family::Clang && Stamp::at(program) == Stamp::at(&command.compiler) => {
             directory.to_owned()
         }
         _ => program.to_owned(),
@@ -408,7 +411,7 @@ fn builtin(name: Symbol) -> Builtin {
 impl Probe {
     /// Whether the compiler is the same one still. Costs a `stat` for each file of it.
     pub(crate) fn is_same_compiler(&self) -> bool {
-        self.key.is_current() && self.stamps.iter().all(|(path, known)| key::stamp(path) == *known)
+        self.key.is_current() && self.watches.iter().all(Watch::holds)
     }
 
     /// The value of `question`, say `__has_builtin(__builtin_expect)`; `None` where the compiler refuses it. Costs a run of

@@ -1,21 +1,21 @@
 //! Digests of toolchain files, kept on disk by what `stat` says about each file.
 //!
 //! A compiler proper has tens of megabytes; without this memory, every start of the daemon would hash them again. The
-//! file is text, a line for each entry, and is only ever replaced as a whole. What is wrong in it is dropped: an entry
-//! counts only where the file's stamp is the same.
+//! file is only ever replaced as a whole. An entry counts only where the file's stamp is the same.
 
-use super::stamp::Stamp;
+use crate::files::stamp::{KeptStamp, Links, Settled, Sight, Stamp};
+use crate::state_file;
+use bytes::Bytes;
 use pumphouse_proto::digest::Digest;
 use sha2::{Digest as _, Sha256};
 use std::collections::HashMap;
-use std::fmt::Write as _;
 use std::fs::File;
-use std::io::{self, Read, Write as _};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 /// The name of the file in the state directory; its number changes with its form.
-const FILE_NAME: &str = "toolchain-digests-1";
+const FILE_NAME: &str = "toolchain-digests-2";
 /// How many entries are kept; toolchains have dozens of files each.
 const MAX_ENTRIES: usize = 20_000;
 
@@ -31,16 +31,44 @@ pub(super) struct Digests {
 
 #[derive(Debug, Default)]
 struct Known {
-    digests: HashMap<Stamp, Digest>,
+    digests: HashMap<Stamp, (Settled, Digest)>,
     is_dirty: bool,
+}
+
+/// The memory as it is on disk.
+#[derive(Clone, PartialEq, prost::Message)]
+struct KeptDigests {
+    #[prost(message, repeated, tag = "1")]
+    digests: Vec<KeptDigest>,
+}
+
+/// A file, and the hash of its content.
+#[derive(Clone, PartialEq, prost::Message)]
+struct KeptDigest {
+    #[prost(message, required, tag = "1")]
+    stamp: KeptStamp,
+    #[prost(bytes = "bytes", tag = "2")]
+    hash: Bytes,
+}
+
+impl KeptDigest {
+    fn of(stamp: Stamp, digest: &Digest) -> Option<Self> {
+        Some(Self { stamp: KeptStamp::of(stamp)?, hash: Bytes::copy_from_slice(digest.hash()) })
+    }
+
+    fn entry(&self) -> Option<(Stamp, (Settled, Digest))> {
+        let stamp = self.stamp.stamp();
+        let hash = self.hash.as_ref().try_into().ok()?;
+        Some((stamp, (Settled::Yes, Digest::new(hash, stamp.size_bytes()))))
+    }
 }
 
 impl Digests {
     /// Reads what `state_directory` remembers, if there is one.
     pub(super) fn open(state_directory: Option<&Path>) -> Self {
         let file = state_directory.map(|directory| directory.join(FILE_NAME));
-        let text = file.as_ref().and_then(|file| std::fs::read_to_string(file).ok()).unwrap_or_default();
-        let digests = text.lines().filter_map(parse_line).take(MAX_ENTRIES).collect();
+        let kept = file.as_ref().and_then(|file| state_file::read::<KeptDigests>(file)).unwrap_or_default();
+        let digests = kept.digests.iter().filter_map(KeptDigest::entry).take(MAX_ENTRIES).collect();
         Self { file, known: Mutex::new(Known { digests, is_dirty: false }) }
     }
 
@@ -50,27 +78,29 @@ impl Digests {
     /// Where the file can't be read, or changes while it is read.
     pub(super) fn of(&self, path: &Path) -> io::Result<Digest> {
         for _ in 0..MAX_ATTEMPTS {
-            let stamp = Stamp::of(&std::fs::metadata(path)?);
-            if let Some(digest) = self.lock().digests.get(&stamp) {
-                return Ok(*digest);
+            let sight = Sight::at(path, Links::Followed).ok_or(io::ErrorKind::NotFound)?;
+            let known = self.lock().digests.get(&sight.stamp).copied();
+            if let Some((_, digest)) = known.filter(|(settled, _)| settled.holds()) {
+                return Ok(digest);
             }
             let digest = hash(path)?;
             // A new hard link or mode changes the stamp as well as new content does.
-            if Stamp::of(&std::fs::metadata(path)?) == stamp && digest.size_bytes() == stamp.size_bytes {
-                self.keep(stamp, digest);
+            let is_same = Sight::at(path, Links::Followed).is_some_and(|after| after.stamp == sight.stamp);
+            if is_same && digest.size_bytes() == sight.stamp.size_bytes() {
+                self.keep(&sight, digest);
                 return Ok(digest);
             }
         }
         Err(io::Error::other("changes while it is read"))
     }
 
-    fn keep(&self, stamp: Stamp, digest: Digest) {
-        if stamp.is_settled() {
+    fn keep(&self, sight: &Sight, digest: Digest) {
+        if sight.settled != Settled::No {
             let mut known = self.lock();
             if known.digests.len() >= MAX_ENTRIES {
                 known.digests.clear();
             }
-            known.digests.insert(stamp, digest);
+            known.digests.insert(sight.stamp, (sight.settled, digest));
             known.is_dirty = true;
         }
     }
@@ -78,19 +108,16 @@ impl Digests {
     /// Writes what is new to the state directory. A failure costs time at the next start, no more.
     pub(super) fn save(&self) {
         let Some(file) = &self.file else { return };
-        let mut text = String::new();
-        {
+        let digests = {
             let mut known = self.lock();
             if !std::mem::take(&mut known.is_dirty) {
                 return;
             }
-            for (stamp, digest) in &known.digests {
-                let Stamp { device, inode, size_bytes, modified, changed } = stamp;
-                let hash = digest.hash_hex();
-                writeln!(text, "{device} {inode} {size_bytes} {modified} {changed} {hash}").expect("a string grows");
-            }
-        }
-        if let Err(error) = replace(file, text.as_bytes()) {
+            // The next process can't know what the clock did meanwhile.
+            let lasting = known.digests.iter().filter(|(_, (settled, _))| *settled == Settled::Yes);
+            lasting.filter_map(|(stamp, (_, digest))| KeptDigest::of(*stamp, digest)).collect()
+        };
+        if let Err(error) = state_file::write(file, &KeptDigests { digests }) {
             tracing::warn!("{}: not written: {error}", file.display());
         }
     }
@@ -98,19 +125,6 @@ impl Digests {
     fn lock(&self) -> std::sync::MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
-}
-
-fn parse_line(line: &str) -> Option<(Stamp, Digest)> {
-    let mut words = line.split(' ');
-    let stamp = Stamp {
-        device: words.next()?.parse().ok()?,
-        inode: words.next()?.parse().ok()?,
-        size_bytes: words.next()?.parse().ok()?,
-        modified: words.next()?.parse().ok()?,
-        changed: words.next()?.parse().ok()?,
-    };
-    let digest = Digest::parse(words.next()?, stamp.size_bytes).ok()?;
-    words.next().is_none().then_some((stamp, digest))
 }
 
 fn hash(path: &Path) -> io::Result<Digest> {
@@ -129,14 +143,6 @@ fn hash(path: &Path) -> io::Result<Digest> {
     }
 }
 
-fn replace(file: &Path, content: &[u8]) -> io::Result<()> {
-    let directory = file.parent().ok_or_else(|| io::Error::other("no directory"))?;
-    let mut temporary = tempfile::NamedTempFile::new_in(directory)?;
-    temporary.write_all(content)?;
-    temporary.persist(file).map_err(|error| error.error)?;
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -149,18 +155,22 @@ mod tests {
         let digest = digests.of(program).expect("digest");
         assert!(digest.matches(&std::fs::read(program).expect("read")));
         digests.save();
-        let text = std::fs::read_to_string(state.path().join(FILE_NAME)).expect("saved");
-        assert_eq!(text.lines().count(), 1);
+        let file = state.path().join(FILE_NAME);
+        let mut kept = state_file::read::<KeptDigests>(&file).expect("saved");
+        assert_eq!(kept.digests.len(), 1);
         // What was saved is believed, what is broken is not.
-        let forged = text.replace(&digest.hash_hex(), &"0".repeat(64));
-        std::fs::write(state.path().join(FILE_NAME), forged + "nonsense\n1 2 3\n").expect("write");
+        kept.digests[0].hash = Bytes::from_static(&[0; 32]);
+        kept.digests.push(KeptDigest { hash: Bytes::from_static(b"short"), ..kept.digests[0].clone() });
+        state_file::write(&file, &kept).expect("write");
         let digests = Digests::open(Some(state.path()));
         assert_eq!(digests.of(program).expect("digest").hash(), &[0; 32]);
+        std::fs::write(&file, "nonsense").expect("write");
+        assert_eq!(Digests::open(Some(state.path())).of(program).expect("digest"), digest);
         // What has just changed is hashed again each time.
         let fresh = state.path().join("fresh");
-        std::fs::write(&fresh, "one").expect("write");
-        assert_eq!(digests.of(&fresh).expect("digest"), Digest::of(b"one"));
-        std::fs::write(&fresh, "two").expect("write");
-        assert_eq!(digests.of(&fresh).expect("digest"), Digest::of(b"two"));
+        for text in ["one", "two", "six"] {
+            std::fs::write(&fresh, text).expect("write");
+            assert_eq!(digests.of(&fresh).expect("digest"), Digest::of(text.as_bytes()));
+        }
     }
 }

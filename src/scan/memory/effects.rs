@@ -60,8 +60,9 @@ impl Effect {
         if self.validated.load(Ordering::Acquire) >= view.since() {
             return true;
         }
-        let is_current = self.files.iter().all(|(file, generation)| file.generation(view).ok() == Some(*generation))
-            && self.lookups.iter().all(|lookup| lookup.is_current(view, store));
+        // Names first: where others write as well, a file is looked for anew only once its directory was.
+        let is_current = self.lookups.iter().all(|lookup| lookup.is_current(view, store))
+            && self.files.iter().all(|(file, generation)| file.generation(view).ok() == Some(*generation));
         if is_current {
             self.validated.fetch_max(view.since(), Ordering::AcqRel);
         }

@@ -18,10 +18,9 @@ use crate::files::directory::Directory;
 use crate::files::file::SourceFile;
 use crate::files::lexical::lexical;
 use crate::files::resolve::{Place, Trail};
-use crate::files::stamp::Stamp;
+use crate::files::stamp::watch::Watch;
 use crate::files::{FileStore, View, as_path};
 use crate::scan::limits::MAX_OPTION_FILES;
-use crate::scan::probe::key::stamp;
 use crate::scan::probe::run::{for_whole_command, unanswered};
 use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
@@ -46,7 +45,7 @@ pub(crate) struct DriverAnswer {
     absent: Vec<Arc<Path>>,
     trail: Trail,
     /// The driver, and directories that it reads.
-    stamps: Vec<(PathBuf, Stamp)>,
+    watches: Vec<Watch>,
     /// Whether it holds for sources and outputs of other names.
     pub(super) is_common: bool,
 }
@@ -82,14 +81,14 @@ impl DriverAnswer {
         store: &FileStore,
         view: View,
     ) -> Result<Self, Fallback> {
-        let mut stamps = vec![(command.compiler.clone(), stamp(&command.compiler))];
+        let mut watches = vec![Watch::of(&command.compiler)];
         let request = for_whole_command(command)?;
         let commands = || driver::commands(&request).map(|output| output.standard_error);
         let first = commands().map_err(|error| unanswered(&request, &error))?;
         let mut options = OptionFiles::default();
         options.read_answer(&first, command, store, view, start)?;
         let places = options.installations(&first, command)?;
-        stamps.extend(places.into_iter().map(|path| (path.clone(), stamp(&path))));
+        watches.extend(places.iter().map(|path| Watch::of(path)));
         let answer = commands().map_err(|error| unanswered(&request, &error))?;
         if !answer::option_files(&answer).eq(answer::option_files(&first)) {
             let detail = format!("{} answers otherwise", command.compiler.display());
@@ -109,12 +108,12 @@ impl DriverAnswer {
                 absent.push(lexical(start.path(), candidate));
             }
         }
-        Ok(Self { handed_on, files: options.files, absent, trail: options.trail, stamps, is_common })
+        Ok(Self { handed_on, files: options.files, absent, trail: options.trail, watches, is_common })
     }
 
     /// Whether the driver would answer the same. Costs a `stat` for each file and directory that it went by.
     pub(crate) fn is_current(&self, view: View, store: &FileStore) -> bool {
-        self.stamps.iter().all(|(path, known)| stamp(path) == *known)
+        self.watches.iter().all(Watch::holds)
             && self.trail.is_current(view, store)
             && self.files.iter().all(|(file, generation)| file.generation(view).ok() == Some(*generation))
     }
@@ -137,9 +136,9 @@ impl DriverAnswer {
         trail.absorb(self.trail.clone());
     }
 
-    /// The driver and the directories that it reads, with their stamps.
-    pub(super) fn stamps(&self) -> &[(PathBuf, Stamp)] {
-        &self.stamps
+    /// The driver and the directories that it reads.
+    pub(super) fn watches(&self) -> &[Watch] {
+        &self.watches
     }
 }
 

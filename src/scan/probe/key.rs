@@ -5,7 +5,7 @@ use crate::compiler::process::Request;
 use crate::fallback::{Fallback, Reason};
 use crate::files::file::SourceFile;
 use crate::files::resolve::{Place, Trail};
-use crate::files::stamp::Stamp;
+use crate::files::stamp::watch::Watch;
 use crate::files::{FileStore, View};
 use crate::scan::probe::answer::Transcript;
 use crate::scan::probe::driver::DriverAnswer;
@@ -14,26 +14,25 @@ use crate::state_file;
 use pumphouse_proto::digest::Digest;
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 /// The compiler's identity, the flags, the language and the environment.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct ProbeKey {
     request: Request,
-    files: Vec<(PathBuf, Stamp)>,
+    files: Vec<Watch>,
 }
 
 /// The version of the questions; other answers are not taken for theirs.
-const FORMAT: &str = "pumphouse probe 8";
+const FORMAT: &str = "pumphouse probe 9";
 
 impl ProbeKey {
     /// The key of what the compiler proper says as the driver of `command` would run it, which `answer` tells.
     pub(super) fn of_proper(request: &Request, answer: &DriverAnswer) -> Self {
         let proper = request.program.clone();
-        let identity = stamp(&proper);
-        let mut files = answer.stamps().to_vec();
-        files.push((proper, identity));
+        let mut files = answer.watches().to_vec();
+        files.push(Watch::of(&proper));
         Self { request: request.clone(), files }
     }
 
@@ -48,11 +47,11 @@ impl ProbeKey {
         }
         let missing = || Fallback::new(Reason::Compiler, format!("{} is not there", command.compiler.display()));
         let driver = resolve(&command.compiler, store, view)?.ok_or_else(missing)?;
-        let mut files = vec![identity(&driver)];
+        let mut files = vec![Watch::of(driver.path())];
         for input in &command.option_files {
             let path = command.working_directory.join(input);
             if let Some(file) = resolve(&path, store, view)? {
-                files.push(identity(&file));
+                files.push(Watch::of(file.path()));
             }
         }
         Ok(Self { request, files })
@@ -66,16 +65,22 @@ impl ProbeKey {
 
     /// Whether the driver and the files of options are the same still.
     pub(super) fn is_current(&self) -> bool {
-        self.files.iter().all(|(path, known)| stamp(path) == *known)
+        self.files.iter().all(Watch::holds)
+    }
+
+    /// Whether the stamps of the compiler's files will tell of a change for good, and so can name an answer on disk.
+    pub(super) fn is_lasting(&self) -> bool {
+        self.files.iter().all(Watch::is_lasting)
     }
 
     fn name(&self) -> String {
-        Digest::of(format!("{FORMAT}\n{self:?}").as_bytes()).hash_hex()
+        let files: Vec<_> = self.files.iter().map(|watch| (watch.path(), watch.stamp())).collect();
+        Digest::of(format!("{FORMAT}\n{:?}\n{files:?}", self.request).as_bytes()).hash_hex()
     }
 
     /// The answer that another daemon kept in `directory`.
     pub(super) fn load(&self, directory: &Path) -> Option<Transcript> {
-        state_file::read(&directory.join(self.name()))
+        self.is_lasting().then(|| state_file::read(&directory.join(self.name())))?
     }
 
     /// Keeps the answer in `directory` for the next daemon.
@@ -93,13 +98,4 @@ fn resolve(path: &Path, store: &FileStore, view: View) -> Result<Option<Arc<Sour
         Place::File(file) => Some(file),
         _ => None,
     })
-}
-
-/// Path and stamp: the content of compilers is taken to change with its stamp.
-fn identity(file: &SourceFile) -> (PathBuf, Stamp) {
-    (file.path().to_path_buf(), stamp(file.path()))
-}
-
-pub(super) fn stamp(path: &Path) -> Stamp {
-    rustix::fs::stat(path).map_or(Stamp::none(), |stat| Stamp::of(&stat))
 }
