@@ -21,7 +21,7 @@ use company::Company;
 use std::fs::File;
 use std::os::unix::net::UnixListener as StdListener;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use tokio::net::UnixListener;
 use tokio::sync::Semaphore;
@@ -42,6 +42,9 @@ const COMPANY_INTERVAL: Duration = Duration::from_secs(5);
 
 /// How long a leaving daemon looks for launchers that connected just before it removed its socket.
 const LAST_LOOK: Duration = Duration::from_millis(20);
+
+/// How long a daemon that has left its socket may hold its lock.
+const LEAVING_LIMIT: Duration = Duration::from_secs(3);
 
 /// How many threads scan, look up and write outputs at a time, for each processor.
 const BLOCKING_THREADS_PER_PROCESSOR: usize = 1;
@@ -66,6 +69,8 @@ pub struct Daemon {
     finished: CancellationToken,
     started: Instant,
     last_use_ms: AtomicU64,
+    /// Whether the statistics could not be written the last time.
+    flush_failed: AtomicBool,
 }
 
 /// How the daemon was started.
@@ -81,15 +86,13 @@ pub enum Start {
 ///
 /// # Errors
 /// The directories, the cache or the socket can't be set up, or (in the foreground) another daemon serves already.
-pub fn run(config: Config, directories: &Directories, start: Start) -> anyhow::Result<()> {
+pub fn run(config: Config, directories: &Directories, statistics: Arc<Statistics>, start: Start) -> anyhow::Result<()> {
     heap::prepare();
     // Outputs get the permissions that the launcher's mask allows, not this process's.
     rustix::process::umask(rustix::fs::Mode::empty());
     raise_descriptor_limit();
     directories.create()?;
-    let Some(lock) = socket::try_lock(&directories.socket, socket::DAEMON_LOCK)
-        .with_context(|| format!("{}: {}", directories.socket.display(), socket::DAEMON_LOCK))?
-    else {
+    let Some(lock) = lock_or_daemon(directories)? else {
         if start == Start::InForeground {
             bail!("{}: another daemon serves this directory", directories.socket.display());
         }
@@ -105,7 +108,6 @@ pub fn run(config: Config, directories: &Directories, start: Start) -> anyhow::R
         .thread_keep_alive(THREAD_KEEP_ALIVE)
         .enable_all()
         .build()?;
-    let statistics = Arc::new(Statistics::new(directories));
     let idle_timeout = config.idle_timeout;
     let daemon = Arc::new(Daemon {
         local_slots: Arc::new(Semaphore::new(config.local_jobs)),
@@ -116,6 +118,7 @@ pub fn run(config: Config, directories: &Directories, start: Start) -> anyhow::R
         finished: CancellationToken::new(),
         started: Instant::now(),
         last_use_ms: AtomicU64::new(0),
+        flush_failed: AtomicBool::new(false),
     });
     runtime.block_on(async {
         let socket = Socket { listener: listen(listener)?, _lock: lock, directories };
@@ -127,6 +130,25 @@ pub fn run(config: Config, directories: &Directories, start: Start) -> anyhow::R
         tracing::info!("leaving");
         anyhow::Ok(())
     })
+}
+
+/// The lock of this directory's daemon; none where another one serves. One that leaves still holds it for a moment.
+fn lock_or_daemon(directories: &Directories) -> anyhow::Result<Option<File>> {
+    let path = directories.socket.join(socket::DAEMON_LOCK);
+    let end = Instant::now() + LEAVING_LIMIT;
+    loop {
+        let lock = socket::try_lock(&directories.socket, socket::DAEMON_LOCK);
+        if let Some(lock) = lock.with_context(|| path.display().to_string())? {
+            return Ok(Some(lock));
+        }
+        if socket::connect(&directories.socket).is_ok() {
+            return Ok(None);
+        }
+        if Instant::now() >= end {
+            bail!("{}: held by a process that does not serve", path.display());
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
 }
 
 /// The socket as long as it is this daemon's.
@@ -235,12 +257,16 @@ async fn accept_until_leaving(
     }
 }
 
+/// Adds what was counted to the statistics on disk. That it fails is said once, until it succeeds again.
 async fn flush(daemon: &Arc<Daemon>) {
     let statistics = Arc::clone(&daemon.statistics);
-    match tokio::task::spawn_blocking(move || statistics.flush()).await {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => tracing::warn!(%error, "writing the statistics"),
-        Err(error) => tracing::warn!(%error, "writing the statistics"),
+    let flushed = match tokio::task::spawn_blocking(move || statistics.flush()).await {
+        Ok(flushed) => flushed,
+        Err(error) => Err(std::io::Error::other(error)),
+    };
+    let failed_before = daemon.flush_failed.swap(flushed.is_err(), Ordering::Relaxed);
+    if let (Err(error), false) = (flushed, failed_before) {
+        tracing::warn!(%error, "writing the statistics");
     }
 }
 

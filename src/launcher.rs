@@ -7,6 +7,7 @@
 mod invocation;
 mod real_compiler;
 mod start;
+pub(crate) mod without;
 
 pub use invocation::Invocation;
 pub use real_compiler::{Identity, find as find_real_compiler};
@@ -25,6 +26,7 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::PathBuf;
 use std::process::{Command, ExitStatus, Stdio};
+use without::{Told, Why, Without};
 
 /// Set to anything but `0`: every compile runs as if Pumphouse were not there.
 pub const DISABLE_VARIABLE: &str = "PUMPHOUSE_DISABLE";
@@ -42,13 +44,20 @@ pub fn run(invocation: &Invocation) -> u8 {
     }
     match ask_daemon(invocation) {
         Ok(code) => code,
-        Err(error) => {
-            // Said by whoever tried to start the daemon, not by those who came right after.
-            if error.kind() != io::ErrorKind::ConnectionRefused {
-                eprintln!("pumphouse: warning: {error}; compiling without the daemon");
-            }
+        Err(without) => {
+            note(&without);
             become_compiler(invocation)
         }
+    }
+}
+
+/// Counts a launcher that does without the daemon. Its user is told where there is one to read it, once in a build:
+/// whatever else reads standard error takes it for the compiler's.
+fn note(without: &Without) {
+    let Ok(directories) = Directories::from_environment() else { return };
+    let told = without::count(&directories, without.why);
+    if told == Told::No && !without.message.is_empty() && rustix::termios::isatty(io::stderr()) {
+        eprintln!("pumphouse: warning: {}; compiling without the daemon", without.message);
     }
 }
 
@@ -57,32 +66,32 @@ fn disabled() -> bool {
 }
 
 /// Asks until the daemon has answered. An error means that nothing was run here.
-fn ask_daemon(invocation: &Invocation) -> io::Result<u8> {
-    let directories = Directories::from_environment()?;
-    let request = request(invocation, directories.vantage)?.encode();
+fn ask_daemon(invocation: &Invocation) -> Result<u8, Without> {
+    let cannot_ask = |error: io::Error| Without::new(Why::NoRequest, format!("asking the daemon: {error}"));
+    let directories = Directories::from_environment().map_err(cannot_ask)?;
+    let request = request(invocation, directories.vantage).map_err(cannot_ask)?.encode();
+    let no_answer = |error: io::Error| Without::new(Why::NoAnswer, format!("the daemon does not answer: {error}"));
     for _ in 0..ATTEMPTS {
         let mut stream = match socket::connect(&directories.socket) {
             Ok(stream) => stream,
-            Err(error) if is_absence(&error) => start::start_daemon(&directories)?,
-            Err(error) => return Err(error),
+            Err(error) if socket::is_absence(&error) => start::start_daemon(&directories)?,
+            Err(error) => {
+                let socket = directories.socket.join(socket::SOCKET);
+                return Err(Without::new(Why::Unreachable, format!("{}: {error}", socket.display())));
+            }
         };
-        stream.set_read_timeout(Some(ipc::SILENCE_LIMIT))?;
+        stream.set_read_timeout(Some(ipc::SILENCE_LIMIT)).map_err(no_answer)?;
         match stream.write_all(&request).and_then(|()| read_answer(&mut stream)) {
             Ok(Answer::Done(completed)) => return Ok(replay(&completed)),
             Ok(Answer::RunLocally(run)) => return Ok(run_locally(invocation, &run, &mut stream)),
             // It has left its socket already, so the next attempt starts one of this build.
             Ok(Answer::OtherBuild) => {}
-            Ok(Answer::Heartbeat | Answer::Acknowledged) => return Err(io::ErrorKind::InvalidData.into()),
+            Ok(Answer::Heartbeat | Answer::Acknowledged) => return Err(no_answer(io::ErrorKind::InvalidData.into())),
             Err(error) if is_departure(&error) => {}
-            Err(error) => return Err(error),
+            Err(error) => return Err(no_answer(error)),
         }
     }
-    Err(io::ErrorKind::ConnectionRefused.into())
-}
-
-/// Whether an error of connecting means that there is no daemon.
-fn is_absence(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused)
+    Err(Without::new(Why::NoAnswer, format!("the daemon left {ATTEMPTS} times as it was asked")))
 }
 
 /// Whether an error of asking means that the daemon left at that moment.
@@ -158,11 +167,18 @@ fn read_some(stream: &mut UnixStream, buffer: &mut [u8]) -> io::Result<usize> {
 
 /// Writes what the compiler wrote, and ends as it did.
 fn replay(completed: &Completed) -> u8 {
+    tell(&completed.notice);
     // A closed standard output is no reason to end otherwise than the compiler, which does not look either.
-    let _ = write_unbuffered(io::stderr(), &completed.notice);
     let _ = write_unbuffered(rustix::stdio::stdout(), &completed.stdout);
     let _ = write_unbuffered(io::stderr(), &completed.stderr);
     end_as(ExitStatus::from_raw(completed.wait_status))
+}
+
+/// Writes what Pumphouse itself has to say where a person reads it: anything else takes standard error for the compiler's.
+fn tell(notice: &[u8]) {
+    if !notice.is_empty() && rustix::termios::isatty(io::stderr()) {
+        let _ = write_unbuffered(io::stderr(), notice);
+    }
 }
 
 fn write_unbuffered(stream: impl std::os::fd::AsFd, mut bytes: &[u8]) -> io::Result<()> {
@@ -192,7 +208,7 @@ fn end_as(status: ExitStatus) -> u8 {
 
 /// Runs the compiler for the daemon, which is told how it ended.
 fn run_locally(invocation: &Invocation, run: &LocalRun, stream: &mut UnixStream) -> u8 {
-    let _ = write_unbuffered(io::stderr(), &run.notice);
+    tell(&run.notice);
     let compiler = if run.compiler.as_os_str().is_empty() { real_compiler(invocation).ok() } else { None };
     let compiler = compiler.as_ref().unwrap_or(&run.compiler);
     let mut command = compiler_command(run.arguments.as_deref().unwrap_or(&invocation.arguments), compiler);

@@ -4,24 +4,31 @@
 //! add up over several. The sum rule: `compiles` = `local_hits` + `remote_hits` + `remote_runs` + `plain_runs` + the sum of
 //! `local_runs`. `failed` counts, among all of them, the compiles that did not end with exit code 0.
 
+mod problems;
 mod table;
 
+pub(crate) use problems::Recorder;
+pub use problems::{Problem, Problems};
 pub use table::render;
 
 use crate::fallback::Reason;
 use crate::ipc::socket::Directories;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 /// The file of the statistics in the state directory.
 const FILE: &str = "stats.json";
 
 /// The file whose lock is held while [`FILE`] is replaced.
 const LOCK: &str = "stats.lock";
+
+/// How long another process's writing is waited for.
+const LOCK_LIMIT: Duration = Duration::from_millis(100);
 
 /// The counters, as `pumphouse stats --json` prints them.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -51,6 +58,10 @@ pub struct Counters {
     pub discrepancies: u64,
     /// Entries of the local cache that were corrupt, and were removed.
     pub corrupt_entries: u64,
+    /// Launchers that ran without the daemon, by reason: in none of the figures above, and not in the file.
+    pub without_daemon: BTreeMap<String, u64>,
+    /// What went wrong lately.
+    pub problems: Problems,
 }
 
 /// How a compile was answered.
@@ -143,6 +154,7 @@ impl Counters {
         self.bytes_downloaded += other.bytes_downloaded;
         self.discrepancies += other.discrepancies;
         self.corrupt_entries += other.corrupt_entries;
+        self.problems.add_all(&other.problems);
         for (reason, count) in &other.local_runs {
             *self.local_runs.entry(reason.clone()).or_default() += count;
         }
@@ -198,12 +210,14 @@ pub enum Success {
 pub struct Statistics {
     directory: PathBuf,
     unwritten: Mutex<Counters>,
+    /// Apart, so that what is logged while the counters change can be counted.
+    problems: Mutex<Problems>,
 }
 
 impl Statistics {
     /// Counters that are kept in `directories`.
     pub fn new(directories: &Directories) -> Self {
-        Self { directory: directories.state.clone(), unwritten: Mutex::default() }
+        Self { directory: directories.state.clone(), unwritten: Mutex::default(), problems: Mutex::default() }
     }
 
     /// Counts a compile.
@@ -216,12 +230,19 @@ impl Statistics {
         change(&mut self.unwritten.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
+    /// Counts something that went wrong.
+    pub fn problem(&self, words: &str) {
+        self.problems.lock().unwrap_or_else(PoisonError::into_inner).add(words, SystemTime::now());
+    }
+
     /// Adds what was counted since the last time to the file.
     ///
     /// # Errors
     /// The file can't be written; nothing is lost.
     pub fn flush(&self) -> io::Result<()> {
-        let counted = std::mem::take(&mut *self.unwritten.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut counted = std::mem::take(&mut *self.unwritten.lock().unwrap_or_else(PoisonError::into_inner));
+        let problems = std::mem::take(&mut *self.problems.lock().unwrap_or_else(PoisonError::into_inner));
+        counted.problems.add_all(&problems);
         if counted == Counters::default() {
             return Ok(());
         }
@@ -238,6 +259,7 @@ impl Statistics {
     /// The file can't be written.
     pub fn zero(&self) -> io::Result<()> {
         self.update(|counters| *counters = Counters::default());
+        *self.problems.lock().unwrap_or_else(PoisonError::into_inner) = Problems::default();
         zero(&self.directory)
     }
 }
@@ -247,10 +269,12 @@ impl Statistics {
 /// # Errors
 /// The file is there and can't be read.
 pub fn read(directory: &Path) -> io::Result<Counters> {
-    match std::fs::read(directory.join(FILE)) {
+    use io::ErrorKind::{NotADirectory, NotFound};
+    let path = directory.join(FILE);
+    match std::fs::read(&path) {
         Ok(content) => Ok(serde_json::from_slice(&content).unwrap_or_default()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Counters::default()),
-        Err(error) => Err(error),
+        Err(error) if matches!(error.kind(), NotFound | NotADirectory) => Ok(Counters::default()),
+        Err(error) => Err(io::Error::new(error.kind(), format!("{}: {error}", path.display()))),
     }
 }
 
@@ -262,8 +286,22 @@ pub fn zero(directory: &Path) -> io::Result<()> {
     rewrite(directory, |counters| *counters = Counters::default())
 }
 
+/// Takes the lock of the file. Whoever holds it writes a page, so one that holds it for long is stopped.
+fn lock(directory: &Path) -> io::Result<File> {
+    let end = Instant::now() + LOCK_LIMIT;
+    loop {
+        if let Some(lock) = crate::ipc::socket::try_lock(directory, LOCK)? {
+            return Ok(lock);
+        }
+        if Instant::now() >= end {
+            return Err(io::Error::new(io::ErrorKind::TimedOut, format!("{LOCK} is held by another process")));
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
 fn rewrite(directory: &Path, change: impl FnOnce(&mut Counters)) -> io::Result<()> {
-    let _lock = crate::ipc::socket::lock(directory, LOCK)?;
+    let _lock = lock(directory)?;
     let mut counters = read(directory)?;
     change(&mut counters);
     let mut file = tempfile::NamedTempFile::new_in(directory)?;

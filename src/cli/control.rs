@@ -2,6 +2,7 @@
 
 use crate::ipc::socket::{self, Directories};
 use crate::ipc::{self, Answer, Request};
+use crate::launcher::without;
 use crate::stats;
 use anyhow::{Context as _, bail};
 use clap::Args;
@@ -40,14 +41,21 @@ pub(super) fn stop() -> anyhow::Result<()> {
 pub(super) fn stats(arguments: &StatsArguments) -> anyhow::Result<()> {
     let directories = Directories::from_environment()?;
     tell(&directories, &Request::FlushStatistics)?;
-    let counters = stats::read(&directories.state)
-        .with_context(|| format!("{}: reading the statistics", directories.state.display()))?;
+    let mut counters = stats::read(&directories.state)?;
+    let without = without::read(&directories);
+    counters.without_daemon = without.counts;
+    if let Some((time, message)) = without.failure {
+        counters.problems.add(&message, time);
+    }
     let text = if arguments.json { counters.to_json() + "\n" } else { stats::render(&counters) };
     io::stdout().write_all(text.as_bytes())?;
-    if arguments.zero && !tell(&directories, &Request::ZeroStatistics)? {
-        directories.create()?;
-        stats::zero(&directories.state)
-            .with_context(|| format!("{}: writing the statistics", directories.state.display()))?;
+    if arguments.zero {
+        without::zero(&directories);
+        if !tell(&directories, &Request::ZeroStatistics)? {
+            directories.create()?;
+            stats::zero(&directories.state)
+                .with_context(|| format!("{}: writing the statistics", directories.state.display()))?;
+        }
     }
     Ok(())
 }
@@ -65,7 +73,7 @@ fn tell(directories: &Directories, request: &Request) -> anyhow::Result<bool> {
 fn connect(directories: &Directories) -> anyhow::Result<Option<UnixStream>> {
     match socket::connect(&directories.socket) {
         Ok(stream) => Ok(Some(stream)),
-        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => Ok(None),
+        Err(error) if socket::is_absence(&error) => Ok(None),
         Err(error) => {
             Err(error).with_context(|| format!("connecting to the daemon of {}", directories.socket.display()))
         }

@@ -1,15 +1,17 @@
 //! `pumphouse daemon`.
 
 use super::log;
-use crate::config::{Config, Flags};
+use crate::config::{Config, Flags, InvalidConfig};
 use crate::daemon::{self, Start, detach};
-use crate::ipc::socket::Directories;
-use crate::ipc::socket::LOG;
+use crate::ipc::socket::{Directories, LOG};
+use crate::stats::Statistics;
 use anyhow::Context as _;
 use clap::Args;
 use rustix::fs::FlockOperation;
 use std::fs::File;
+use std::io::{self, Write as _};
 use std::path::Path;
+use std::sync::Arc;
 
 /// The log of the daemon before.
 const PREVIOUS_LOG: &str = "daemon.log.1";
@@ -43,8 +45,7 @@ pub(super) struct DaemonArguments {
 /// Runs the daemon, or starts it in the background.
 pub(super) fn run(arguments: &DaemonArguments) -> anyhow::Result<()> {
     if arguments.detach {
-        detach::detach().context("starting the daemon")?;
-        return Ok(());
+        return in_background();
     }
     let flags = Flags {
         remote: arguments.remote.clone(),
@@ -61,15 +62,36 @@ pub(super) fn run(arguments: &DaemonArguments) -> anyhow::Result<()> {
     if arguments.foreground {
         let config = Config::load(&flags)?;
         log::to_stderr(&config.log)?;
-        daemon::run(config, &directories, Start::InForeground)?;
+        let statistics = Arc::new(Statistics::new(&directories));
+        daemon::run(config, &directories, statistics, Start::InForeground)?;
         return Ok(());
     }
     directories.create()?;
     // A configuration that is refused is said in the log, since nobody reads the daemon's standard error; launchers
     // then compile without a daemon.
-    let config = Config::load(&flags);
-    log_to_file(config.as_ref().map_or(log::DEFAULT, |config| &config.log), &directories)?;
-    let result = config.map_err(Into::into).and_then(|config| daemon::run(config, &directories, Start::ByLauncher));
+    let result = serve(Config::load(&flags), &directories);
+    if let Err(error) = &result {
+        // The one who started it waits for a word.
+        let _ = writeln!(io::stdout(), "{error:#}");
+    }
+    result
+}
+
+/// Starts the daemon, and says on standard output why it does not serve: launchers read it there.
+fn in_background() -> anyhow::Result<()> {
+    let result = detach::detach();
+    if let Err(error) = &result {
+        let _ = writeln!(io::stdout(), "{error}");
+    }
+    result.context("starting the daemon")
+}
+
+fn serve(config: Result<Config, InvalidConfig>, directories: &Directories) -> anyhow::Result<()> {
+    let statistics = Arc::new(Statistics::new(directories));
+    log_to_file(config.as_ref().map_or(log::DEFAULT, |config| &config.log), directories, &statistics)?;
+    let result = config
+        .map_err(Into::into)
+        .and_then(|config| daemon::run(config, directories, Arc::clone(&statistics), Start::ByLauncher));
     if let Err(error) = &result {
         tracing::error!("{error:#}");
     }
@@ -78,7 +100,7 @@ pub(super) fn run(arguments: &DaemonArguments) -> anyhow::Result<()> {
 
 /// Logs to the state directory's log. Where that is another daemon's, which serves another view of the file system, to one
 /// beside the socket.
-fn log_to_file(directives: &str, directories: &Directories) -> anyhow::Result<()> {
+fn log_to_file(directives: &str, directories: &Directories, statistics: &Arc<Statistics>) -> anyhow::Result<()> {
     let shared = directories.state.join(LOG);
     let opening = |path: &Path| format!("{}: opening the log", path.display());
     let lock = |file: &File| rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive).is_ok();
@@ -89,5 +111,5 @@ fn log_to_file(directives: &str, directories: &Directories) -> anyhow::Result<()
     let file = File::create(&path).with_context(|| opening(&path))?;
     // Held as long as the daemon runs. Two that start at the same moment may have one log, which only harms readers.
     let _ = lock(&file);
-    log::to_file(directives, file)
+    log::to_file(directives, file, statistics)
 }

@@ -1,9 +1,17 @@
 //! Where the programs' own messages go.
+//!
+//! A log that can't be written is lost, and nothing else: a program whose standard error is a closed pipe, or one that
+//! nobody reads any more, goes on.
 
+use crate::stats::{Recorder, Statistics};
 use anyhow::Context as _;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::fs::File;
-use std::io::IsTerminal as _;
-use tracing_subscriber::EnvFilter;
+use std::io::{self, IsTerminal as _, Write};
+use std::sync::{Arc, Mutex, PoisonError};
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Layer as _, fmt};
 
 /// What is logged where nothing is said.
 pub(super) const DEFAULT: &str = "info";
@@ -13,22 +21,49 @@ pub(super) const DEFAULT: &str = "info";
 /// # Errors
 /// They are not understood.
 pub(super) fn to_stderr(directives: &str) -> anyhow::Result<()> {
-    let is_terminal = std::io::stderr().is_terminal();
-    tracing_subscriber::fmt()
-        .with_env_filter(filter(directives)?)
-        .with_ansi(is_terminal)
-        .with_writer(std::io::stderr)
-        .init();
+    let is_terminal = io::stderr().is_terminal();
+    let lines = fmt::layer().with_ansi(is_terminal).log_internal_errors(false).with_writer(|| LossyStderr);
+    tracing_subscriber::registry().with(lines.with_filter(filter(directives)?)).init();
     Ok(())
 }
 
-/// Logs what `directives` say to `file`.
+/// Logs what `directives` say to `file`; warnings and errors also count as problems of `statistics`.
 ///
 /// # Errors
 /// They are not understood.
-pub(super) fn to_file(directives: &str, file: File) -> anyhow::Result<()> {
-    tracing_subscriber::fmt().with_env_filter(filter(directives)?).with_ansi(false).with_writer(file).init();
+pub(super) fn to_file(directives: &str, file: File, statistics: &Arc<Statistics>) -> anyhow::Result<()> {
+    let lines = fmt::layer().with_ansi(false).log_internal_errors(false).with_writer(file);
+    let problems = Recorder(Arc::clone(statistics));
+    tracing_subscriber::registry().with(lines.with_filter(filter(directives)?)).with(problems).init();
     Ok(())
+}
+
+/// Standard error, as long as somebody reads it: what can't be written at once is lost.
+struct LossyStderr;
+
+/// What a pipe takes at once where it says that it takes anything, in bytes.
+const PIPE_PART_BYTES: usize = 4096;
+
+impl Write for LossyStderr {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        // Two threads that have both found room might not both have it.
+        static WRITING: Mutex<()> = Mutex::new(());
+        let _writing = WRITING.lock().unwrap_or_else(PoisonError::into_inner);
+        let stderr = io::stderr();
+        for part in bytes.chunks(PIPE_PART_BYTES) {
+            let mut polled = [PollFd::new(&stderr, PollFlags::OUT)];
+            let is_ready = poll(&mut polled, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).is_ok_and(|count| count > 0)
+                && polled[0].revents().contains(PollFlags::OUT);
+            if !is_ready || stderr.lock().write_all(part).is_err() {
+                break;
+            }
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// Reads directives as `tracing` understands them. A level alone is meant for Pumphouse; the libraries warn at most.

@@ -31,7 +31,11 @@ pub fn detach() -> io::Result<()> {
     if let Some(stdout) = &mut child.stdout {
         stdout.read_to_end(&mut said)?;
     }
-    if said == READY { Ok(()) } else { Err(io::Error::other("the daemon ended before it served")) }
+    if said == READY {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&said);
+    Err(io::Error::other(if said.trim().is_empty() { "it ended before it served" } else { said.trim() }))
 }
 
 /// Tells the waiting parent that the daemon serves, and lets go of its pipe.

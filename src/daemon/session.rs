@@ -58,7 +58,8 @@ async fn serve_control(
             daemon.leave.cancel();
             daemon.finished.cancelled().await;
         }
-        Some(Request::FlushStatistics) => daemon.statistics.flush()?,
+        // Whoever asks gets what could be written.
+        Some(Request::FlushStatistics) => super::flush(daemon).await,
         Some(Request::ZeroStatistics) => daemon.statistics.zero()?,
         // Compiles are served elsewhere, so this is another build's request.
         Some(Request::Compile(_)) | None => {

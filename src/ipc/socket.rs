@@ -48,6 +48,11 @@ pub fn connect(directory: &Path) -> io::Result<UnixStream> {
     Ok(stream)
 }
 
+/// Whether an error of [`connect`] means that there is no daemon: no directory, no socket, or nobody who listens.
+pub fn is_absence(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory | io::ErrorKind::ConnectionRefused)
+}
+
 /// Listens on the socket of `directory`; a stale socket is removed first, so the caller holds [`DAEMON_LOCK`].
 ///
 /// # Errors
@@ -186,16 +191,6 @@ fn create_private(directory: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Takes the lock of a file in `directory`, waiting for it; it is held until the file is closed.
-///
-/// # Errors
-/// The file can't be opened or locked.
-pub fn lock(directory: &Path, name: &str) -> io::Result<File> {
-    let file = open_lock(directory, name)?;
-    rustix::io::retry_on_intr(|| rustix::fs::flock(&file, rustix::fs::FlockOperation::LockExclusive))?;
-    Ok(file)
-}
-
 /// Takes the lock of a file in `directory` if nobody holds it.
 ///
 /// # Errors
@@ -256,7 +251,7 @@ mod tests {
     #[test]
     fn a_lock_has_one_holder() {
         let scratch = tempfile::tempdir().expect("scratch");
-        let held = lock(scratch.path(), "l").expect("locked");
+        let held = try_lock(scratch.path(), "l").expect("tried").expect("free");
         assert!(try_lock(scratch.path(), "l").expect("tried").is_none());
         drop(held);
         assert!(try_lock(scratch.path(), "l").expect("tried").is_some());

@@ -1,58 +1,136 @@
 //! Starting the daemon: exactly one, however many launchers find none at the same time.
 
+use super::without::{self, Why, Without};
 use crate::daemon::detach;
-use crate::ipc::DEPTH_VARIABLE;
-use crate::ipc::socket::{self, Directories, LOG};
+use crate::ipc::socket::{self, Directories};
+use crate::ipc::{DEPTH_VARIABLE, socket::LOG};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::ffi::OsStr;
-use std::io;
+use std::io::{self, Read as _};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt as _;
-use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 /// The environment variables that a daemon inherits besides `PUMPHOUSE_*` and `XDG_*`: it serves every build of its user,
 /// so what one of them happens to have set is none of its business.
 const INHERITED_VARIABLES: &[&str] = &["HOME", "LOGNAME", "PATH", "TMPDIR", "USER"];
 
-/// The file in the socket's directory whose time stamp says when the daemon failed to start.
-const FAILED: &str = "daemon.failed";
+/// How long a launcher waits for another one that starts the daemon.
+const LOCK_LIMIT: Duration = Duration::from_secs(3);
 
-/// How long after a failure the daemon is started again.
-const RETRY_INTERVAL: Duration = Duration::from_secs(20);
+/// How often it looks meanwhile whether the daemon serves.
+const LOOK_INTERVAL: Duration = Duration::from_millis(5);
 
-/// Starts the daemon of `directories` unless another launcher just did, and connects to it.
+/// How long a daemon may take until it serves.
+const START_LIMIT: Duration = Duration::from_secs(10);
+
+/// The longest word of a daemon that can't start, in bytes.
+const WORD_SIZE_BYTES: u64 = 4096;
+
+/// Connects to the daemon of `directories`, which is started unless another launcher just did.
 ///
 /// # Errors
-/// It can't be started.
-pub(super) fn start_daemon(directories: &Directories) -> io::Result<UnixStream> {
-    directories.create()?;
-    let _lock = socket::lock(&directories.socket, socket::START_LOCK)?;
-    if let Ok(stream) = socket::connect(&directories.socket) {
-        return Ok(stream);
+/// It can't be started. What can't be mended by the next launcher is remembered for a while, and said to one of them.
+pub(super) fn start_daemon(directories: &Directories) -> Result<UnixStream, Without> {
+    let unsaid = || Without::new(Why::NotStarted, "");
+    if without::failed_lately(directories) {
+        return Err(unsaid());
     }
-    if failed_lately(directories) {
-        return Err(io::ErrorKind::ConnectionRefused.into());
+    let failed = |why: Why, message: String| {
+        without::remember_failure(directories, &message);
+        Without::new(why, message)
+    };
+    directories.create().map_err(|error| failed(Why::Directory, error.to_string()))?;
+    let _lock = match lock_or_connection(directories) {
+        Ok(Ready::Serves(stream)) => return Ok(stream),
+        Ok(Ready::Locked(lock)) => lock,
+        Err(error) => {
+            let lock = directories.socket.join(socket::START_LOCK);
+            let why = if error.kind() == io::ErrorKind::TimedOut { Why::Locked } else { Why::Directory };
+            return Err(failed(why, format!("{}: {error}", lock.display())));
+        }
+    };
+    if without::failed_lately(directories) {
+        return Err(unsaid());
     }
+    let said = start(directories).map_err(|error| failed(Why::NotStarted, format!("starting the daemon: {error}")))?;
+    if !said.is_empty() {
+        return Err(failed(Why::NotStarted, format!("the daemon did not start: {said}")));
+    }
+    match socket::connect(&directories.socket) {
+        Ok(stream) => {
+            without::forget_failure(directories);
+            Ok(stream)
+        }
+        Err(error) => {
+            let socket = directories.socket.join(socket::SOCKET);
+            Err(failed(Why::NotStarted, format!("{}: the daemon does not listen: {error}", socket.display())))
+        }
+    }
+}
+
+/// What a launcher that found no daemon has waited for.
+enum Ready {
+    /// Another one has started it.
+    Serves(UnixStream),
+    /// It is this one's to start, as long as the lock is held.
+    Locked(std::fs::File),
+}
+
+fn lock_or_connection(directories: &Directories) -> io::Result<Ready> {
+    let end = Instant::now() + LOCK_LIMIT;
+    loop {
+        let lock = socket::try_lock(&directories.socket, socket::START_LOCK)?;
+        if let Ok(stream) = socket::connect(&directories.socket) {
+            return Ok(Ready::Serves(stream));
+        }
+        if let Some(lock) = lock {
+            return Ok(Ready::Locked(lock));
+        }
+        if Instant::now() >= end {
+            let seconds = LOCK_LIMIT.as_secs();
+            return Err(io::Error::new(io::ErrorKind::TimedOut, format!("held by another process for {seconds} s")));
+        }
+        std::thread::sleep(LOOK_INTERVAL);
+    }
+}
+
+/// Starts the daemon and waits until it serves. Gives what it says where it does not.
+fn start(directories: &Directories) -> io::Result<String> {
     let mut command = Command::new("/proc/self/exe");
     command.arg0("pumphouse").args(["daemon", detach::FLAG]).current_dir("/").env_clear();
     command.envs(std::env::vars_os().filter(|(name, _)| is_inherited(name)));
     if std::env::var_os("PUMPHOUSE_DIR").is_some_and(|directory| !directory.is_empty()) {
         command.env("PUMPHOUSE_DIR", &directories.state);
     }
-    let status = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status()?;
-    if status.success() {
-        return socket::connect(&directories.socket);
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
+    let said = last_words(&mut child)?;
+    if child.wait()?.success() {
+        return Ok(String::new());
     }
-    // Its end is remembered only where it can be.
-    let _ = std::fs::write(directories.socket.join(FAILED), "");
-    Err(io::Error::other(format!("the daemon did not start; {} says why", directories.state.join(LOG).display())))
+    Ok(if said.is_empty() { log_says_why(&directories.state) } else { said })
 }
 
-/// Whether the daemon failed to start a moment ago, so that trying again for every compile would only cost time.
-fn failed_lately(directories: &Directories) -> bool {
-    let failed = std::fs::metadata(directories.socket.join(FAILED)).and_then(|metadata| metadata.modified());
-    failed.is_ok_and(|failed| failed.elapsed().is_ok_and(|age| age < RETRY_INTERVAL))
+/// Awaits the end of what starts the daemon, and gives what it said.
+fn last_words(child: &mut Child) -> io::Result<String> {
+    let Some(mut stdout) = child.stdout.take() else { return Ok(String::new()) };
+    let limit = Timespec { tv_sec: START_LIMIT.as_secs().cast_signed(), tv_nsec: 0 };
+    // Its few bytes come at once, or none do until its end.
+    let ready = rustix::io::retry_on_intr(|| poll(&mut [PollFd::new(&stdout, PollFlags::IN)], Some(&limit)))?;
+    if ready == 0 {
+        let seconds = START_LIMIT.as_secs();
+        return Err(io::Error::new(io::ErrorKind::TimedOut, format!("it does not serve within {seconds} s")));
+    }
+    let mut said = Vec::new();
+    (&mut stdout).take(WORD_SIZE_BYTES).read_to_end(&mut said)?;
+    Ok(String::from_utf8_lossy(&said).trim().to_owned())
+}
+
+fn log_says_why(state: &Path) -> String {
+    format!("{} says why", state.join(LOG).display())
 }
 
 fn is_inherited(name: &OsStr) -> bool {

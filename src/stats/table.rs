@@ -2,6 +2,7 @@
 
 use super::Counters;
 use std::fmt::Write as _;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// The counters as a table, a line each; ends with a line feed.
 pub fn render(counters: &Counters) -> String {
@@ -36,7 +37,32 @@ pub fn render(counters: &Counters) -> String {
         let name = format!("time in {}", stage.replace('_', " "));
         let _ = writeln!(table, "{name:<28}{:>12}", time(*milliseconds));
     }
+    if !counters.without_daemon.is_empty() {
+        let _ = writeln!(table, "{:<28}{:>12}", "without the daemon", counters.without_daemon.values().sum::<u64>());
+        for (reason, count) in &counters.without_daemon {
+            let _ = writeln!(table, "    {reason:<24}{count:>12}");
+        }
+    }
+    let problems = counters.problems.latest_first();
+    if !problems.is_empty() {
+        let _ = writeln!(table, "last problems");
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        for (words, problem) in problems {
+            let times = if problem.count == 1 { String::new() } else { format!(", {} times", problem.count) };
+            let _ = writeln!(table, "    {words} ({}{times})", age(now.saturating_sub(problem.last)));
+        }
+    }
     table
+}
+
+fn age(seconds: u64) -> String {
+    match seconds {
+        0..=1 => "just now".to_owned(),
+        2..=119 => format!("{seconds} s ago"),
+        120..=7199 => format!("{} min ago", seconds / 60),
+        7200..=172_799 => format!("{} h ago", seconds / 3600),
+        _ => format!("{} days ago", seconds / 86400),
+    }
 }
 
 fn size(bytes: u64) -> String {
@@ -69,10 +95,22 @@ mod tests {
             local_runs: [("unknown-flag".to_owned(), 1)].into(),
             bytes_uploaded: 1_234_567,
             stage_ms: [("local_cache".to_owned(), 1234.5)].into(),
+            without_daemon: [("locked".to_owned(), 2)].into(),
             ..Counters::default()
         };
+        let mut counters = counters;
+        counters.problems.add("no such server", SystemTime::now());
         let table = render(&counters);
-        for expect in ["compiles", "75.0 %", "    unknown-flag", "1.2 MB", "time in local cache", "1.2 s"] {
+        for expect in [
+            "    locked                             2",
+            "    no such server (just now)",
+            "compiles",
+            "75.0 %",
+            "    unknown-flag",
+            "1.2 MB",
+            "time in local cache",
+            "1.2 s",
+        ] {
             assert!(table.contains(expect), "{expect:?} in\n{table}");
         }
     }

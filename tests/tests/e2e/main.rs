@@ -12,6 +12,7 @@ mod fallback;
 mod faults;
 mod headers;
 mod projects;
+mod quiet;
 mod reapi;
 mod seeds;
 mod views;
