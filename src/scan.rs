@@ -51,11 +51,12 @@ use crate::scan::replay::Replay;
 use crate::scan::search::header::Position;
 use crate::scan::search::setting::{Searcher, Setting};
 use crate::scan::work::{Counters, Work};
+use parking_lot::RwLock;
 use std::borrow::Cow;
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, RwLock};
+use std::sync::Arc;
 use std::time::Instant;
 
 /// How often a scan is begun anew because files changed under it.
@@ -142,11 +143,11 @@ impl Scanner {
 
     /// The memory; a fresh one where the last has grown too large.
     fn memory(&self) -> Arc<Memory> {
-        let memory = Arc::clone(&self.memory.read().expect("no holder of the memory's lock panics"));
+        let memory = Arc::clone(&self.memory.read());
         if !memory.world.is_full() {
             return memory;
         }
-        let mut current = self.memory.write().expect("no holder of the memory's lock panics");
+        let mut current = self.memory.write();
         if current.world.is_full() {
             *current = Memory::new(self.state.as_deref(), &self.counters);
         }

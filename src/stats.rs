@@ -13,12 +13,12 @@ pub use table::render;
 
 use crate::fallback::Reason;
 use crate::ipc::socket::Directories;
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 /// The file of the statistics in the state directory.
@@ -227,12 +227,12 @@ impl Statistics {
 
     /// Changes the counters.
     pub fn update(&self, change: impl FnOnce(&mut Counters)) {
-        change(&mut self.unwritten.lock().unwrap_or_else(PoisonError::into_inner));
+        change(&mut self.unwritten.lock());
     }
 
     /// Counts something that went wrong.
     pub fn problem(&self, words: &str) {
-        self.problems.lock().unwrap_or_else(PoisonError::into_inner).add(words, SystemTime::now());
+        self.problems.lock().add(words, SystemTime::now());
     }
 
     /// Adds what was counted since the last time to the file.
@@ -240,8 +240,8 @@ impl Statistics {
     /// # Errors
     /// The file can't be written; nothing is lost.
     pub fn flush(&self) -> io::Result<()> {
-        let mut counted = std::mem::take(&mut *self.unwritten.lock().unwrap_or_else(PoisonError::into_inner));
-        let problems = std::mem::take(&mut *self.problems.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut counted = std::mem::take(&mut *self.unwritten.lock());
+        let problems = std::mem::take(&mut *self.problems.lock());
         counted.problems.add_all(&problems);
         if counted == Counters::default() {
             return Ok(());
@@ -259,7 +259,7 @@ impl Statistics {
     /// The file can't be written.
     pub fn zero(&self) -> io::Result<()> {
         self.update(|counters| *counters = Counters::default());
-        *self.problems.lock().unwrap_or_else(PoisonError::into_inner) = Problems::default();
+        *self.problems.lock() = Problems::default();
         zero(&self.directory)
     }
 }

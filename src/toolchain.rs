@@ -15,13 +15,14 @@ use crate::scan::closure::InputFile;
 use dashmap::DashMap;
 use digests::Digests;
 use libraries::Needs;
+use parking_lot::{Mutex, RwLock};
 use pumphouse_proto::digest::Digest;
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::Arc;
 use tree::{Grown, Tree};
 
 mod digests;
@@ -85,7 +86,7 @@ struct Memory {
 
 impl Memory {
     fn get(&self) -> Option<Arc<Toolchain>> {
-        let answer = self.answer.read().unwrap_or_else(PoisonError::into_inner);
+        let answer = self.answer.read();
         answer.as_ref().filter(|(_, watches)| watches.holds()).map(|(toolchain, _)| toolchain.clone())
     }
 }
@@ -119,13 +120,13 @@ impl Toolchains {
         if let Some(toolchain) = memory.get() {
             return Ok(toolchain);
         }
-        let _asking = memory.asking.lock().unwrap_or_else(PoisonError::into_inner);
+        let _asking = memory.asking.lock();
         if let Some(toolchain) = memory.get() {
             return Ok(toolchain);
         }
         let (toolchain, watches) = self.find(command)?;
         let toolchain = self.known.entry(toolchain.identity).or_insert_with(|| Arc::new(toolchain)).clone();
-        *memory.answer.write().unwrap_or_else(PoisonError::into_inner) = Some((toolchain.clone(), watches));
+        *memory.answer.write() = Some((toolchain.clone(), watches));
         self.digests.save();
         Ok(toolchain)
     }

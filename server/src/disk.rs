@@ -17,6 +17,7 @@ mod space;
 
 use index::Index;
 use journal::Journal;
+use parking_lot::{Mutex, MutexGuard};
 use record::Record;
 pub(crate) use record::{Entry, Key};
 use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags};
@@ -27,8 +28,8 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 /// How many names can be published or evicted at a time.
@@ -429,8 +430,8 @@ impl Directory {
         rustix::fs::statat(&self.root, name, AtFlags::SYMLINK_NOFOLLOW).is_ok()
     }
 
-    fn stripe(&self, key: &Key) -> std::sync::MutexGuard<'_, ()> {
-        self.stripes[usize::from(key[1]) % STRIPES].lock().unwrap_or_else(PoisonError::into_inner)
+    fn stripe(&self, key: &Key) -> MutexGuard<'_, ()> {
+        self.stripes[usize::from(key[1]) % STRIPES].lock()
     }
 
     fn error(&self, operation: &'static str, name: &str, errno: Errno) -> DiskError {

@@ -5,10 +5,11 @@
 
 use crate::stats::{Recorder, Statistics};
 use anyhow::Context as _;
+use parking_lot::Mutex;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::fs::File;
 use std::io::{self, IsTerminal as _, Write};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer as _, fmt};
@@ -48,7 +49,7 @@ impl Write for LossyStderr {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         // Two threads that have both found room might not both have it.
         static WRITING: Mutex<()> = Mutex::new(());
-        let _writing = WRITING.lock().unwrap_or_else(PoisonError::into_inner);
+        let _writing = WRITING.lock();
         let stderr = io::stderr();
         for part in bytes.chunks(PIPE_PART_BYTES) {
             let mut polled = [PollFd::new(&stderr, PollFlags::OUT)];

@@ -1,7 +1,7 @@
 //! The running build: its name, and what its user is told once rather than once in a compile.
 
+use parking_lot::Mutex;
 use std::collections::HashSet;
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// A pause of this length between compiles ends a build.
@@ -35,7 +35,7 @@ impl Default for DaemonName {
 impl Notices {
     /// Notes that a compile begins at `now`, which may be a new build's first.
     pub(super) fn compile_begins(&self, now: Instant) {
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.0.lock();
         if state.last_compile.is_some_and(|last| now.saturating_duration_since(last) > BUILD_GAP) {
             state.given.clear();
             state.discrepancies = 0;
@@ -46,7 +46,7 @@ impl Notices {
 
     /// The notice as a line for standard error, the first time in a build that `key` comes up; nothing afterwards.
     pub(super) fn once(&self, key: &str, message: &str) -> Vec<u8> {
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.0.lock();
         if !state.given.insert(key.to_owned()) {
             return Vec::new();
         }
@@ -56,20 +56,20 @@ impl Notices {
 
     /// The name of the running build, unique to it.
     pub(super) fn build(&self) -> String {
-        let state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let state = self.0.lock();
         format!("{}-{}", self.1.0, state.builds)
     }
 
     /// Counts a discrepancy of the running build, and gives how many there are.
     pub(super) fn add_discrepancy(&self) -> u32 {
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.0.lock();
         state.discrepancies += 1;
         state.discrepancies
     }
 
     /// How many discrepancies the running build has had.
     pub(super) fn discrepancies(&self) -> u32 {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).discrepancies
+        self.0.lock().discrepancies
     }
 }
 

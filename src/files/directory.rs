@@ -10,14 +10,15 @@ use crate::fallback::{Fallback, Reason};
 use crate::files::file::SourceFile;
 use crate::files::stamp::{FileSystem, Links, Moment, Settled, Sight, Stamp};
 use crate::files::{FileStore, View, as_path, join};
+use parking_lot::{Mutex, MutexGuard};
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
 use std::collections::HashMap;
 use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
 
 /// After so many different names were asked for, the directory is read as a whole.
 const NAMES_BEFORE_LISTING: usize = 24;
@@ -130,7 +131,7 @@ impl Directory {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().expect("no holder of a directory's lock panics")
+        self.state.lock()
     }
 
     /// Where others write as well, what the kernel knows of this directory's name is good only once the one above it was

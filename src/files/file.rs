@@ -8,6 +8,7 @@ use crate::fallback::{Fallback, Reason};
 use crate::files::stamp::{FileSystem, Moment, Settled, Sight, Stamp};
 use crate::files::{MAX_INPUT_FILE_BYTES, MAX_READ_ATTEMPTS, MAX_SOURCE_FILE_BYTES, View};
 use bytes::Bytes;
+use parking_lot::{Mutex, MutexGuard};
 use pumphouse_proto::digest::Digest;
 use rustix::fs::{Mode, OFlags};
 use sha2::{Digest as _, Sha256};
@@ -16,7 +17,7 @@ use std::fs::File;
 use std::io::Read as _;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+use std::sync::{Arc, OnceLock};
 
 const HASH_CHUNK_BYTES: usize = 1 << 20;
 
@@ -195,7 +196,7 @@ impl SourceFile {
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<State>> {
-        self.state.lock().expect("no holder of a file's lock panics")
+        self.state.lock()
     }
 
     fn read(&self, known: Option<Stamp>, want: Want, previous: Option<&Arc<Content>>) -> State {
@@ -234,7 +235,7 @@ impl SourceFile {
             None => self.generation.fetch_add(1, Ordering::AcqRel) + 1,
         };
         let alike = previous.filter(|old| old.input.digest == digest);
-        let derived = alike.map(|old| old.derived.lock().expect("no holder panics").clone()).unwrap_or_default();
+        let derived = alike.map(|old| old.derived.lock().clone()).unwrap_or_default();
         let kept = alike.map(|old| Arc::clone(&old.kept)).unwrap_or_default();
         let hints = alike.map(|old| old.hints.clone()).unwrap_or_default();
         let input = match same {
@@ -306,7 +307,7 @@ impl Content {
     /// # Errors
     /// [`Reason::Changing`] where the file no longer holds this content.
     pub(crate) fn derive<D: Deriver>(&self, path: &Path, maker: &D) -> Result<Arc<D::Derived>, Fallback> {
-        let mut derived = self.derived.lock().expect("no holder of a content's lock panics");
+        let mut derived = self.derived.lock();
         let mut bytes = None;
         let hints = match self.hints.get() {
             Some(hints) => *hints,
@@ -343,13 +344,13 @@ impl Content {
     /// # Errors
     /// As [`Content::derive`].
     pub(crate) fn bytes_again(&self, path: &Path) -> Result<Vec<u8>, Fallback> {
-        let at_hand = self.bytes.lock().expect("no holder of a content's lock panics").take();
+        let at_hand = self.bytes.lock().take();
         at_hand.map_or_else(|| reread(path, &self.input.digest), Ok)
     }
 
     /// The keys under which something was derived.
     pub(super) fn derived_keys(&self) -> Vec<u32> {
-        let derived = self.derived.lock().expect("no holder of a content's lock panics");
+        let derived = self.derived.lock();
         derived.iter().map(|(key, _)| *key).collect()
     }
 }

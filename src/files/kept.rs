@@ -7,12 +7,13 @@ use crate::files::file::{Content, Encoded, Recalled, SourceFile};
 use crate::files::stamp::{FileSystem, KeptStamp, Stamp};
 use crate::state_file;
 use bytes::Bytes;
+use parking_lot::Mutex;
 use pumphouse_proto::digest::Digest;
 use std::collections::HashMap;
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, OnceLock};
 
 /// How many bytes of derived data are kept.
 const MAX_KEPT_BYTES: usize = 32 << 20;
@@ -84,7 +85,7 @@ impl Kept {
 
     /// What is known of the file at `path`; from then on that is the caller's.
     pub(super) fn take(&self, path: &Path) -> Option<Recalled> {
-        let mut entries = self.entries().lock().expect("no holder of the kept files' lock panics");
+        let mut entries = self.entries().lock();
         entries.remove(path.as_os_str().as_bytes())?.into_recalled()
     }
 
@@ -114,7 +115,7 @@ impl Kept {
         let Some(program) = program() else { return Ok(()) };
         let written = self.read(&program);
         let mut kept: Vec<_> = files.filter_map(|file| KeptFile::of(file, &written, encoder)).collect();
-        let unused = self.entries().lock().expect("no holder of the kept files' lock panics");
+        let unused = self.entries().lock();
         let mut unused: Vec<_> = unused.values().filter(|file| file.unused < MAX_UNUSED).cloned().collect();
         unused.sort_by(|one, two| one.unused.cmp(&two.unused).then_with(|| one.path.cmp(&two.path)));
         kept.extend(unused.into_iter().map(|file| KeptFile { unused: file.unused + 1, ..file }));

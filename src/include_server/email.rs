@@ -5,12 +5,12 @@
 //! **Source:** `include_server(1)`; sendmail(8) for `-t`.
 
 use crate::include_server::log::Log;
+use parking_lot::Mutex;
 use std::ffi::OsStr;
 use std::io::Write as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::Mutex;
 
 /// The variable that names whom to write to.
 pub(super) const VARIABLE: &str = "DISTCC_EMAILLOG_WHOM_TO_BLAME";
@@ -54,7 +54,7 @@ impl Mailer {
     /// Sends `text`, where the bound allows it. Blocks until `sendmail` has taken it.
     pub(super) fn send(&self, text: &str, urgency: Urgency) {
         let number = {
-            let mut sent = self.sent.lock().expect("no holder of the mailer's lock panics");
+            let mut sent = self.sent.lock();
             if *sent >= self.bound && urgency == Urgency::Usual {
                 return;
             }

@@ -12,13 +12,14 @@
 use crate::include_server::client_root::ClientRoots;
 use crate::include_server::lzo;
 use crate::scan::closure::InputFile;
+use parking_lot::{Mutex, MutexGuard};
 use pumphouse_proto::digest::Digest;
 use std::collections::{HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::Arc;
 use thiserror::Error;
 
 /// The largest file that is sent, in bytes. It is compressed in memory here and decompressed in memory by the server.
@@ -131,7 +132,7 @@ impl Mirror {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().expect("no holder of the mirror's lock panics")
+        self.state.lock()
     }
 
     /// Gives all copies up: what is asked for next is made anew. Clients can still read what they were told of before,

@@ -3,9 +3,10 @@
 //! **Source:** `include_server(1)`.
 
 use fancy_regex::Regex;
+use parking_lot::Mutex;
 use std::collections::HashSet;
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 /// How many paths are remembered, so that each is observed once.
 const MAX_OBSERVED: usize = 1 << 20;
@@ -30,7 +31,7 @@ impl Observation {
 
     /// Those of `paths` (free of symbolic links) that match and were not observed before.
     pub(super) fn new_matches<'a>(&self, paths: impl Iterator<Item = &'a Arc<Path>>) -> Vec<&'a Arc<Path>> {
-        let mut observed = self.observed.lock().expect("no holder of the observations' lock panics");
+        let mut observed = self.observed.lock();
         let mut matches = Vec::new();
         for path in paths {
             if observed.contains(path) || observed.len() >= MAX_OBSERVED {

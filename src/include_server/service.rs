@@ -22,12 +22,13 @@ use crate::include_server::translation;
 use crate::include_server::triggers::Event;
 use crate::scan::Scanner;
 use crate::scan::closure::Closure;
+use parking_lot::Mutex;
 use pumphouse_proto::digest::Digest;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ffi::OsString;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Instant;
 
 /// How many answers are kept: past that all are forgotten.
@@ -129,7 +130,7 @@ impl Service {
         self.count(|statistics| statistics.took(asked.elapsed()));
         if self.arguments.statistics {
             use std::io::Write as _;
-            let statistics = self.statistics.lock().map(|statistics| statistics.to_string()).unwrap_or_default();
+            let statistics = self.statistics.lock().to_string();
             let text = format!("TRANSLATION_UNIT: {}\n{statistics}\n", unit.display());
             let _ = std::io::stdout().write_all(text.as_bytes());
         }
@@ -152,9 +153,7 @@ impl Service {
     }
 
     fn count(&self, change: impl FnOnce(&mut Statistics)) {
-        if let Ok(mut statistics) = self.statistics.lock() {
-            change(&mut statistics);
-        }
+        change(&mut self.statistics.lock());
     }
 
     fn report(&self, message: &str, urgency: Option<Urgency>) {
@@ -213,7 +212,7 @@ impl Service {
             statistics.closure_files += answer.closure.files.len() as u64;
             statistics.paths += answer.paths;
         });
-        let mut answers = self.answers.lock().expect("no holder of the answers' lock panics");
+        let mut answers = self.answers.lock();
         if answers.len() >= MAX_ANSWERS {
             answers.clear();
         }
@@ -223,7 +222,7 @@ impl Service {
 
     /// The answer that was given before, where it still stands.
     fn known(&self, request: &Request, analysis: &Analysis) -> Option<Arc<[u8]>> {
-        let answers = self.answers.lock().expect("no holder of the answers' lock panics");
+        let answers = self.answers.lock();
         let known = answers.get(request)?;
         let stands = Arc::ptr_eq(&known.closure, &analysis.closure) && Arc::ptr_eq(&known.system, &analysis.system);
         let known = stands.then(|| known.clone())?;
@@ -340,7 +339,7 @@ impl Service {
     }
 
     fn flush(&self) {
-        self.answers.lock().expect("no holder of the answers' lock panics").clear();
+        self.answers.lock().clear();
         if let Err(error) = self.mirror.flush() {
             self.log.warning(format_args!("{error:#}"));
         }

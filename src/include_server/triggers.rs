@@ -7,9 +7,10 @@
 
 use crate::files::stamp::Stamp;
 use glob::{MatchOptions, Pattern};
+use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 /// How Python's `glob` matches: `*` and `?` stay in one component, and don't match a leading dot.
 const OPTIONS: MatchOptions =
@@ -57,13 +58,13 @@ impl Triggers {
             patterns.push(pattern);
         }
         let triggers = Self { patterns: patterns.into(), stamps: Arc::default() };
-        *triggers.stamps.lock().expect("nobody else has it yet") = triggers.look();
+        *triggers.stamps.lock() = triggers.look();
         Ok(triggers)
     }
 
     /// What has happened since this was called last, each file once. Costs a `stat` for each, and a listing for each glob.
     pub(super) fn events(&self) -> Vec<Event> {
-        let mut stamps = self.stamps.lock().expect("no holder of the triggers' lock panics");
+        let mut stamps = self.stamps.lock();
         let now = self.look();
         let mut events = Vec::new();
         for (path, stamp) in &now {

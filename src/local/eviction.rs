@@ -5,10 +5,11 @@
 //! the shards that were stored to give up their oldest files: hashes spread evenly, so the oldest of a shard are about
 //! the oldest of all. A small cache is ordered as a whole, since there evenly is not yet true.
 
+use parking_lot::Mutex;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
 /// The shards: one for each value of a hash's first byte.
@@ -114,7 +115,7 @@ impl Eviction {
     }
 
     fn work(&self, shard: usize) {
-        let _working = self.working.lock().unwrap_or_else(PoisonError::into_inner);
+        let _working = self.working.lock();
         if !self.is_counted.load(Ordering::Acquire) {
             self.count();
         }

@@ -5,8 +5,9 @@
 
 use super::session::{CONNECT_TIMEOUT, Session};
 use super::{Address, InvalidAddress, RemoteError};
+use parking_lot::Mutex;
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
 
@@ -32,7 +33,7 @@ impl Remotes {
     /// # Errors
     /// It is not an address, or one too many.
     pub fn get(&self, text: &str) -> Result<Arc<Remote>, RemoteError> {
-        let mut remotes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut remotes = self.0.lock();
         if let Some(remote) = remotes.get(text) {
             return Ok(Arc::clone(remote));
         }

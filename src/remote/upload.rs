@@ -5,10 +5,10 @@
 
 use super::RemoteError;
 use dashmap::DashMap;
+use parking_lot::Mutex;
 use pumphouse_proto::cas_client::{CasClient, Upload};
 use pumphouse_proto::digest::Digest;
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tonic::Code;
@@ -79,7 +79,7 @@ impl Blobs {
         let (sender, receiver) = watch::channel(());
         let mut claim = Claim { blobs: self, uploads: Vec::new(), _under_way: sender };
         let mut waits = Vec::new();
-        let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut under_way = self.under_way.lock();
         for upload in uploads {
             match under_way.get(&upload.digest) {
                 Some(other) if other.same_channel(&receiver) => {}
@@ -117,7 +117,7 @@ impl Blobs {
 
 impl Drop for Claim<'_> {
     fn drop(&mut self) {
-        let mut under_way = self.blobs.under_way.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut under_way = self.blobs.under_way.lock();
         for upload in &self.uploads {
             under_way.remove(&upload.digest);
         }

@@ -31,13 +31,14 @@ use dashmap::{DashMap, DashSet};
 pub(crate) use driver::DriverAnswer;
 use driver::Question;
 use key::ProbeKey;
+use parking_lot::Mutex;
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex};
 
 /// A compiler's answers under one set of flags.
 #[derive(Debug)]
@@ -203,7 +204,7 @@ impl Probes {
         if let Some(probe) = current() {
             return Ok(Some(probe));
         }
-        let _one_at_a_time = self.asking.lock().expect("no holder of the probes' lock panics");
+        let _one_at_a_time = self.asking.lock();
         if let Some(probe) = current() {
             return Ok(Some(probe));
         }

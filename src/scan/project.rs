@@ -18,14 +18,15 @@ use crate::scan::closure::Closure;
 use anyhow::{Context, Result, ensure};
 use compile_commands::Entry;
 use cost::Stopwatch;
+use parking_lot::Mutex;
 use report::{Pass, Unit};
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::process::{self, Stdio};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 /// What is to be done with a project.
@@ -130,12 +131,12 @@ fn in_parallel<T: Sync, R: Send>(items: &[T], jobs: NonZeroUsize, work: &(dyn Fn
                     let index = next.fetch_add(1, Ordering::Relaxed);
                     let Some(item) = items.get(index) else { return };
                     let result = work(item);
-                    results.lock().unwrap_or_else(PoisonError::into_inner).push((index, result));
+                    results.lock().push((index, result));
                 }
             });
         }
     });
-    let mut results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let mut results = results.into_inner();
     results.sort_by_key(|(index, _)| *index);
     results.into_iter().map(|(_, result)| result).collect()
 }

@@ -6,13 +6,13 @@
 use crate::files::stamp::{KeptStamp, Links, Settled, Sight, Stamp};
 use crate::state_file;
 use bytes::Bytes;
+use parking_lot::{Mutex, MutexGuard};
 use pumphouse_proto::digest::Digest;
 use sha2::{Digest as _, Sha256};
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 
 /// The name of the file in the state directory; its number changes with its form.
 const FILE_NAME: &str = "toolchain-digests-2";
@@ -122,8 +122,8 @@ impl Digests {
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Known> {
-        self.known.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Known> {
+        self.known.lock()
     }
 }
 

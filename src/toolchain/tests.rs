@@ -47,7 +47,7 @@ impl Store {
 fn shared() -> (&'static Toolchains, Arc<Store>) {
     static TOOLCHAINS: LazyLock<Toolchains> = LazyLock::new(|| Toolchains::open(None));
     static STORE: Mutex<Weak<Store>> = Mutex::new(Weak::new());
-    let mut kept = STORE.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut kept = STORE.lock();
     let store = kept.upgrade().unwrap_or_else(|| Arc::new(Store::new()));
     *kept = Arc::downgrade(&store);
     (&TOOLCHAINS, store)

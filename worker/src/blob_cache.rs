@@ -17,6 +17,7 @@ use crate::error::ExecutionError;
 use anyhow::Context as _;
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use index::{Index, Lookup};
+use parking_lot::{Mutex, MutexGuard};
 use pumphouse_proto::cas_client::CasClient;
 use pumphouse_proto::digest::Digest;
 use std::collections::HashSet;
@@ -24,8 +25,8 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 
 pub(crate) use publish::fixed_time;
@@ -159,7 +160,7 @@ impl BlobCache {
         let mut others = Vec::new();
         let mut mine = HashSet::new();
         let mut index = self.lock();
-        let mut in_flight = self.in_flight.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut in_flight = self.in_flight.lock();
         for content in wanted {
             if mine.contains(&content) {
                 claim.duplicates.push(content);
@@ -236,7 +237,7 @@ impl BlobCache {
     }
 
     fn lock(&self) -> MutexGuard<'_, Index> {
-        self.index.lock().unwrap_or_else(PoisonError::into_inner)
+        self.index.lock()
     }
 }
 
@@ -273,7 +274,7 @@ impl Drop for Claim {
         if self.contents.is_empty() {
             return;
         }
-        let mut in_flight = self.cache.in_flight.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut in_flight = self.cache.in_flight.lock();
         for content in &self.contents {
             in_flight.remove(content);
         }

@@ -3,11 +3,12 @@
 //! **Source:** Remote Execution API v2, message `Directory`.
 
 use crate::error::ExecutionError;
+use parking_lot::{Mutex, MutexGuard};
 use pumphouse_proto::cas_client::CasClient;
 use pumphouse_proto::digest::Digest;
 use pumphouse_proto::{reapi, tree};
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 /// One directory, each list sorted by name.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -125,8 +126,8 @@ impl DirectoryCache {
         self.lock().entries.get(&digest).map(|(directory, _)| Arc::clone(directory))
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock()
     }
 }
 

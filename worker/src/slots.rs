@@ -5,11 +5,12 @@ use crate::directories::{Directory, DirectoryCache};
 use crate::replica::{Protection, Replica};
 use crate::sandbox::{self, ControlGroups, Isolation, Level, Limits, Refusals, Sandbox};
 use anyhow::Context as _;
+use parking_lot::Mutex;
 use pumphouse_proto::digest::Digest;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// One slot.
@@ -102,7 +103,7 @@ impl Slots {
     pub async fn lease(self: &Arc<Self>, input_root: Digest, directories: &DirectoryCache) -> Lease {
         let permit = Arc::clone(&self.permits).acquire_owned().await.expect("the semaphore is never closed");
         let root = directories.peek(input_root);
-        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut idle = self.idle.lock();
         let nearest = idle
             .iter()
             .enumerate()
@@ -187,7 +188,7 @@ impl Loan {
 impl Drop for Loan {
     fn drop(&mut self) {
         if let Some(slot) = self.slot.take() {
-            self.slots.idle.lock().unwrap_or_else(PoisonError::into_inner).push(slot);
+            self.slots.idle.lock().push(slot);
         }
     }
 }

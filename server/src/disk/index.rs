@@ -7,9 +7,9 @@
 use super::record::{Entry, Key, Record};
 use foldhash::quality::RandomState;
 use hashbrown::HashTable;
+use parking_lot::{Mutex, MutexGuard};
 use std::hash::BuildHasher as _;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// How many locks the index has.
 const SHARDS: usize = 64;
@@ -173,7 +173,7 @@ impl Index {
 }
 
 fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
-    shard.lock().unwrap_or_else(PoisonError::into_inner)
+    shard.lock()
 }
 
 impl Shard {

@@ -14,10 +14,11 @@
 
 use super::index::Index;
 use super::record::{Entry, RECORD_SIZE, Record};
+use parking_lot::{Mutex, MutexGuard};
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 const MAGIC: [u8; 8] = *b"pmphjrn1";
 
@@ -132,7 +133,7 @@ impl State {
     }
 
     fn segment(&self) -> MutexGuard<'_, Segment> {
-        self.segment.lock().unwrap_or_else(PoisonError::into_inner)
+        self.segment.lock()
     }
 
     fn warn(&self, operation: &'static str, error: &io::Error) {

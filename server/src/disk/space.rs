@@ -1,9 +1,10 @@
 //! Room that writers have been promised, and the room that must stay free on the file system.
 
 use super::DiskError;
+use parking_lot::Mutex;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 
 /// How many bytes are written between two looks at the file system.
 const LOOK_EVERY_BYTES: u64 = 16 * 1024 * 1024;
@@ -53,7 +54,7 @@ impl Space {
         evictable_bytes: u64,
         mut evict: impl FnMut() -> Result<Option<u64>, DiskError>,
     ) -> Result<(), DiskError> {
-        let mut allowance = self.allowance_bytes.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut allowance = self.allowance_bytes.lock();
         if *allowance >= size_bytes {
             *allowance -= size_bytes;
             return Ok(());

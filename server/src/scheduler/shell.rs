@@ -11,10 +11,11 @@ use super::operation::OperationView;
 use super::task::ExecuteTask;
 use super::worker::WorkerState;
 use async_trait::async_trait;
+use parking_lot::{Mutex, MutexGuard};
 use pumphouse_proto::reapi::ExecuteResponse;
 use pumphouse_proto::status;
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 use tokio::sync::{Notify, watch};
 use tonic::Status;
@@ -238,7 +239,7 @@ impl State {
 
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     fn now(&self) -> Time {

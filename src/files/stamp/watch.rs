@@ -10,11 +10,11 @@
 //! is believed under a directory's stamp only where that is local.
 
 use super::{FileSystem, Links, Moment, Settled, Sight, Stamp, file_system};
+use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::hash::{Hash, Hasher};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
 
 /// A path, and what was seen there.
 #[derive(Debug, Clone)]
@@ -203,7 +203,7 @@ impl Absences {
 
     fn add(&mut self, missing: Missing) {
         self.names.push(missing.name);
-        let seen = self.seen.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let seen = self.seen.get_mut();
         // The directory changed between the looks: the first name may be there by now.
         if seen.0 != missing.stamp {
             seen.1 = Settled::No;
@@ -214,7 +214,7 @@ impl Absences {
         let moment = Moment::now();
         // Without the directory none of the names is there; should it come back, it has another stamp.
         let Some(stamp) = Stamp::at(&self.directory) else { return true };
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut seen = self.seen.lock();
         if stamp == seen.0 && seen.1.holds() {
             return true;
         }

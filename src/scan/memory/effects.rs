@@ -13,8 +13,9 @@ use crate::scan::preprocess::definitions::DefinitionId;
 use crate::scan::preprocess::macros::{MacroTable, States};
 use crate::scan::preprocess::symbols::Symbol;
 use crate::scan::search::lookup::Lookup;
+use parking_lot::RwLock;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, RwLock};
 
 /// The effect of a header under some states of the macros that it reads.
 #[derive(Debug)]
@@ -136,7 +137,7 @@ enum Then {
 impl Effects {
     /// The effect under the states of `table`, which records the reads.
     pub(crate) fn find(&self, table: &mut MacroTable) -> Option<Arc<Effect>> {
-        let tree = self.0.read().expect("no holder of an effect tree's lock panics");
+        let tree = self.0.read();
         let mut at = 0;
         let mut path = Vec::new();
         let effect = loop {
@@ -169,7 +170,7 @@ impl Effects {
 
     /// Remembers `effect` for `reads`, where `budget` allows it.
     pub(crate) fn insert(&self, reads: &[(Symbol, DefinitionId)], effect: Arc<Effect>, budget: &Budget) {
-        let mut tree = self.0.write().expect("no holder of an effect tree's lock panics");
+        let mut tree = self.0.write();
         if tree.effects >= MAX_EFFECTS_OF_A_HEADER {
             budget.give_back(tree.entries);
             *tree = Tree::default();
@@ -186,7 +187,7 @@ impl Effects {
 
     /// Forgets all of them. Their budget is the caller's business.
     pub(crate) fn clear(&self) {
-        *self.0.write().expect("no holder of an effect tree's lock panics") = Tree::default();
+        *self.0.write() = Tree::default();
     }
 }
 

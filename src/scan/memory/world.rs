@@ -23,12 +23,13 @@ use crate::scan::work::Counters;
 use crate::scan::working_directory;
 use bytes::Bytes;
 use dashmap::DashMap;
+use parking_lot::Mutex;
 use std::ffi::OsString;
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 
 /// What is known of files, in the state directory; its number changes with its form.
 const KEPT_FILES: &str = "scanned-files-3";
@@ -104,11 +105,11 @@ impl World {
 
     /// A table for one replay; give it back with [`World::return_table`].
     pub(crate) fn take_table(&self) -> MacroTable {
-        self.tables.lock().expect("no holder of the tables' lock panics").pop().unwrap_or_default()
+        self.tables.lock().pop().unwrap_or_default()
     }
 
     pub(crate) fn return_table(&self, table: MacroTable) {
-        self.tables.lock().expect("no holder of the tables' lock panics").push(table);
+        self.tables.lock().push(table);
     }
 
     /// The directives of `content`, read as the modes say.

@@ -1,6 +1,7 @@
 //! A list that only grows, and that many threads read without a lock.
 
-use std::sync::{Mutex, OnceLock};
+use parking_lot::Mutex;
+use std::sync::OnceLock;
 
 const FIRST_CHUNK: usize = 1024;
 const CHUNKS: usize = 22;
@@ -21,7 +22,7 @@ impl<T> Default for AppendList<T> {
 impl<T> AppendList<T> {
     /// Adds the item that `make` makes of its number.
     pub(crate) fn push_with(&self, make: impl FnOnce(u32) -> T) -> u32 {
-        let mut length = self.length.lock().expect("no holder of a list's lock panics");
+        let mut length = self.length.lock();
         let index = *length;
         let (chunk, offset, size) = place(index);
         let slots = self.chunks[chunk].get_or_init(|| (0..size).map(|_| OnceLock::new()).collect());
@@ -42,7 +43,7 @@ impl<T> AppendList<T> {
 
     /// Every item whose number is given.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
-        let length = *self.length.lock().expect("no holder of a list's lock panics");
+        let length = *self.length.lock();
         (0..length as u32).map(|index| self.get(index))
     }
 }

@@ -11,7 +11,6 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
 /// When every input was last modified, in seconds since 1970: always the same, so that nothing can depend on it.
@@ -97,7 +96,7 @@ impl BlobCache {
             return;
         }
         let index = self.lock();
-        let in_flight = self.in_flight.lock().unwrap_or_else(PoisonError::into_inner);
+        let in_flight = self.in_flight.lock();
         for victim in victims {
             if index.lookup(*victim) == Lookup::Absent && !in_flight.contains(victim) {
                 let _ = fs::remove_file(self.path(victim));

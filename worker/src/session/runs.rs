@@ -1,12 +1,13 @@
 //! The tasks that a worker holds: what each is doing, and how the scheduler's wishes change them.
 
 use crate::executor::{Executor, Stage, Task};
+use parking_lot::{Mutex, MutexGuard};
 use pumphouse_proto::digest::Digest;
 use pumphouse_proto::reapi::ExecuteResponse;
 use pumphouse_proto::status;
 use pumphouse_proto::worker::{Assignment, Executing, Preparing, Run, Uploading, run};
 use std::collections::{BTreeMap, HashSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -117,7 +118,7 @@ impl Runs {
     }
 
     fn unsaid(&self) -> MutexGuard<'_, Unsaid> {
-        self.unsaid.lock().unwrap_or_else(PoisonError::into_inner)
+        self.unsaid.lock()
     }
 
     pub(super) fn cancel_all(&self) {
@@ -187,6 +188,6 @@ impl Runs {
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Entry>> {
-        self.by_task.lock().unwrap_or_else(PoisonError::into_inner)
+        self.by_task.lock()
     }
 }

@@ -6,6 +6,7 @@
 use crate::corpora::{self, Corpus};
 use crate::table::Table;
 use anyhow::{Context, Result, bail, ensure};
+use parking_lot::Mutex;
 use pumphouse_tests::client::Client;
 use pumphouse_tests::process::run as run_command;
 use pumphouse_tests::program::program;
@@ -13,7 +14,6 @@ use pumphouse_tests::pumphouse::Pumphouse;
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// An entry of a compilation database, in one form or the other.
@@ -77,7 +77,7 @@ fn compare(units: &[&Unit], client: &Client) -> Result<Vec<String>> {
             let program = program()?;
             let mut command = unit.compile(&program.to_string_lossy());
             if left(client.equip(&mut command), &object)? != plain {
-                different.lock().expect("no holder panics").push(unit.file.display().to_string());
+                different.lock().push(unit.file.display().to_string());
             }
         }
         Ok(())
@@ -86,7 +86,7 @@ fn compare(units: &[&Unit], client: &Client) -> Result<Vec<String>> {
         let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
         workers.into_iter().try_for_each(|worker| worker.join().expect("no worker panics"))
     })?;
-    Ok(different.into_inner().expect("no holder panicked"))
+    Ok(different.into_inner())
 }
 
 impl Unit {
