@@ -5,23 +5,29 @@
 //! run it locally.
 
 mod build;
+mod in_flight;
 mod local_store;
 mod prepare;
 mod remote_run;
 mod roots;
 #[cfg(test)]
 mod tests;
+mod witness;
+
+pub use witness::Witness;
 
 use crate::config::{Config, REMOTE_VARIABLE};
 use crate::fallback::{Fallback, Reason};
+use crate::files::events::Events;
 use crate::ipc::socket::Directories;
 use crate::ipc::{CompileRequest, Completed};
 use crate::local::LocalCache;
 use crate::remote::{RemoteError, Remotes};
 use crate::scan::Scanner;
-use crate::stats::{Outcome, StageTimes, Statistics, Success};
+use crate::stats::{Outcome, Stage, StageTimes, Statistics, Success};
 use crate::toolchain::Toolchains;
 use build::Notices;
+use in_flight::{Claim, End, InFlight, Leader};
 use local_store::StorePlan;
 use prepare::{Front, Prepared};
 use roots::Roots;
@@ -46,6 +52,8 @@ pub struct Compiler {
     scanner: Scanner,
     roots: Roots,
     cache: LocalCache,
+    in_flight: Arc<InFlight>,
+    events: Arc<Events>,
     remotes: Remotes,
 }
 
@@ -91,6 +99,8 @@ impl Compiler {
             scanner: Scanner::open(Some(&directories.state)),
             roots: Roots::default(),
             cache: LocalCache::open(&directories.state.join(CACHE), config.cache_size_bytes)?,
+            in_flight: Arc::default(),
+            events: Arc::default(),
             remotes: Remotes::default(),
             config,
         })
@@ -103,19 +113,53 @@ impl Compiler {
         // 1. understand the command line, 2. identify the compiler, 3. find what is read, 4. build the input root,
         // 5. build the action, 6. look into the local cache: all of it blocks, and takes a millisecond where it is warm.
         let front = self.front(Arc::clone(&request), times).await;
-        let mut prepared = match front {
+        let (mut prepared, claim) = match front {
             Front::Hit(completed) => return Decision::Done { completed, outcome: Outcome::LocalHit },
             Front::Refused { compiler, fallback } => {
                 tracing::debug!(%fallback, "compiling locally");
                 let plan = LocalPlan { compiler, arguments: None, notice: Vec::new(), fallback, store: None };
                 return Decision::Local(Box::new(plan));
             }
-            Front::Ready(prepared) => prepared,
+            Front::Ready(prepared, claim) => (prepared, claim),
+        };
+        let leader = match claim {
+            Some(claim) => match self.lead(prepared, claim, times).await {
+                Led::Done(completed) => return Decision::Done { completed, outcome: Outcome::LocalHit },
+                Led::Runs(same, leader) => {
+                    prepared = same;
+                    leader
+                }
+            },
+            None => None,
         };
         // 7. ask the server for a result, 8. have it made there, 9. put the outputs in place.
         match self.remote(&request, &mut prepared, times).await {
-            Ok((completed, outcome)) => Decision::Done { completed, outcome },
-            Err((fallback, notice)) => local_after_remote(*prepared, fallback, notice),
+            Ok((completed, outcome)) => {
+                if let Some(leader) = leader {
+                    leader.end(End::Done);
+                }
+                Decision::Done { completed, outcome }
+            }
+            Err((fallback, notice)) => local_after_remote(prepared, leader, fallback, notice),
+        }
+    }
+
+    /// Waits while an equal compile runs, and takes its result; else gives the right to run this one, with the duty to tell
+    /// those that wait for it.
+    async fn lead(self: &Arc<Self>, prepared: Box<Prepared>, mut claim: Claim, times: &mut StageTimes) -> Led {
+        loop {
+            let end = match claim {
+                Claim::Lead(leader) => return Led::Runs(prepared, Some(leader)),
+                Claim::Follow(follower) => times.time_async(Stage::Follow, follower.end()).await,
+            };
+            match end {
+                End::Done => match self.restore_again(prepared).await {
+                    Ok(completed) => return Led::Done(completed),
+                    Err(same) => return Led::Runs(same, None),
+                },
+                End::Failed => return Led::Runs(prepared, None),
+                End::Abandoned => claim = self.in_flight.claim(prepared.action.digest),
+            }
         }
     }
 
@@ -130,6 +174,7 @@ impl Compiler {
 
     /// Writes what the next daemon can use.
     pub fn remember(&self) {
+        self.events.rest();
         self.cache.remember_usage();
         if let Err(error) = self.scanner.keep() {
             tracing::warn!(%error, "writing what the scanner knows");
@@ -207,8 +252,21 @@ impl Compiler {
     }
 }
 
+/// Whether a compile still is to be run.
+enum Led {
+    /// An equal one was.
+    Done(Completed),
+    /// It is, and others may wait for it.
+    Runs(Box<Prepared>, Option<Leader>),
+}
+
 /// What is left to the launcher once the server gave no result.
-fn local_after_remote(mut prepared: Prepared, fallback: Fallback, remote_notice: Vec<u8>) -> Decision {
+fn local_after_remote(
+    mut prepared: Box<Prepared>,
+    leader: Option<Leader>,
+    fallback: Fallback,
+    remote_notice: Vec<u8>,
+) -> Decision {
     let mut notice = std::mem::take(&mut prepared.notice);
     notice.extend(remote_notice);
     let compiler = prepared.command.program.clone();
@@ -216,7 +274,13 @@ fn local_after_remote(mut prepared: Prepared, fallback: Fallback, remote_notice:
     let is_trusted = !matches!(fallback.reason, Reason::RemoteFailed | Reason::Demoted);
     // What is stored must be what the action says, colours included.
     let arguments = is_trusted.then(|| prepared.command.arguments.clone());
-    let store = is_trusted.then(|| StorePlan::new(prepared));
+    let plan = StorePlan::new(prepared, leader);
+    let store = if is_trusted {
+        Some(plan)
+    } else {
+        plan.give_up();
+        None
+    };
     tracing::debug!(%fallback, "compiling locally");
     Decision::Local(Box::new(LocalPlan { compiler, arguments, notice, fallback, store }))
 }

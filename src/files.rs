@@ -12,6 +12,7 @@
 //! [`stamp`]).
 
 pub mod directory;
+pub(crate) mod events;
 pub mod file;
 pub(crate) mod kept;
 pub(crate) mod lexical;

@@ -100,6 +100,8 @@ stages! {
     InputRoot = "input_root",
     /// Looking into the local cache, and storing into it.
     LocalCache = "local_cache",
+    /// Waiting for the result of an equal compile.
+    Follow = "follow",
     /// Asking the server's action cache.
     ActionCache = "action_cache",
     /// Asking which inputs are missing, and sending them.

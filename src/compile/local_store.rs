@@ -1,66 +1,97 @@
 //! Results of compiles that the launcher ran, for the local cache.
 //!
 //! What a local compile read is not known, only what it would have read before it began. So its result is stored under
-//! that only if a second look after its end finds the same, and every input is sure to have stood since before it began:
-//! an input that changed and changed back, or changed within a tick of its file system's clock, must not name a result.
-//! An output is the compile's if its stamp is another one than before.
+//! that only if a second look after its end finds the same, every input is sure to have stood since before it began, and
+//! nothing that was looked for came or went meanwhile: an input that changed and changed back, or changed within a tick of
+//! its file system's clock, must not name a result. Neither must an output that somebody else wrote (see `witness`).
 
 use super::Compiler;
+use super::in_flight::{End, Leader};
 use super::prepare::Prepared;
 use super::remote_run::stream;
+use super::witness::{Witness, Written, is_unchanged, written};
 use crate::files::stamp::watch::Watch;
-use crate::files::stamp::{Links, Moment, Sight, Stamp};
+use crate::files::stamp::{Moment, Stamp};
 use crate::ipc::Completed;
 use crate::local::INLINE_OUTPUT_SIZE_BYTES;
 use crate::outputs::{Place, Presence};
 use bytes::Bytes;
 use pumphouse_proto::digest::Digest;
 use pumphouse_proto::reapi::{ActionResult, OutputFile};
-use std::io;
+use std::fs::{File, Metadata};
+use std::io::{self, Read as _};
+use std::os::unix::fs::MetadataExt as _;
 
-/// How a local compile's result enters the cache.
+/// How a local compile's result enters the cache. Others that wait for it learn when this is dropped that they wait in vain.
 #[derive(Debug)]
 pub struct StorePlan {
     prepared: Box<Prepared>,
-    /// What stood at the outputs' places before.
-    before: Vec<Option<Sight>>,
+    leader: Option<Leader>,
 }
 
 impl StorePlan {
-    /// The plan for a compile that has not begun. Costs a look at each output's place.
-    pub(super) fn new(prepared: Prepared) -> Self {
-        let before = prepared.places.iter().map(|place| Sight::at(&place.path, Links::Seen)).collect();
-        Self { prepared: Box::new(prepared), before }
+    pub(super) const fn new(prepared: Box<Prepared>, leader: Option<Leader>) -> Self {
+        Self { prepared, leader }
+    }
+
+    /// Notes that the compile failed: there is nothing to store, and equal compiles are for their launchers to run.
+    pub fn give_up(self) {
+        if let Some(leader) = self.leader {
+            leader.end(End::Failed);
+        }
     }
 }
 
 impl Compiler {
-    /// Stores the result of a compile that began at `start` and succeeded, if it is certain what it was made of. Blocks;
-    /// the outputs must not change meanwhile.
-    pub(crate) fn store_local_run(&self, plan: &StorePlan, completed: &Completed, start: Moment) {
-        let prepared = &*plan.prepared;
-        let action = prepared.action.digest;
-        if !self.inputs_are_the_same(prepared, start) {
-            tracing::debug!(%action, "not stored: inputs changed around the compile");
-            return;
+    /// Begins to watch what the compile of `plan` reads and writes, just before it runs. Blocks for a moment.
+    pub fn witness(&self, plan: &StorePlan) -> Witness {
+        Witness::new(&self.events, &plan.prepared)
+    }
+
+    /// Stores the result of a compile that ran under the eyes of `witness` and succeeded, if it is certain what it was made
+    /// of, and that the outputs are its own. Blocks; the launcher must not have ended.
+    pub fn store_local_run(&self, plan: StorePlan, completed: &Completed, witness: &Witness) {
+        let action = plan.prepared.action.digest;
+        match self.local_result(&plan.prepared, completed, witness) {
+            Ok(result) => self.keep(&action, &result, &plan.prepared.places),
+            Err(reason) => tracing::debug!(%action, reason, "not stored"),
         }
+        if let Some(leader) = plan.leader {
+            leader.end(End::Done);
+        }
+    }
+
+    fn local_result(
+        &self,
+        prepared: &Prepared,
+        completed: &Completed,
+        witness: &Witness,
+    ) -> Result<ActionResult, &'static str> {
         let mut result = ActionResult {
             stdout_raw: stream(&completed.stdout),
             stderr_raw: stream(&completed.stderr),
             ..ActionResult::default()
         };
-        for (place, before) in prepared.places.iter().zip(&plan.before) {
-            match read_output(place, before.as_ref()) {
-                Ok(Some(file)) => result.output_files.push(file),
-                Ok(None) if place.presence == Presence::Possible => {}
-                Ok(None) => return,
-                Err(error) => {
-                    tracing::debug!(%action, %error, output = %place.path.display(), "not stored");
-                    return;
+        let account = witness.account().ok_or("what happened meanwhile is not known")?;
+        for (place, events) in prepared.places.iter().zip(&account.files) {
+            match written(events, place, prepared) {
+                Written::Once => {
+                    let file = read_output(place).map_err(|_| "an output changed while it was read")?;
+                    result.output_files.push(file);
                 }
+                Written::Never if place.presence == Presence::Possible => {}
+                Written::Never => return Err("an output was not written"),
+                Written::ByOthers => return Err("an output has another writer"),
             }
         }
-        self.keep(&action, &result, &prepared.places);
+        if !self.inputs_are_the_same(prepared, witness.start) {
+            return Err("inputs changed around the compile");
+        }
+        let later = witness.account().ok_or("what happened meanwhile is not known")?;
+        if !account.files.iter().zip(&later.files).all(|(earlier, later)| is_unchanged(earlier, later)) {
+            return Err("an output changed after the compile");
+        }
+        if witness.inputs_held_still(&later, prepared) { Ok(result) } else { Err("an input came or went meanwhile") }
     }
 
     fn inputs_are_the_same(&self, prepared: &Prepared, start: Moment) -> bool {
@@ -76,32 +107,24 @@ impl Compiler {
     }
 }
 
-/// The output at `place`; none where there is none, or one from `before` the compile.
-///
-/// # Errors
-/// Where it can't be read, or may be from before the compile although it looks alike.
-fn read_output(place: &Place, before: Option<&Sight>) -> io::Result<Option<OutputFile>> {
-    let metadata = match place.path.symlink_metadata() {
-        Ok(metadata) => metadata,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error),
-    };
-    if !metadata.is_file() {
-        return Ok(None);
+/// The output at `place`, as one reading finds it.
+fn read_output(place: &Place) -> io::Result<OutputFile> {
+    let mut file = File::open(&place.path)?;
+    let before = file.metadata()?;
+    let mut content = Vec::with_capacity(before.len() as usize);
+    file.read_to_end(&mut content)?;
+    let is_same =
+        |metadata: &Metadata| metadata.nlink() == 1 && Stamp::of_metadata(metadata) == Stamp::of_metadata(&before);
+    if !before.is_file() || !is_same(&file.metadata()?) || !is_same(&place.path.symlink_metadata()?) {
+        return Err(io::Error::other("changed while it was read"));
     }
-    match before {
-        Some(before) if before.stamp != Stamp::of_metadata(&metadata) => {}
-        Some(before) if before.settled.holds() => return Ok(None),
-        Some(_) => return Err(io::Error::other("its time stamp does not tell whether it was written")),
-        None => {}
-    }
-    let content = Bytes::from(std::fs::read(&place.path)?);
+    let content = Bytes::from(content);
     let digest = Digest::of(&content);
     let is_inline = digest.size_bytes() <= INLINE_OUTPUT_SIZE_BYTES;
-    Ok(Some(OutputFile {
+    Ok(OutputFile {
         path: place.name.clone(),
         digest: Some(digest.into()),
         contents: if is_inline { content } else { Bytes::new() },
         ..OutputFile::default()
-    }))
+    })
 }

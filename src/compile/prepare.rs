@@ -1,11 +1,12 @@
 //! The steps of a compile that need no server, up to the local cache's answer.
 
 use super::Compiler;
+use super::in_flight::Claim;
 use crate::action::Action;
 use crate::command::{self, Command, Family, environment::STDERR_IS_TERMINAL};
 use crate::fallback::{Fallback, Reason};
 use crate::ipc::vantage::Vantage;
-use crate::ipc::{CompileRequest, Completed, Terminal};
+use crate::ipc::{CompileRequest, Completed, DEPTH_VARIABLE, Terminal};
 use crate::local::{BlobRead, Lookup};
 use crate::outputs::{Places, Staging};
 use crate::scan::closure::Closure;
@@ -23,8 +24,8 @@ pub(super) enum Front {
     Hit(Completed),
     /// The compile is for the real compiler.
     Refused { compiler: PathBuf, fallback: Fallback },
-    /// The action is ready to be run somewhere.
-    Ready(Box<Prepared>),
+    /// The action is ready to be run somewhere, by this compile or by an equal one.
+    Ready(Box<Prepared>, Option<Claim>),
 }
 
 /// A compile whose action is known.
@@ -53,10 +54,39 @@ impl Compiler {
                 Restored::Hit(completed) => Front::Hit(completed),
                 Restored::Miss(notice) => {
                     prepared.notice = notice;
-                    Front::Ready(Box::new(prepared))
+                    self.claim(prepared, request)
                 }
             },
             Err(fallback) => Front::Refused { compiler: program, fallback },
+        }
+    }
+
+    /// Decides who runs an action that is not in the cache.
+    fn claim(&self, prepared: Prepared, request: &CompileRequest) -> Front {
+        // A compiler that a local compile started must not wait for that one.
+        if request.environment.iter().any(|(name, _)| name == DEPTH_VARIABLE) {
+            return Front::Ready(Box::new(prepared), None);
+        }
+        let claim = self.in_flight.claim(prepared.action.digest);
+        // An equal compile may have ended between the look into the cache and the claim.
+        if matches!(claim, Claim::Lead(_))
+            && let Restored::Hit(completed) = self.restore(&prepared)
+        {
+            return Front::Hit(completed);
+        }
+        Front::Ready(Box::new(prepared), Some(claim))
+    }
+
+    /// Looks into the cache once more, after an equal compile has ended; else gives the compile back.
+    pub(super) async fn restore_again(self: &Arc<Self>, prepared: Box<Prepared>) -> Result<Completed, Box<Prepared>> {
+        let compiler = Arc::clone(self);
+        let prepared = Arc::new(prepared);
+        let known = Arc::clone(&prepared);
+        let restored = tokio::task::spawn_blocking(move || compiler.restore(&known)).await;
+        match restored {
+            Ok(Restored::Hit(completed)) => Ok(completed),
+            // The task is over, so nobody else holds it.
+            _ => Err(Arc::into_inner(prepared).expect("the blocking task has let go")),
         }
     }
 

@@ -1,7 +1,6 @@
 //! Compiles from request to answer, with the real gcc, without a server and with servers that are not to be trusted.
 
 use super::*;
-use crate::files::stamp::Moment;
 use crate::files::stamp::watch::Watch;
 use crate::ipc::Terminal;
 use crate::ipc::vantage::Vantage;
@@ -111,9 +110,9 @@ impl Site {
     }
 
     #[expect(clippy::needless_pass_by_value, reason = "a plan is carried out once")]
-    fn run(&self, plan: LocalPlan, arguments: &[&str], meanwhile: impl FnOnce()) -> Ended {
+    fn run(&self, mut plan: LocalPlan, arguments: &[&str], meanwhile: impl FnOnce()) -> Ended {
         let compiler = if plan.compiler.as_os_str().is_empty() { Path::new("gcc") } else { &plan.compiler };
-        let start = Moment::now();
+        let witness = plan.store.as_ref().map(|store| self.compiler.witness(store));
         let output = Command::new(compiler).args(arguments).current_dir(&self.build).output().expect("gcc runs");
         meanwhile();
         let success = if output.status.success() { Success::Yes } else { Success::No };
@@ -124,8 +123,8 @@ impl Site {
             stderr: output.stderr,
             notice: vec![],
         };
-        if let (Some(store), Success::Yes) = (&plan.store, success) {
-            self.compiler.store_local_run(store, &completed, start);
+        if let (Some(store), Some(witness), Success::Yes) = (plan.store.take(), witness, success) {
+            self.compiler.store_local_run(store, &completed, &witness);
         }
         Ended {
             how: plan.fallback.reason.name(),

@@ -3,8 +3,7 @@
 use super::Daemon;
 use super::connection::Connection;
 use super::processes::ProcessTree;
-use crate::compile::LocalPlan;
-use crate::files::stamp::Moment;
+use crate::compile::{LocalPlan, Witness};
 use crate::ipc::{Answer, CompileRequest, Completed, DEPTH_VARIABLE, LocalOutput, LocalRun, Report};
 use crate::stats::{Outcome, Stage, StageTimes, Success};
 use std::io;
@@ -19,13 +18,13 @@ use tokio::sync::OwnedSemaphorePermit;
 pub(super) async fn serve(
     daemon: &Arc<Daemon>,
     request: &Arc<CompileRequest>,
-    mut plan: LocalPlan,
+    plan: LocalPlan,
     mut times: StageTimes,
     connection: &mut Connection,
 ) -> io::Result<()> {
     let start = Instant::now();
     let Some(_slot) = connection.alive(slot(daemon, request)).await? else { return Ok(()) };
-    let compile_start = Moment::now();
+    let (mut plan, witness) = watched(daemon, plan).await?;
     let run = LocalRun {
         compiler: plan.compiler.clone(),
         arguments: plan.arguments.take(),
@@ -38,16 +37,33 @@ pub(super) async fn serve(
     let success = if completed.wait_status == 0 { Success::Yes } else { Success::No };
     let outcome = Outcome::LocalRun(plan.fallback.reason);
     daemon.compiler.local_run_ended(&plan, success);
-    if let (Some(store), Success::Yes) = (plan.store, success) {
-        let compiler = Arc::clone(&daemon.compiler);
-        let stored = tokio::task::spawn_blocking(move || {
-            times.time(Stage::LocalCache, || compiler.store_local_run(&store, &completed, compile_start));
-            times
-        });
-        times = stored.await.map_err(io::Error::other)?;
+    match (plan.store, witness, success) {
+        (Some(store), Some(witness), Success::Yes) => {
+            let compiler = Arc::clone(&daemon.compiler);
+            let stored = tokio::task::spawn_blocking(move || {
+                times.time(Stage::LocalCache, || compiler.store_local_run(store, &completed, &witness));
+                times
+            });
+            times = stored.await.map_err(io::Error::other)?;
+        }
+        (Some(store), ..) => store.give_up(),
+        (None, ..) => {}
     }
     daemon.statistics.record(outcome, success, &times);
     connection.send(&Answer::Acknowledged).await
+}
+
+/// `plan` with a witness of the compile, where its result may be stored.
+async fn watched(daemon: &Arc<Daemon>, plan: LocalPlan) -> io::Result<(LocalPlan, Option<Witness>)> {
+    if plan.store.is_none() {
+        return Ok((plan, None));
+    }
+    let compiler = Arc::clone(&daemon.compiler);
+    let watching = tokio::task::spawn_blocking(move || {
+        let witness = plan.store.as_ref().map(|store| compiler.witness(store));
+        (plan, witness)
+    });
+    watching.await.map_err(io::Error::other)
 }
 
 /// A place among the local compiles. One that a compiler of a local compile starts is part of that one's place: waiting

@@ -13,6 +13,7 @@ mod faults;
 mod headers;
 mod projects;
 mod quiet;
+mod races;
 mod reapi;
 mod seeds;
 mod views;
