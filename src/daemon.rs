@@ -76,9 +76,9 @@ pub struct Daemon {
 /// How the daemon was started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Start {
-    /// By a launcher, which waits for a word on standard output.
+    /// Started by a launcher, which waits for a word on standard output.
     ByLauncher,
-    /// By a user, in the foreground.
+    /// Started by a user, in the foreground.
     InForeground,
 }
 

@@ -11,7 +11,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-/// By how much the heap grows at a time, at least.
+/// How much the heap grows at a time, at least.
 const STEP_BYTES: libc::c_int = 32 << 20;
 
 /// How much freed memory at the end of the heap is kept.

@@ -71,7 +71,7 @@ pub enum Outcome {
     LocalHit,
     /// From the server's action cache.
     RemoteHit,
-    /// By a worker.
+    /// Run by a worker.
     RemoteRun,
     /// Here.
     LocalRun(Reason),

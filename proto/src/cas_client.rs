@@ -79,7 +79,7 @@ impl CasClient {
         }
     }
 
-    /// The same client, which says in every call who asks.
+    /// This client, made to say in every call who asks.
     #[must_use]
     pub fn with_request_metadata(mut self, request_metadata: BinaryMetadataValue) -> Self {
         self.request_metadata = Some(request_metadata);

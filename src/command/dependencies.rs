@@ -13,8 +13,8 @@ use std::os::unix::ffi::OsStrExt as _;
 /// How an argument is handed to the preprocessor.
 const FOR_PREPROCESSOR: &str = "-Xpreprocessor";
 
-/// Of `list`, whose response files are expanded, what is left when phases, outputs and rules are taken away. What goes to
-/// the preprocessor comes last, as it does on the command line of the compiler proper.
+/// The rest of `list`, whose response files are expanded, without phases, outputs and rules. What goes to the
+/// preprocessor comes last, as it does on the command line of the compiler proper.
 ///
 /// # Errors
 /// As [`parse`](super::parse) has them.

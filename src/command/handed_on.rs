@@ -57,8 +57,9 @@ const NAMES: [&str; 14] = [
     "-stack-usage-file",
 ];
 
-/// The same without an operand: those for which it is asked here, and those by which it says more or less.
-const MANNERS: [&str; 4] = ["-v", "-quiet", "-version", "-###"];
+/// Flags without an operand that say nothing of the compile: those for which the driver is asked here, and those by
+/// which the compiler proper says more or less.
+const REPORTING_FLAGS: [&str; 4] = ["-v", "-quiet", "-version", "-###"];
 
 /// Functions of specs that look at what the scanner doesn't see: variables and files.
 const UNSEEN_FUNCTIONS: [&[u8]; 3] = [b"%:getenv", b"%:if-exists", b"%:find-file"];
@@ -119,7 +120,7 @@ impl HandedOn {
             if NAMES.iter().any(|name| word == name) {
                 writes_dependencies |= word == "-dependency-file";
                 rest.next();
-            } else if !(MANNERS.iter().any(|manner| word == manner)
+            } else if !(REPORTING_FLAGS.iter().any(|manner| word == manner)
                 || word == "-E" && command.language == Language::AssemblerWithCpp)
             {
                 list.push(word.clone());
@@ -173,7 +174,7 @@ impl HandedOn {
         let mut list = arguments.to_vec();
         // The assembly comes last.
         list.pop();
-        list.retain(|word| !MANNERS.iter().any(|manner| word == manner));
+        list.retain(|word| !REPORTING_FLAGS.iter().any(|manner| word == manner));
         if let Some(output) = list.iter().position(|word| word == "-o") {
             list.drain(output..(output + 2).min(list.len()));
         }

@@ -264,7 +264,7 @@ fn outputs_are_those_of_the_real_compilers() {
     }
 }
 
-/// The same for sources that are not C++, and for other drivers.
+/// Compares the outputs of sources that are not C++, and of other drivers, with the real ones.
 #[test]
 fn outputs_are_those_of_the_real_compilers_for_other_sources() {
     for source in ["p.S", "q.s", "r.i", "t.c"] {

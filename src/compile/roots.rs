@@ -19,7 +19,7 @@ const TOOLCHAIN_LIMIT: usize = 256;
 #[derive(Debug, Default)]
 pub(super) struct Roots {
     toolchains: DashMap<Digest, Arc<Entries>>,
-    /// By the closure's address and the toolchain's identity. The weak reference keeps the address from being given to
+    /// Digests of roots by the closure's address and the toolchain's identity. The weak reference keeps the address from being given to
     /// another closure.
     roots: DashMap<(usize, Digest), (Weak<Closure>, Digest)>,
 }

@@ -18,7 +18,7 @@ pub(crate) enum About {
     Compile,
 }
 
-/// Of a compile's `variables`, those under which its compiler is asked.
+/// Picks the variables under which a compiler is asked out of the compile's `variables`.
 pub(crate) fn asking<'a>(
     variables: impl IntoIterator<Item = &'a (OsString, OsString)>,
     about: About,

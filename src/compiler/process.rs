@@ -34,7 +34,7 @@ const CHUNK_BYTES: usize = 64 << 10;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Limits {
     time: Duration,
-    /// Of each stream.
+    /// How much each stream may bring.
     bytes: usize,
 }
 
@@ -88,13 +88,13 @@ pub(crate) enum NoAnswer {
 }
 
 impl Request {
-    /// The same request with `flags` before all others.
+    /// A request like this one, with `flags` before all others.
     pub(crate) fn with_first(&self, flags: &[&str]) -> Self {
         let arguments = flags.iter().map(OsString::from).chain(self.arguments.iter().cloned()).collect();
         Self { arguments, ..self.clone() }
     }
 
-    /// The same request with `arguments` behind all others.
+    /// A request like this one, with `arguments` behind all others.
     pub(crate) fn with_last(&self, arguments: impl IntoIterator<Item = impl Into<OsString>>) -> Self {
         let mut request = self.clone();
         request.arguments.extend(arguments.into_iter().map(Into::into));

@@ -29,7 +29,7 @@ use tracer::{Followed, Tracer};
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Limits {
     pub(crate) time: Duration,
-    /// Of each file that it writes, its streams among them.
+    /// How large each file may become that it writes, its streams among them.
     pub(crate) bytes: u64,
 }
 

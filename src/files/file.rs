@@ -94,13 +94,13 @@ pub(crate) trait Deriver {
     /// What it makes.
     type Derived: Any + Send + Sync;
 
-    /// What `key` has to know of the bytes.
+    /// Facts about the bytes that [`Deriver::key`] needs.
     fn hints(&self, bytes: &[u8]) -> u32;
 
-    /// By what derivers are told apart that make different things of bytes with these hints.
+    /// The key that tells derivers apart which make different things of bytes with these hints.
     fn key(&self, hints: u32) -> u32;
 
-    /// The same as `derive`, of what was kept of it.
+    /// Makes of what was kept what [`Deriver::derive`] makes of the bytes.
     fn recall(&self, key: u32, kept: &[Encoded]) -> Option<Arc<Self::Derived>>;
 
     /// What it makes of the bytes.

@@ -34,7 +34,7 @@ pub(super) struct Mailer {
 pub(super) enum Urgency {
     /// Up to the bound.
     Usual,
-    /// In any case: the include server itself is in trouble.
+    /// Mailed in any case: the include server itself is in trouble.
     Urgent,
 }
 

@@ -7,7 +7,7 @@ use std::fmt;
 /// A compile that the client has to preprocess by itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct NotCovered {
-    /// By what it is counted.
+    /// The name under which it is counted.
     pub(super) name: &'static str,
     /// What is said about it.
     pub(super) message: String,

@@ -21,7 +21,7 @@ const USAGE_FILE: &str = "usage";
 /// A cache with a bound up to this many bytes is ordered as a whole.
 const ORDERED_WHOLE_BYTES: u64 = 256 * 1024 * 1024;
 
-/// To which part of its bound the cache is emptied once it has passed it, in percent.
+/// The part of its bound to which the cache is emptied once it has passed it, in percent.
 const EMPTIED_PERCENT: u64 = 95;
 
 /// What file systems take for a file besides its content, on average, in bytes.

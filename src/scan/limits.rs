@@ -35,7 +35,7 @@ pub(crate) const MAX_EFFECTS_OF_A_HEADER: usize = 64;
 pub(crate) const MAX_EFFECT_ENTRIES: usize = 3_500_000;
 /// How many programs that tell of macros' uses in text are kept.
 pub(crate) const MAX_PROGRAMS_WITH_USES: usize = 4_096;
-/// Of how many files the words are kept.
+/// How many files' words are kept.
 pub(crate) const MAX_WORDS_FILES: usize = 8_192;
 /// How many bytes of closures are kept.
 pub(crate) const MAX_CLOSURE_BYTES: usize = 48 << 20;

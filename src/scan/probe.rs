@@ -385,8 +385,8 @@ fn start_directory(
     crate::scan::working_directory(command, store, view, &mut Trail::default())
 }
 
-/// By which it is noticed that the driver of `command` runs another compiler proper than `program`. Where that is the
-/// driver itself, the directory: a configuration file may appear beside it.
+/// The path that tells when the driver of `command` runs another compiler proper than `program`. Where that is the
+/// driver itself, its directory: a configuration file may appear beside it.
 fn place_of_program(program: &Path, command: &Command) -> PathBuf {
     match program.parent() {
         Some(directory) if command.family == Family::Clang && Stamp::at(program) == Stamp::at(&command.compiler) => {

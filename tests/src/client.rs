@@ -71,7 +71,7 @@ impl Client {
         })
     }
 
-    /// The same client in another network namespace: that of the file `network`.
+    /// This client in another network namespace: that of the file `network`.
     #[must_use]
     pub fn inside(mut self, network: &Path) -> Self {
         self.network = Some(network.to_owned());

@@ -151,14 +151,14 @@ pub enum Probe {
     Grpc {
         /// Where.
         port: u64,
-        /// Of which service; empty for the whole server.
+        /// The service that is asked about; empty for the whole server.
         service: String,
     },
     /// `GET`
     Http {
         /// Where.
         port: u64,
-        /// Of what.
+        /// The path that is asked for.
         path: String,
     },
 }

@@ -99,7 +99,7 @@ impl Distcc {
         IncludeServer::start(directory, self.hosts(), arguments, &[])
     }
 
-    /// The same with more environment variables.
+    /// Starts an include server with more environment variables.
     ///
     /// # Errors
     /// When it does not start.

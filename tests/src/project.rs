@@ -29,7 +29,7 @@ pub struct Project {
 enum Source {
     /// The source package of this name.
     Debian(&'static str),
-    /// The same without Debian's patches.
+    /// The source package of this name, without Debian's patches.
     Upstream(&'static str),
     /// A directory that a binary package installs.
     Installed(&'static str),

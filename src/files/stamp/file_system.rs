@@ -91,7 +91,7 @@ pub(super) fn stamp(path: &Path, links: Links, known: FileSystem) -> Option<Stam
     stamp_below(path, links, known)
 }
 
-/// The same where the directory above has been looked at already.
+/// The stamp of `path`, where the file system of the directory above is known already.
 pub(super) fn stamp_below(path: &Path, links: Links, known: FileSystem) -> Option<Stamp> {
     let nofollow = match links {
         Links::Followed => AtFlags::empty(),

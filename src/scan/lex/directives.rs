@@ -174,7 +174,7 @@ kinds! {
     Within = "[within]",
     /// A macro in text that was asked for: its name and what follows it, without comments
     TextUse = "[use]",
-    /// The same where its arguments alone follow, and macros around it come first
+    /// A macro in text that was asked for: its name and its arguments alone, and macros around it come first
     TextCall = "[call]",
     /// `_Pragma` in text: its operand unquoted
     TextPragma = "[pragma]",

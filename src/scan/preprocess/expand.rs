@@ -116,7 +116,7 @@ struct Context {
 struct Arguments {
     /// Where the first argument stands among the ranges, as written.
     raw: usize,
-    /// The same, expanded where the macro wants it so.
+    /// Where the first argument stands among the ranges, expanded where the macro wants it so.
     expanded: usize,
     variadic: Option<usize>,
 }

@@ -85,7 +85,7 @@ impl Token {
         if self.flags.has(Flags::PADDED) { self.flags.has(Flags::PADDING_BLANK) } else { self.flags.has(Flags::BLANK) }
     }
 
-    /// The same token as the first one of an expansion of `name`.
+    /// This token as the first one of an expansion of `name`.
     pub(crate) fn padded_like(self, name: Self) -> Self {
         let flags = self.flags.with(Flags::PADDED).without(Flags::PADDING_BLANK);
         let flags = if name.has_blank_before() { flags.with(Flags::PADDING_BLANK) } else { flags };
@@ -124,7 +124,8 @@ pub(crate) fn tokenize_operand(
     tokens
 }
 
-/// The same for a condition: what follows `__has_include (` is a header's name.
+/// The tokens of a condition that goes on in another line at `line_breaks`: what follows `__has_include (` is a header's
+/// name.
 pub(crate) fn tokenize_condition(
     text: &[u8],
     modes: TokenModes,
@@ -404,7 +405,7 @@ fn canonical(kind: Kind, spelling: &[u8], symbols: &Symbols) -> Symbol {
     }
 }
 
-/// In C++ these are punctuators, though they keep their spelling.
+/// `token` as C++ has it: a name that spells an operator is a punctuator, and keeps its spelling.
 fn named_operator(token: Token) -> Token {
     match operator_of(token.symbol) {
         Some(_) => Token { kind: Kind::Punctuator, ..token },

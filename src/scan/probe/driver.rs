@@ -145,7 +145,7 @@ impl DriverAnswer {
 /// The files of options that a driver read.
 #[derive(Debug, Default)]
 struct OptionFiles {
-    /// As they are spelled.
+    /// The paths as they are spelled.
     names: Vec<Vec<u8>>,
     files: Vec<(Arc<SourceFile>, u32)>,
     missing: Vec<Vec<u8>>,

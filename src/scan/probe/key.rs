@@ -1,4 +1,4 @@
-//! By what a compiler's answers are kept.
+//! The key under which a compiler's answers are kept.
 
 use crate::command::Command;
 use crate::compiler::process::Request;

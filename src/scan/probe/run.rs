@@ -35,7 +35,7 @@ pub(super) fn for_whole_command(command: &Command) -> Result<Request, Fallback> 
     Ok(request(command.compiler.clone(), command.expanded_arguments()?, command))
 }
 
-/// The same request for the compiler's macros, with `flags` behind the command's own.
+/// A request for the compiler's macros like `request`, with `flags` behind the command's own.
 pub(super) fn also_under(request: &Request, flags: Vec<OsString>) -> Request {
     let mut arguments = request.arguments.clone();
     let end = arguments.len() - PREPROCESSING.len();

@@ -11,7 +11,7 @@ pub(super) struct Cost {
     pub(super) wall: Duration,
     /// Processor time, user and system, of all threads.
     pub(super) own: Duration,
-    /// That of the child processes that ended meanwhile.
+    /// Processor time of the child processes that ended meanwhile.
     pub(super) children: Duration,
 }
 

@@ -72,7 +72,7 @@ pub struct Spread {
 pub struct Pass {
     /// Processor time of everything: this process and the compilers that it asked.
     pub cpu_ms: f64,
-    /// Of that, the compilers'.
+    /// The compilers' part of that.
     pub compilers_cpu_ms: f64,
     /// Elapsed time.
     pub wall_ms: f64,

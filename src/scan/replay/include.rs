@@ -165,8 +165,8 @@ impl Replay<'_> {
         Ok(())
     }
 
-    /// That by which gcc takes two files for one, where their times are the same as well: which they are on another
-    /// machine, be they here or not.
+    /// The digest of `header`: gcc takes two files for one where their contents are the same, and their times, which they
+    /// are on another machine, be they here or not.
     fn digest(&self, header: &Header) -> Result<Digest, Fallback> {
         Ok(header.file.content(self.searcher.view, Want::Bytes)?.input.digest)
     }

@@ -15,7 +15,7 @@ pub(crate) struct Header {
     pub(crate) id: HeaderId,
     /// The path as it is spelled.
     pub(crate) spelled: Symbol,
-    /// The same as a path.
+    /// The spelled path as a path.
     pub(crate) name: Arc<Path>,
     /// The directory of the spelled path; empty for the working directory.
     pub(crate) beside: Symbol,

@@ -172,7 +172,7 @@ impl Case {
         closure
     }
 
-    /// The same for what the compiler may reject: such a unit may be refused as well, since it stays local either way.
+    /// Checks a unit that the compiler may reject: such a unit may be refused as well, since it stays local either way.
     #[track_caller]
     pub(crate) fn check_rejected(&mut self, line: &str) {
         match self.scan(line) {
@@ -186,7 +186,7 @@ impl Case {
         }
     }
 
-    /// The same, and `names` (from the root) are files of the closure.
+    /// Checks a unit, and that `names` (from the root) are files of its closure.
     #[track_caller]
     pub(crate) fn needs(&mut self, line: &str, names: &[&str]) -> Arc<Closure> {
         let closure = self.check(line);

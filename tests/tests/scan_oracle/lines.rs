@@ -19,7 +19,7 @@ fn check(text: &str) {
     }
 }
 
-/// The same for a condition's operand: it is compared with every number of a line.
+/// Checks a condition's operand: it is compared with every number of a line.
 #[track_caller]
 fn check_condition(before: &str, operand: &str) {
     let mut text = String::new();

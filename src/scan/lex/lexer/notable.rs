@@ -50,7 +50,7 @@ enum Word {
     PragmaText,
     /// A macro whose uses are asked for, with their statements.
     Use,
-    /// The same with its arguments.
+    /// A macro whose uses are asked for, with their arguments.
     Call,
     Nothing,
 }

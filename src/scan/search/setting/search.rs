@@ -35,7 +35,7 @@ struct Candidate<'a> {
     spelled: &'a [u8],
     /// The directory itself, where it is known.
     directory: Option<&'a Arc<Directory>>,
-    /// Of what is found there.
+    /// The position of what is found there.
     position: Position,
     /// Whether gcc takes it for a directory of system headers.
     is_system: bool,
