@@ -7,15 +7,23 @@ mod scan;
 mod services;
 
 use crate::include_server::{self, IncludeServerArguments};
-use clap::{Parser, Subcommand};
+use crate::launcher::Invocation;
+use clap::error::{ContextKind, ContextValue};
+use clap::{CommandFactory as _, Parser, Subcommand};
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt as _;
 
 /// What a user sees of a command line that is wrong.
 const USAGE_ERROR: u8 = 2;
 
+/// What a shell ends with where there is no such program.
+const NO_SUCH_PROGRAM: u8 = 127;
+
 /// Distributed, cached C and C++ builds that give the same bytes as a local build.
 ///
 /// In front of a compiler, pumphouse launches it: `pumphouse gcc -c a.c -o a.o`, `CC="pumphouse gcc"`,
-/// `CMAKE_CXX_COMPILER_LAUNCHER=pumphouse`, or a symbolic link to pumphouse that is named like the compiler.
+/// `CMAKE_CXX_COMPILER_LAUNCHER=pumphouse`, or a symbolic link to pumphouse that is named like the compiler. In front of any
+/// other program that is none of its commands, it runs that.
 #[derive(Debug, Parser)]
 #[command(name = "pumphouse", version, subcommand_required = true, arg_required_else_help = true)]
 #[command(after_help = ENVIRONMENT_HELP)]
@@ -56,6 +64,40 @@ enum SubCommand {
     IncludeServer(Box<IncludeServerArguments>),
 }
 
+/// What `arguments` (the program's own name first) name instead of a sub-command or an option: a program to run, if there is
+/// one.
+pub fn program(mut arguments: impl Iterator<Item = OsString>) -> Option<Invocation> {
+    let first = arguments.nth(1)?;
+    if first.is_empty() || first.as_bytes().starts_with(b"-") {
+        return None;
+    }
+    let mut known = Arguments::command();
+    // Its own `help` is among the sub-commands from then on.
+    known.build();
+    let is_known = known.get_subcommands().any(|command| command.get_name() == first);
+    (!is_known).then(|| Invocation { compiler: first, arguments: arguments.collect() })
+}
+
+/// Says that there is neither a sub-command nor a program of this name. What resembles a sub-command is a slip of the pen.
+fn say_unknown(name: &OsStr, error: &clap::Error) -> u8 {
+    let name = name.to_string_lossy();
+    let similar = match error.get(ContextKind::SuggestedSubcommand) {
+        Some(ContextValue::Strings(similar)) => similar.first().cloned(),
+        Some(ContextValue::String(similar)) => Some(similar.clone()),
+        _ => None,
+    };
+    match similar {
+        Some(similar) => {
+            eprintln!("pumphouse: {name}: no command of pumphouse, and no program on PATH; did you mean {similar}?");
+            USAGE_ERROR
+        }
+        None => {
+            eprintln!("pumphouse: {name}: no program on PATH, and no command of pumphouse; see pumphouse --help");
+            NO_SUCH_PROGRAM
+        }
+    }
+}
+
 /// Does what the program's arguments say, and gives its exit code.
 ///
 /// The code is a number rather than an `ExitCode`, since the program's `main` is C's.
@@ -63,6 +105,9 @@ pub fn run() -> u8 {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {
+            if let Some(program) = program(std::env::args_os()) {
+                return say_unknown(&program.compiler, &error);
+            }
             // Help and the version come this way too, for standard output and with success.
             let _ = error.print();
             return if error.use_stderr() { USAGE_ERROR } else { 0 };

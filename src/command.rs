@@ -5,10 +5,9 @@
 
 pub use crate::compiler::Family;
 use crate::compiler::environment::{About, asking};
-use crate::compiler::identify;
 use crate::compiler::process::Request;
 use crate::fallback::Fallback;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::{Path, PathBuf};
 
@@ -38,14 +37,6 @@ mod tests;
 /// The named reason for which the compile is left to the real compiler, untouched.
 pub fn parse(argv: &[OsString], directory: &Path, environment: &[(OsString, OsString)]) -> Result<Command, Fallback> {
     parse::parse(argv, directory, environment)
-}
-
-/// The program that would run if Pumphouse were not there: `name` itself where it is a path, else the first of that name in
-/// `PATH` that is not a link to Pumphouse. `None` where there is none. Anything executable will do, scripts and ccache
-/// too, for this is what runs where a compile stays local.
-pub fn real_program(name: &OsStr, directory: &Path, environment: &[(OsString, OsString)]) -> Option<PathBuf> {
-    let search = environment::Environment(environment).get("PATH").unwrap_or_default();
-    identify::real_program(name, directory, search)
 }
 
 /// The arguments in the operand of `-Wp,` or `-Wa,`.

@@ -1,7 +1,7 @@
 //! The one room in which compilers are identified, run and read.
 //!
-//! Whoever wants to know something of a compiler asks here: which program a name means and whose flags it takes
-//! ([`identify`]), under which variables it is asked ([`environment`]), how it is run ([`process`]), which questions a
+//! Whoever wants to know something of a compiler asks here: which program a name means ([`search`], [`name`]) and whose flags it
+//! takes ([`identify`]), under which variables it is asked ([`environment`]), how it is run ([`process`]), which questions a
 //! driver answers ([`driver`]), what the answers say ([`answer`], [`make_rule`]), where clang looks for gcc
 //! ([`installation`]), and what a program really looks for ([`trace`]).
 //!
@@ -13,7 +13,9 @@ pub(crate) mod environment;
 pub(crate) mod identify;
 pub(crate) mod installation;
 pub(crate) mod make_rule;
+pub(crate) mod name;
 pub(crate) mod process;
+pub(crate) mod search;
 #[expect(dead_code, reason = "the questions that go by it follow")]
 pub(crate) mod trace;
 

@@ -1,8 +1,8 @@
 //! The launcher: `pumphouse gcc -c a.c -o a.o`, or a symbolic link to `pumphouse` that is named like a compiler.
 //!
-//! It asks the daemon, starting one where there is none, and replays the answer. It has no threads and reads no
-//! configuration, and it knows nothing about compilers but their names. Its one invariant: whatever goes wrong, the real
-//! compiler runs, exactly once with effect, as if Pumphouse were not there.
+//! It asks the daemon, starting one where there is none, and replays the answer. Any other program it becomes. It has no threads
+//! and reads no configuration, and it knows nothing about compilers but their names. Its one invariant: whatever goes
+//! wrong, the real compiler runs, exactly once with effect, as if Pumphouse were not there.
 
 mod invocation;
 mod real_compiler;
@@ -10,21 +10,22 @@ mod start;
 pub(crate) mod without;
 
 pub use invocation::Invocation;
-pub use real_compiler::{Identity, find as find_real_compiler};
 
 use crate::command::environment;
+use crate::compiler::search::{self, NotFound, PASSED_VARIABLE};
 use crate::ipc::socket::{self, Directories};
 use crate::ipc::vantage::Vantage;
 use crate::ipc::{
     self, Answer, CompileRequest, Completed, DEPTH_VARIABLE, LocalOutput, LocalRun, Report, Request, Terminal,
 };
+use real_compiler::Target;
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
-use std::path::PathBuf;
+use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
 use without::{Told, Why, Without};
 
@@ -34,11 +35,40 @@ pub const DISABLE_VARIABLE: &str = "PUMPHOUSE_DISABLE";
 /// The greatest depth, beyond which the compiler that was asked for is a script that ends in Pumphouse again.
 const DEPTH_LIMIT: u32 = 8;
 
+/// The environment variable that says how often a launcher became a program that is no compiler, each started by the one before.
+const NESTED_VARIABLE: &str = "PUMPHOUSE_NESTED";
+
+/// The greatest such number, beyond which the program is a script that starts itself.
+const NESTED_LIMIT: u32 = 64;
+
 /// How often a launcher asks again, where the daemon left just as it was asked.
 const ATTEMPTS: u32 = 3;
 
-/// Does what `invocation` asks for, and gives the exit code; does not return where it becomes the compiler.
+/// Does what `invocation` asks for, and gives the exit code; does not return where it becomes the program.
 pub fn run(invocation: &Invocation) -> u8 {
+    match real_compiler::target(invocation) {
+        Ok(Target::Compiler) => launch(invocation),
+        Ok(Target::Program(path)) => become_program(invocation, &path),
+        Err(missing) => refuse(&missing),
+    }
+}
+
+/// As [`run`], for what is launched only if there is a program of its name; none where there isn't.
+pub fn run_if_found(invocation: &Invocation) -> Option<u8> {
+    match real_compiler::target(invocation) {
+        Ok(Target::Compiler) => Some(launch(invocation)),
+        Ok(Target::Program(path)) => Some(become_program(invocation, &path)),
+        Err(NotFound::Name(_)) => None,
+        Err(missing) => Some(refuse(&missing)),
+    }
+}
+
+fn refuse(missing: &NotFound) -> u8 {
+    eprintln!("pumphouse: {missing}");
+    missing.exit_code()
+}
+
+fn launch(invocation: &Invocation) -> u8 {
     if disabled() || !invocation.may_be_compile() {
         return become_compiler(invocation);
     }
@@ -209,7 +239,8 @@ fn end_as(status: ExitStatus) -> u8 {
 /// Runs the compiler for the daemon, which is told how it ended.
 fn run_locally(invocation: &Invocation, run: &LocalRun, stream: &mut UnixStream) -> u8 {
     tell(&run.notice);
-    let compiler = if run.compiler.as_os_str().is_empty() { real_compiler(invocation).ok() } else { None };
+    let compiler =
+        if run.compiler.as_os_str().is_empty() { real_compiler::compiler(&invocation.compiler).ok() } else { None };
     let compiler = compiler.as_ref().unwrap_or(&run.compiler);
     let mut command = compiler_command(run.arguments.as_deref().unwrap_or(&invocation.arguments), compiler);
     if run.output == LocalOutput::Captured {
@@ -243,37 +274,45 @@ fn run_locally(invocation: &Invocation, run: &LocalRun, stream: &mut UnixStream)
 
 /// Becomes the real compiler. Returns only if that fails.
 fn become_compiler(invocation: &Invocation) -> u8 {
-    let compiler = match real_compiler(invocation) {
-        Ok(compiler) => compiler,
-        Err(message) => {
-            eprintln!("pumphouse: {message}");
-            return 127;
-        }
-    };
-    let error = compiler_command(&invocation.arguments, &compiler).exec();
-    eprintln!("pumphouse: {}: {error}", compiler.display());
+    if count(DEPTH_VARIABLE) > DEPTH_LIMIT {
+        return too_deep(invocation, DEPTH_LIMIT);
+    }
+    match real_compiler::compiler(&invocation.compiler) {
+        Ok(compiler) => cannot_run(&compiler, &compiler_command(&invocation.arguments, &compiler).exec()),
+        Err(missing) => refuse(&missing),
+    }
+}
+
+/// Becomes a program that is no compiler. Returns only if that fails.
+fn become_program(invocation: &Invocation, path: &Path) -> u8 {
+    let nested = count(NESTED_VARIABLE) + 1;
+    if nested > NESTED_LIMIT {
+        return too_deep(invocation, NESTED_LIMIT);
+    }
+    let mut command = Command::new(path);
+    command.arg0(&invocation.compiler).args(&invocation.arguments).env(NESTED_VARIABLE, nested.to_string());
+    cannot_run(path, &command.exec())
+}
+
+fn too_deep(invocation: &Invocation, limit: u32) -> u8 {
+    eprintln!("pumphouse: {} starts pumphouse again, {limit} times over", invocation.compiler.to_string_lossy());
+    127
+}
+
+/// Says why a program that is there did not run, and gives a shell's exit code for it.
+fn cannot_run(program: &Path, error: &io::Error) -> u8 {
+    eprintln!("pumphouse: {}: {error}", program.display());
     if error.kind() == io::ErrorKind::NotFound { 127 } else { 126 }
 }
 
-fn real_compiler(invocation: &Invocation) -> Result<PathBuf, String> {
-    if depth() > DEPTH_LIMIT {
-        return Err(format!(
-            "{} starts pumphouse again, {DEPTH_LIMIT} times over",
-            invocation.compiler.to_string_lossy()
-        ));
-    }
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let own = Identity::of_running_program().map_err(|error| format!("looking at its own program: {error}"))?;
-    real_compiler::find(&invocation.compiler, &path, std::path::Path::new("."), own)
-        .ok_or_else(|| format!("{}: no such compiler", invocation.compiler.to_string_lossy()))
-}
-
-fn compiler_command(arguments: &[OsString], compiler: &std::path::Path) -> Command {
+fn compiler_command(arguments: &[OsString], compiler: &Path) -> Command {
     let mut command = Command::new(compiler);
-    command.args(arguments).env(DEPTH_VARIABLE, (depth() + 1).to_string());
+    let passed = search::passed_on(std::env::var_os(PASSED_VARIABLE), compiler);
+    command.args(arguments).env(DEPTH_VARIABLE, (count(DEPTH_VARIABLE) + 1).to_string()).env(PASSED_VARIABLE, passed);
     command
 }
 
-fn depth() -> u32 {
-    std::env::var(DEPTH_VARIABLE).ok().and_then(|depth| depth.parse().ok()).unwrap_or(0)
+/// The number in an environment variable.
+fn count(variable: &str) -> u32 {
+    std::env::var(variable).ok().and_then(|depth| depth.parse().ok()).unwrap_or(0)
 }

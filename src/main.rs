@@ -1,4 +1,5 @@
-//! The program `pumphouse`: a launcher where it is started as one, else its command line.
+//! The program `pumphouse`: a launcher where it is started as one, else its command line, else a launcher of whatever program
+//! the command line names.
 //!
 //! A launcher lives for a millisecond, so it does without the preparations of Rust's runtime (a handler for stack
 //! overflows, which reads the process's memory map, among them): the C runtime calls [`main`] directly.
@@ -14,6 +15,10 @@ use std::ffi::{c_char, c_int};
 pub extern "C" fn main(_count: c_int, _arguments: *const *const c_char) -> c_int {
     if let Some(invocation) = launcher::Invocation::from_arguments(std::env::args_os()) {
         return launcher::run(&invocation).into();
+    }
+    let program = cli::program(std::env::args_os());
+    if let Some(code) = program.as_ref().and_then(launcher::run_if_found) {
+        return code.into();
     }
     ignore_broken_pipes();
     cli::run().into()

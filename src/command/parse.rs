@@ -12,6 +12,7 @@ use super::{
     language, outputs, response_file,
 };
 use crate::compiler::identify::{self, Compiler};
+use crate::compiler::search::{PASSED_VARIABLE, Place};
 use crate::fallback::{Fallback, Reason};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
@@ -26,7 +27,8 @@ pub(super) fn parse(
     let environment = Environment(variables);
     let (name, written) =
         argv.split_first().ok_or_else(|| Fallback::new(Reason::NotACompile, "no compiler is named"))?;
-    let compiler = identify::find(name, directory, environment.get("PATH").unwrap_or_default())?;
+    let place = Place { directory, path: environment.get("PATH"), passed: environment.get(PASSED_VARIABLE) };
+    let compiler = identify::find(name, &place)?;
     let expanded = response_file::expand(written, directory)?;
     let mut meant = read(&expanded.arguments, compiler.family)?;
     environment.check(compiler.family)?;

@@ -7,19 +7,16 @@
 //! Costs a `stat` for each directory of `PATH` up to the compiler's; the answer about a file is remembered by its identity.
 
 use super::Family;
+use super::name::{self, stem};
+use super::search::{self, Kind, NotFound, Place};
 use crate::fallback::{Fallback, Reason};
 use crate::files::stamp::watch::Watch;
 use dashmap::DashMap;
 use std::ffi::OsStr;
-use std::fs::File;
-use std::io::Read;
+use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
-
-/// Programs that stand in for a compiler when they are called by its name.
-const STAND_INS: [&str; 7] = ["ccache", "distcc", "sccache", "icecc", "colorgcc", "buildcache", "firebuild"];
 
 /// A compiler driver.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,52 +30,28 @@ pub(crate) struct Compiler {
     pub(crate) is_cxx: bool,
 }
 
-/// Finds the compiler that `name` means: a path (relative ones start from `directory`) or a name to look for in `search`,
-/// which is the value of `PATH`.
+/// Finds the compiler that `name` means in `place`.
 ///
 /// # Errors
 /// [`Reason::Compiler`] where there is none, or where it is not known what it is.
-pub(crate) fn find(name: &OsStr, directory: &Path, search: &OsStr) -> Result<Compiler, Fallback> {
+pub(crate) fn find(name: &OsStr, place: &Place<'_>) -> Result<Compiler, Fallback> {
     let refuse = |detail: &str| Fallback::new(Reason::Compiler, format!("{}: {detail}", name.to_string_lossy()));
-    if name.as_bytes().contains(&b'/') {
-        let path = lexical(&directory.join(name));
-        match identify(&path).ok_or_else(|| refuse("not an executable file"))? {
-            Identity::Compiler(canonical) => {
-                let compiler = understand(path, &canonical).ok_or_else(|| refuse("not known"))?;
-                return Ok(Compiler { program: name.into(), ..compiler });
-            }
-            Identity::Script => return Err(refuse("a script")),
-            Identity::StandIn => {}
+    let look = |path: &Path| identify(path).map(|identity| (identity.kind(), identity));
+    match search::find(name, place, look) {
+        Ok((path, Identity::Compiler(canonical))) => {
+            let compiler = understand(path, &canonical).ok_or_else(|| refuse("not known"))?;
+            let is_path = name.as_bytes().contains(&b'/') && !is_stand_in_at(name, place);
+            Ok(if is_path { Compiler { program: name.into(), ..compiler } } else { compiler })
         }
+        Ok(_) => Err(refuse("a script")),
+        Err(NotFound::Path(..)) => Err(refuse("not an executable file")),
+        Err(NotFound::Name(_) | NotFound::Denied(_)) => Err(refuse("not found in PATH")),
     }
-    let base = Path::new(name).file_name().ok_or_else(|| refuse("not a program"))?;
-    for entry in search.as_bytes().split(|&byte| byte == b':') {
-        // An empty entry is the working directory.
-        let path = lexical(&directory.join(OsStr::from_bytes(entry)).join(base));
-        match identify(&path) {
-            Some(Identity::Compiler(canonical)) => {
-                return understand(path, &canonical).ok_or_else(|| refuse("not known"));
-            }
-            Some(Identity::Script) => return Err(refuse("a script")),
-            Some(Identity::StandIn) | None => {}
-        }
-    }
-    Err(refuse("not found in PATH"))
 }
 
-/// See [`real_program`](crate::command::real_program).
-pub(crate) fn real_program(name: &OsStr, directory: &Path, search: &OsStr) -> Option<PathBuf> {
-    let is_real = |path: &PathBuf| is_executable(path) && path.canonicalize().is_ok_and(|path| !is_own(&path));
-    let written = lexical(&directory.join(name));
-    if name.as_bytes().contains(&b'/') && is_real(&written) {
-        return Some(written);
-    }
-    let base = Path::new(name).file_name()?;
-    search
-        .as_bytes()
-        .split(|&byte| byte == b':')
-        .map(|entry| lexical(&directory.join(OsStr::from_bytes(entry)).join(base)))
-        .find(is_real)
+/// Whether the path `name` leads to a program in whose place another one is run.
+fn is_stand_in_at(name: &OsStr, place: &Place<'_>) -> bool {
+    identify(&search::lexical(&place.directory.join(name))).is_ok_and(|identity| identity.kind() == Kind::StandIn)
 }
 
 /// Whether a path without symbolic links is this program, or another copy of it.
@@ -88,15 +61,6 @@ fn is_own(canonical: &Path) -> bool {
     OWN.as_deref() == Some(canonical) || canonical.file_name().is_some_and(|name| name == "pumphouse")
 }
 
-/// `path` without `.` and empty components.
-fn lexical(path: &Path) -> PathBuf {
-    path.components().collect()
-}
-
-fn is_executable(path: &Path) -> bool {
-    std::fs::metadata(path).is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
-}
-
 /// What a file is when it is run.
 #[derive(Debug, Clone)]
 enum Identity {
@@ -104,8 +68,18 @@ enum Identity {
     Compiler(PathBuf),
     /// `#!`, or anything else that is not ELF.
     Script,
-    /// One of [`STAND_INS`], or this very program.
+    /// One of the programs that stand in for compilers, or this very program.
     StandIn,
+}
+
+impl Identity {
+    const fn kind(&self) -> Kind {
+        match self {
+            Self::Compiler(_) => Kind::Program,
+            Self::Script => Kind::Wrapper,
+            Self::StandIn => Kind::StandIn,
+        }
+    }
 }
 
 /// The answers so far, each with what it was taken of.
@@ -114,40 +88,38 @@ static IDENTITIES: LazyLock<DashMap<PathBuf, (Watch, Identity)>> = LazyLock::new
 /// How many answers are kept; a build names a handful of compilers.
 const MAX_IDENTITIES: usize = 1024;
 
-/// What the executable file at `path` is; `None` where there is none. Costs a `stat` where it is known.
-fn identify(path: &Path) -> Option<Identity> {
+/// What the executable file at `path` is. Costs a `stat` where it is known.
+///
+/// # Errors
+/// It can't be run.
+fn identify(path: &Path) -> io::Result<Identity> {
     if let Some(known) = IDENTITIES.get(path).filter(|known| known.0.holds()) {
-        return Some(known.1.clone());
+        return Ok(known.1.clone());
     }
-    if !is_executable(path) {
-        return None;
-    }
+    search::executable(path)?;
     let watch = Watch::of(path);
     let identity = look(path);
     if IDENTITIES.len() >= MAX_IDENTITIES {
         IDENTITIES.clear();
     }
     IDENTITIES.insert(path.to_owned(), (watch, identity.clone()));
-    Some(identity)
+    Ok(identity)
 }
 
 fn look(path: &Path) -> Identity {
     let Ok(canonical) = path.canonicalize() else { return Identity::Script };
-    let name = canonical.file_name().unwrap_or_default();
-    if is_own(&canonical) || STAND_INS.iter().any(|&stand_in| name == stand_in) {
+    if is_own(&canonical) || search::is_stand_in(&canonical) {
         return Identity::StandIn;
     }
-    let mut magic = [0; 4];
-    let is_elf =
-        File::open(&canonical).and_then(|mut file| file.read_exact(&mut magic)).is_ok() && magic == *b"\x7fELF";
-    if is_elf { Identity::Compiler(canonical) } else { Identity::Script }
+    if search::is_elf(&canonical) { Identity::Compiler(canonical) } else { Identity::Script }
 }
 
 /// What a driver is, by the name of its file; clang also goes by the name that it is called by.
 fn understand(path: PathBuf, canonical: &Path) -> Option<Compiler> {
-    let (family, is_cxx_file) = by_name(canonical.file_name()?)?;
+    let file = name::driver(canonical.file_name()?.as_bytes())?;
+    let family = file.family?;
     let is_cxx = match family {
-        Family::Gcc => is_cxx_file,
+        Family::Gcc => file.is_cxx,
         Family::Clang => stem(path.file_name()?.as_bytes()).ends_with(b"++"),
     };
     // `clang-cl`, `clang-cpp`: another driver under the same file.
@@ -158,60 +130,10 @@ fn understand(path: PathBuf, canonical: &Path) -> Option<Compiler> {
     Some(Compiler { program: path.clone(), path, family, is_cxx })
 }
 
-/// The family that a file's name speaks of, and whether it is the C++ driver.
-fn by_name(name: &OsStr) -> Option<(Family, bool)> {
-    const NAMES: [(&[u8], Family, bool); 6] = [
-        (b"clang++", Family::Clang, true),
-        (b"clang", Family::Clang, false),
-        (b"g++", Family::Gcc, true),
-        (b"c++", Family::Gcc, true),
-        (b"gcc", Family::Gcc, false),
-        (b"cc", Family::Gcc, false),
-    ];
-    let name = stem(name.as_bytes());
-    NAMES
-        .iter()
-        .find(|(base, ..)| {
-            // A whole name, or the last word after a target's prefix: `aarch64-linux-gnu-gcc`.
-            name.strip_suffix(*base).is_some_and(|prefix| prefix.is_empty() || prefix.ends_with(b"-"))
-        })
-        .map(|&(_, family, is_cxx)| (family, is_cxx))
-}
-
-/// A name without its version: `gcc-12`, `clang-14`, `gcc-4.8.5`.
-fn stem(name: &[u8]) -> &[u8] {
-    let version = name.iter().rposition(|&byte| !(byte.is_ascii_digit() || byte == b'.'));
-    match version {
-        Some(dash) if name[dash] == b'-' && dash + 1 < name.len() => &name[..dash],
-        Some(last) if name[..=last].ends_with(b"gcc") || name[..=last].ends_with(b"++") => &name[..=last],
-        _ => name,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::symlink;
-
-    #[test]
-    fn names() {
-        let check = |name: &str, expect: Option<(Family, bool)>| {
-            assert_eq!(by_name(OsStr::new(name)), expect, "{name}");
-        };
-        check("gcc", Some((Family::Gcc, false)));
-        check("x86_64-linux-gnu-gcc-12", Some((Family::Gcc, false)));
-        check("gcc-4.8.5", Some((Family::Gcc, false)));
-        check("gcc12", Some((Family::Gcc, false)));
-        check("arm-none-eabi-g++", Some((Family::Gcc, true)));
-        check("c++", Some((Family::Gcc, true)));
-        check("clang", Some((Family::Clang, false)));
-        check("clang++-14", Some((Family::Clang, true)));
-        check("clang-14", Some((Family::Clang, false)));
-        check("clang-tidy", None);
-        check("tcc", None);
-        check("gcc-ar", None);
-        check("toolchain-wrapper", None);
-    }
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
 
     #[test]
     fn finds_the_real_one() {
@@ -225,9 +147,11 @@ mod tests {
         symlink("../ccache", base.join("links/gcc")).expect("link");
         symlink("/usr/bin/g++", base.join("links/mycompiler")).expect("link");
         std::fs::write(base.join("scripts/gcc"), "#!/bin/sh\n").expect("write");
-        std::fs::set_permissions(base.join("scripts/gcc"), PermissionsExt::from_mode(0o755)).expect("chmod");
-        let find =
-            |name: &str, path: &str| find(OsStr::new(name), base, OsStr::new(path)).map_err(|fallback| fallback.detail);
+        std::fs::set_permissions(base.join("scripts/gcc"), std::fs::Permissions::from_mode(0o755)).expect("chmod");
+        let find = |name: &str, path: &str| {
+            let place = Place { directory: base, path: Some(OsStr::new(path)), passed: None };
+            find(OsStr::new(name), &place).map_err(|fallback| fallback.detail)
+        };
         let gcc = Compiler {
             path: "/usr/bin/gcc".into(),
             program: "/usr/bin/gcc".into(),
@@ -245,13 +169,5 @@ mod tests {
         assert_eq!(find("gcc", "scripts:/usr/bin"), Err("gcc: a script".into()));
         assert_eq!(find("gcc", "links"), Err("gcc: not found in PATH".into()));
         assert_eq!(find("/bin/true", ""), Err("/bin/true: not known".into()));
-        // What runs locally is whatever is not Pumphouse.
-        std::fs::copy("/bin/true", base.join("pumphouse")).expect("copy");
-        symlink("../pumphouse", base.join("links/g++")).expect("link");
-        let real = |name: &str, path: &str| real_program(OsStr::new(name), base, OsStr::new(path));
-        assert_eq!(real("g++", "links:/usr/bin"), Some("/usr/bin/g++".into()));
-        assert_eq!(real("links/g++", "/usr/bin"), Some("/usr/bin/g++".into()));
-        assert_eq!(real("gcc", "scripts:/usr/bin"), Some(base.join("scripts/gcc")));
-        assert_eq!(real("g++", "links"), None);
     }
 }

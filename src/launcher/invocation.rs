@@ -1,10 +1,11 @@
 //! Whether this program was started to launch a compiler, and which.
 
+use crate::compiler::name;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
-/// A compiler that is to be launched.
+/// A compiler, or any other program, that is to be launched.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Invocation {
     /// The compiler as written: a bare name or a path.
@@ -45,24 +46,8 @@ fn base_name(path: &OsStr) -> &OsStr {
     Path::new(path).file_name().unwrap_or(path)
 }
 
-/// Whether a name is that of a C or C++ compiler driver: `gcc`, `g++-12`, `aarch64-linux-gnu-gcc`, `clang++-14`, ….
 fn is_compiler_name(name: &OsStr) -> bool {
-    const DRIVERS: [&[u8]; 10] =
-        [b"gcc", b"g++", b"cc", b"c++", b"clang", b"clang++", b"c89", b"c99", b"c89-gcc", b"c99-gcc"];
-    let name = name.as_bytes();
-    let unversioned = match name.iter().rposition(|&byte| byte == b'-') {
-        Some(dash)
-            if dash + 1 < name.len() && name[dash + 1..].iter().all(|byte| byte.is_ascii_digit() || *byte == b'.') =>
-        {
-            &name[..dash]
-        }
-        _ => name,
-    };
-    DRIVERS.iter().any(|driver| {
-        unversioned.strip_suffix(*driver).is_some_and(|prefix| {
-            prefix.is_empty() || (prefix.ends_with(b"-") && prefix.contains(&b'-') && prefix.len() > 1)
-        })
-    })
+    name::driver(name.as_bytes()).is_some()
 }
 
 #[cfg(test)]
@@ -91,6 +76,7 @@ mod tests {
         check(&["pumphouse", "aarch64-linux-gnu-gcc"], Some(("aarch64-linux-gnu-gcc", 0)));
         check(&["pumphouse", "x86_64-linux-gnu-g++-12"], Some(("x86_64-linux-gnu-g++-12", 0)));
         check(&["pumphouse", "clang++-14"], Some(("clang++-14", 0)));
+        check(&["x86_64-w64-mingw32-gcc-posix", "up"], Some(("x86_64-w64-mingw32-gcc-posix", 1)));
         check(&["pumphouse", "clang-scan-deps"], None);
         check(&["pumphouse", "up"], None);
         check(&["pumphouse", "stats", "--json"], None);

@@ -1,83 +1,84 @@
-//! Which program a compiler's name means, this one left out.
+//! Which program an invocation means, this one left out.
 
-use std::ffi::OsStr;
+use super::Invocation;
+use crate::compiler::name;
+use crate::compiler::search::{self, Kind, NotFound, PASSED_VARIABLE, Place};
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
+/// What an invocation asks for.
+#[derive(Debug)]
+pub(super) enum Target {
+    /// A compiler, by its name or by that of the file to which its links lead.
+    Compiler,
+    /// Anything else: the program to run.
+    Program(PathBuf),
+}
+
+/// What `invocation` asks for. Costs nothing for the name of a compiler.
+///
+/// # Errors
+/// There is no such program.
+pub(super) fn target(invocation: &Invocation) -> Result<Target, NotFound> {
+    if is_compiler(Path::new(&invocation.compiler)) {
+        return Ok(Target::Compiler);
+    }
+    // No program but a compiler stands in for another one of its name, so none is passed over.
+    let look = |path: &Path| search::executable(path).map(|_| (Kind::Program, ()));
+    let (path, ()) = with_place(None, |place| search::find(&invocation.compiler, place, look))?;
+    // Whatever is called otherwise may be a link to one.
+    Ok(if path.canonicalize().is_ok_and(|file| is_compiler(&file)) { Target::Compiler } else { Target::Program(path) })
+}
+
+fn is_compiler(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name::driver(name.as_bytes()).is_some())
+}
+
+/// The compiler that `written` means: neither this program nor a wrapper that has led here.
+///
+/// # Errors
+/// There is none.
+pub(super) fn compiler(written: &OsStr) -> Result<PathBuf, NotFound> {
+    let own = Identity::of_running_program().ok();
+    let look = |path: &Path| {
+        let metadata = search::executable(path)?;
+        let identity = Identity { device: metadata.dev(), inode: metadata.ino() };
+        Ok((if own == Some(identity) { Kind::StandIn } else { kind(path) }, ()))
+    };
+    let passed = std::env::var_os(PASSED_VARIABLE);
+    with_place(passed.as_deref(), |place| search::find(written, place, look)).map(|(path, ())| path)
+}
+
+fn kind(path: &Path) -> Kind {
+    match path.canonicalize() {
+        // Another copy of this program, which would not know this one for itself.
+        Ok(file) if file.file_name() == Some(OsStr::new("pumphouse")) => Kind::StandIn,
+        Ok(file) if search::is_stand_in(&file) || !search::is_elf(&file) => Kind::Wrapper,
+        _ => Kind::Program,
+    }
+}
+
+fn with_place<T>(passed: Option<&OsStr>, search: impl FnOnce(&Place<'_>) -> T) -> T {
+    let path: Option<OsString> = std::env::var_os("PATH");
+    search(&Place { directory: Path::new("."), path: path.as_deref(), passed })
+}
+
 /// Which file a program is, whatever it is called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Identity {
+struct Identity {
     device: u64,
     inode: u64,
 }
 
 impl Identity {
     /// That of the running program. Below a `chroot` without `/proc`, that of the file that was started under its name.
-    ///
-    /// # Errors
-    /// Neither is there.
-    pub fn of_running_program() -> io::Result<Self> {
+    fn of_running_program() -> io::Result<Self> {
         let started = || Path::new(OsStr::from_bytes(rustix::param::linux_execfn().to_bytes()));
         std::fs::metadata("/proc/self/exe")
             .or_else(|_| std::fs::metadata(started()))
             .map(|metadata| Self { device: metadata.dev(), inode: metadata.ino() })
-    }
-}
-
-/// Finds the compiler that `written` means: a path as it is, a bare name through `search_path` (the value of `PATH`,
-/// whose relative parts start from `working_directory`). Where a path leads to this program, its last component is
-/// looked for instead, and this program is skipped there.
-///
-/// The result is absolute where `written` or the part of `search_path` is, and is as spelled: links are not resolved.
-pub fn find(written: &OsStr, search_path: &OsStr, working_directory: &Path, own: Identity) -> Option<PathBuf> {
-    let mut name = written;
-    if written.as_bytes().contains(&b'/') {
-        let path = working_directory.join(written);
-        if is_other_program(&path, own) {
-            return Some(if working_directory == Path::new(".") { PathBuf::from(written) } else { path });
-        }
-        name = Path::new(written).file_name()?;
-    }
-    std::env::split_paths(search_path)
-        .map(|directory| working_directory.join(directory).join(name))
-        .find(|candidate| is_other_program(candidate, own))
-}
-
-fn is_other_program(path: &Path, own: Identity) -> bool {
-    std::fs::metadata(path).is_ok_and(|metadata| {
-        metadata.is_file()
-            && metadata.mode() & 0o111 != 0
-            && Identity { device: metadata.dev(), inode: metadata.ino() } != own
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::os::unix::fs::{PermissionsExt as _, symlink};
-
-    #[test]
-    fn the_running_program_is_skipped() {
-        let scratch = tempfile::tempdir().expect("scratch");
-        let [masquerade, real] = ["masquerade", "real"].map(|name| {
-            let directory = scratch.path().join(name);
-            std::fs::create_dir(&directory).expect("created");
-            directory
-        });
-        symlink("/proc/self/exe", masquerade.join("gcc")).expect("linked");
-        std::fs::write(real.join("gcc"), "").expect("written");
-        let search_path = std::env::join_paths([&masquerade, &real]).expect("joined");
-        let own = Identity::of_running_program().expect("known");
-        let check = |written: &Path, expect: Option<PathBuf>| {
-            assert_eq!(find(written.as_os_str(), &search_path, Path::new("/"), own), expect, "{written:?}");
-        };
-        check(Path::new("gcc"), None);
-        std::fs::set_permissions(real.join("gcc"), std::fs::Permissions::from_mode(0o755)).expect("set");
-        check(Path::new("gcc"), Some(real.join("gcc")));
-        check(&masquerade.join("gcc"), Some(real.join("gcc")));
-        check(&real.join("gcc"), Some(real.join("gcc")));
-        check(Path::new("g++"), None);
     }
 }

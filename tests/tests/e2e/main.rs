@@ -2,6 +2,7 @@
 //!
 //! A test whose tool is absent fails and names the package; `tests/install run` installs them all.
 
+mod anything;
 mod bazel;
 mod cache;
 mod compile;
