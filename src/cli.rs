@@ -39,10 +39,12 @@ Environment:
   PUMPHOUSE_CACHE_SIZE    the bound of the local cache, such as 500M or 10G [default: 10G]
   PUMPHOUSE_LOCAL_JOBS    compiles that run on this machine at a time [default: its processors]
   PUMPHOUSE_IDLE_TIMEOUT  seconds without work after which the daemon leaves [default: 900]
+  PUMPHOUSE_PATIENCE      how long compiles wait for a slow server while there is room here, in percent [default: 100]
   PUMPHOUSE_LOG           what the daemon logs, as tracing directives [default: info]
   PUMPHOUSE_DISABLE       anything but 0: compilers run as if pumphouse were not there
 
-The same can stand in ~/.config/pumphouse.toml as remote, cache_size, local_jobs, idle_timeout_seconds and log.";
+The same can stand in ~/.config/pumphouse.toml as remote, cache_size, local_jobs, idle_timeout_seconds,
+patience and log.";
 
 #[derive(Debug, Subcommand)]
 enum SubCommand {

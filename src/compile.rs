@@ -7,9 +7,12 @@
 mod build;
 mod in_flight;
 mod local_store;
+mod patience;
 mod prepare;
+mod race;
 mod remote_run;
 mod roots;
+mod slots;
 #[cfg(test)]
 mod tests;
 mod witness;
@@ -29,12 +32,16 @@ use crate::toolchain::Toolchains;
 use build::Notices;
 use in_flight::{Claim, End, InFlight, Leader};
 use local_store::StorePlan;
+use patience::{Expectations, Unit};
 use prepare::{Front, Prepared};
+use race::Winner;
+use remote_run::Failure;
 use roots::Roots;
+use slots::{LocalSlot, Slots};
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// After how many discrepancies (the remote compile fails, the local one succeeds) the rest of a build stays local.
 const DEMOTION_LIMIT: u32 = 3;
@@ -55,6 +62,10 @@ pub struct Compiler {
     in_flight: Arc<InFlight>,
     events: Arc<Events>,
     remotes: Remotes,
+    /// How long compiles take here.
+    expectations: Expectations,
+    /// The places for compiles that run on this machine.
+    pub slots: Slots,
 }
 
 /// How a compile goes on.
@@ -84,6 +95,26 @@ pub struct LocalPlan {
     pub fallback: Fallback,
     /// How its result enters the local cache, where it may.
     pub store: Option<StorePlan>,
+    /// Where it has a place on this machine already.
+    pub slot: Option<LocalSlot>,
+    /// What its time says something about.
+    unit: Option<Unit>,
+}
+
+/// Why a server has no result for a compile.
+#[derive(Debug)]
+struct Refusal {
+    fallback: Fallback,
+    /// What the user is told.
+    notice: Vec<u8>,
+    /// The place on this machine that it was given meanwhile.
+    slot: Option<LocalSlot>,
+}
+
+impl Refusal {
+    fn quiet(reason: Reason, detail: &str) -> Self {
+        Self { fallback: Fallback::new(reason, detail), notice: Vec::new(), slot: None }
+    }
 }
 
 impl Compiler {
@@ -102,6 +133,8 @@ impl Compiler {
             in_flight: Arc::default(),
             events: Arc::default(),
             remotes: Remotes::default(),
+            expectations: Expectations::default(),
+            slots: Slots::new(config.local_jobs),
             config,
         })
     }
@@ -117,7 +150,8 @@ impl Compiler {
             Front::Hit(completed) => return Decision::Done { completed, outcome: Outcome::LocalHit },
             Front::Refused { compiler, fallback } => {
                 tracing::debug!(%fallback, "compiling locally");
-                let plan = LocalPlan { compiler, arguments: None, notice: Vec::new(), fallback, store: None };
+                let (notice, store, slot, unit) = (Vec::new(), None, None, None);
+                let plan = LocalPlan { compiler, arguments: None, notice, fallback, store, slot, unit };
                 return Decision::Local(Box::new(plan));
             }
             Front::Ready(prepared, claim) => (prepared, claim),
@@ -132,15 +166,16 @@ impl Compiler {
             },
             None => None,
         };
+        let prepared = Arc::<Prepared>::from(prepared);
         // 7. ask the server for a result, 8. have it made there, 9. put the outputs in place.
-        match self.remote(&request, &mut prepared, times).await {
+        match self.remote(&request, &prepared, times).await {
             Ok((completed, outcome)) => {
                 if let Some(leader) = leader {
                     leader.end(End::Done);
                 }
                 Decision::Done { completed, outcome }
             }
-            Err((fallback, notice)) => local_after_remote(prepared, leader, fallback, notice),
+            Err(refusal) => self.local_after_remote(prepared, leader, refusal),
         }
     }
 
@@ -163,8 +198,11 @@ impl Compiler {
         }
     }
 
-    /// Notes how a compile that the launcher ran has ended.
-    pub fn local_run_ended(&self, plan: &LocalPlan, success: Success) {
+    /// Notes how a compile that the launcher ran has ended, and how long it took.
+    pub fn local_run_ended(&self, plan: &LocalPlan, success: Success, time: Duration) {
+        if let (Some(unit), Success::Yes) = (plan.unit, success) {
+            self.expectations.measured(unit, time);
+        }
         if plan.fallback.reason == Reason::RemoteFailed && success == Success::Yes {
             self.statistics.update(|counters| counters.discrepancies += 1);
             let count = self.notices.add_discrepancy();
@@ -204,34 +242,45 @@ impl Compiler {
     async fn remote(
         self: &Arc<Self>,
         request: &CompileRequest,
-        prepared: &mut Prepared,
+        prepared: &Arc<Prepared>,
         times: &mut StageTimes,
-    ) -> Result<(Completed, Outcome), (Fallback, Vec<u8>)> {
-        let quietly = |reason, detail: &str| (Fallback::new(reason, detail), Vec::new());
-        let Some(address) = self.remote_address(request) else { return Err(quietly(Reason::NoServer, "")) };
+    ) -> Result<(Completed, Outcome), Refusal> {
+        let Some(address) = self.remote_address(request) else { return Err(Refusal::quiet(Reason::NoServer, "")) };
         if self.notices.discrepancies() >= DEMOTION_LIMIT {
             let message = format!(
                 "{DEMOTION_LIMIT} compiles failed remotely and succeeded locally; the rest of this build compiles locally"
             );
-            return Err((Fallback::new(Reason::Demoted, ""), self.notices.once("demoted", &message)));
+            let notice = self.notices.once("demoted", &message);
+            return Err(Refusal { notice, ..Refusal::quiet(Reason::Demoted, "") });
         }
         let unavailable = |error: &RemoteError| {
             let notice = self.notices.once(&address, &format!("the server {address} {error}; compiling locally"));
-            (Fallback::new(Reason::ServerError, error.to_string()), notice)
+            Refusal { notice, ..Refusal::quiet(Reason::ServerError, &error.to_string()) }
         };
         let remote = self.remotes.get(&address).map_err(|error| unavailable(&error))?;
-        let session = remote.session().await.map_err(|error| unavailable(&error))?;
+        let session = remote.session().await.map_err(|error| unavailable(&error))?.begin_use();
         // Boxed, so that hits don't pay for the state of a remote run.
-        match Box::pin(self.run_remotely(&remote, &session, prepared, times)).await {
-            Ok(done) => Ok(done),
-            Err(remote_run::Failure::Compile) => Err(quietly(Reason::RemoteFailed, "")),
-            Err(remote_run::Failure::CacheOnly) => Err(quietly(Reason::NoServer, "the server does not execute")),
-            Err(remote_run::Failure::Server(RemoteError::Changed(message))) => Err(quietly(Reason::Changing, &message)),
-            Err(remote_run::Failure::Server(error)) => {
-                if error.is_absence() {
-                    remote.report_lost();
-                }
-                Err(unavailable(&error))
+        let (said, result) = match Box::pin(self.race(request, prepared, (&remote, session), times)).await {
+            Winner::Local(refusal) => return Err(refusal),
+            Winner::Server(said, result) => (said, *result),
+        };
+        match result.and_then(|finished| Ok(self.finish(finished, prepared, times)?)) {
+            Ok((completed, outcome)) => {
+                Ok((Completed { notice: [completed.notice, said].concat(), ..completed }, outcome))
+            }
+            Err(failure) => {
+                let refusal = match failure {
+                    Failure::Compile => Refusal::quiet(Reason::RemoteFailed, ""),
+                    Failure::CacheOnly => Refusal::quiet(Reason::NoServer, "the server does not execute"),
+                    Failure::Server(RemoteError::Changed(message)) => Refusal::quiet(Reason::Changing, &message),
+                    Failure::Server(error) => {
+                        if error.is_absence() {
+                            remote.report_lost();
+                        }
+                        unavailable(&error)
+                    }
+                };
+                Err(Refusal { notice: [said, refusal.notice].concat(), ..refusal })
             }
         }
     }
@@ -250,6 +299,27 @@ impl Compiler {
         self.statistics.update(|counters| counters.corrupt_entries += 1);
         self.notices.once(message, message)
     }
+
+    /// What is left to the launcher once the server gave no result.
+    fn local_after_remote(&self, prepared: Arc<Prepared>, leader: Option<Leader>, refusal: Refusal) -> Decision {
+        let Refusal { fallback, notice, slot } = refusal;
+        let notice = [prepared.notice.clone(), notice].concat();
+        let compiler = prepared.command.program.clone();
+        let unit = Some(self.expectations.unit(&prepared));
+        // A closure that may lack something must not name a result.
+        let is_trusted = !matches!(fallback.reason, Reason::RemoteFailed | Reason::Demoted);
+        // What is stored must be what the action says, colours included.
+        let arguments = is_trusted.then(|| prepared.command.arguments.clone());
+        let plan = StorePlan::new(prepared, leader);
+        let store = if is_trusted {
+            Some(plan)
+        } else {
+            plan.give_up();
+            None
+        };
+        tracing::debug!(%fallback, "compiling locally");
+        Decision::Local(Box::new(LocalPlan { compiler, arguments, notice, fallback, store, slot, unit }))
+    }
 }
 
 /// Whether a compile still is to be run.
@@ -258,29 +328,4 @@ enum Led {
     Done(Completed),
     /// It is, and others may wait for it.
     Runs(Box<Prepared>, Option<Leader>),
-}
-
-/// What is left to the launcher once the server gave no result.
-fn local_after_remote(
-    mut prepared: Box<Prepared>,
-    leader: Option<Leader>,
-    fallback: Fallback,
-    remote_notice: Vec<u8>,
-) -> Decision {
-    let mut notice = std::mem::take(&mut prepared.notice);
-    notice.extend(remote_notice);
-    let compiler = prepared.command.program.clone();
-    // A closure that may lack something must not name a result.
-    let is_trusted = !matches!(fallback.reason, Reason::RemoteFailed | Reason::Demoted);
-    // What is stored must be what the action says, colours included.
-    let arguments = is_trusted.then(|| prepared.command.arguments.clone());
-    let plan = StorePlan::new(prepared, leader);
-    let store = if is_trusted {
-        Some(plan)
-    } else {
-        plan.give_up();
-        None
-    };
-    tracing::debug!(%fallback, "compiling locally");
-    Decision::Local(Box::new(LocalPlan { compiler, arguments, notice, fallback, store }))
 }

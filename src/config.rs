@@ -30,6 +30,8 @@ struct ConfigFile {
     idle_timeout_seconds: Option<u64>,
     local_jobs: Option<usize>,
     log: Option<String>,
+    patience: Option<u32>,
+    audit: Option<u32>,
 }
 
 /// What flags say; none means that the next source is asked.
@@ -60,6 +62,36 @@ pub struct Config {
     pub local_jobs: usize,
     /// What is logged, as `tracing` directives.
     pub log: String,
+    /// How long compiles wait for a server.
+    pub patience: Patience,
+    /// One in so many hits is compiled again when there is nothing else to do; 0 is none.
+    pub audit: u32,
+}
+
+/// The greatest patience: a wait always ends.
+const PATIENCE_LIMIT_PERCENT: u32 = 100_000;
+
+/// One in so many hits is audited where nothing is said.
+pub const DEFAULT_AUDIT: u32 = 1000;
+
+/// How long compiles wait for a server, as a share of what follows from how long they take here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Patience {
+    /// 100 is as much as follows.
+    pub percent: u32,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self { percent: 100 }
+    }
+}
+
+impl Patience {
+    /// What becomes of `limit` by it.
+    pub fn of(self, limit: Duration) -> Duration {
+        limit * self.percent / 100
+    }
 }
 
 /// Why a configuration is refused.
@@ -127,6 +159,9 @@ impl Config {
             "PUMPHOUSE_LOCAL_JOBS",
             ("local_jobs", jobs(&file.local_jobs)),
         );
+        let number = |value: &Option<u32>| value.map(|value| value.to_string());
+        let patience = choose(("", None), "PUMPHOUSE_PATIENCE", ("patience", number(&file.patience)));
+        let audit = choose(("", None), "PUMPHOUSE_AUDIT", ("audit", number(&file.audit)));
         let log = choose(("--log", flags.log.clone()), "PUMPHOUSE_LOG", ("log", file.log.clone()));
         Ok(Self {
             remote: remote.map(|(value, _)| value).filter(|value| !value.is_empty()),
@@ -134,6 +169,8 @@ impl Config {
             idle_timeout: parse(idle, parse_seconds)?.unwrap_or(DEFAULT_IDLE_TIMEOUT),
             local_jobs: parse(local_jobs, parse_jobs)?.unwrap_or_else(processors),
             log: log.map_or_else(|| "info".to_owned(), |(value, _)| value),
+            patience: Patience { percent: parse(patience, parse_percent)?.unwrap_or(Patience::default().percent) },
+            audit: parse(audit, parse_number)?.unwrap_or(DEFAULT_AUDIT),
         })
     }
 }
@@ -164,6 +201,17 @@ fn parse<T>(
 
 fn parse_seconds(value: &str) -> Result<Duration, String> {
     value.parse().map(Duration::from_secs).map_err(|_| format!("{value:?} is not a number of seconds"))
+}
+
+fn parse_percent(value: &str) -> Result<u32, String> {
+    match value.parse() {
+        Ok(percent) if percent <= PATIENCE_LIMIT_PERCENT => Ok(percent),
+        _ => Err(format!("{value:?} is not a percentage up to {PATIENCE_LIMIT_PERCENT}")),
+    }
+}
+
+fn parse_number(value: &str) -> Result<u32, String> {
+    value.parse().map_err(|_| format!("{value:?} is not a number from 0"))
 }
 
 fn parse_jobs(value: &str) -> Result<usize, String> {

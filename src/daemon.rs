@@ -59,8 +59,6 @@ pub struct Daemon {
     pub compiler: Arc<Compiler>,
     /// What happened so far.
     pub statistics: Arc<Statistics>,
-    /// The places for compiles that run on this machine.
-    pub local_slots: Arc<Semaphore>,
     /// Cancelled when the daemon is to leave.
     leave: CancellationToken,
     /// Cancelled when a leaving daemon's socket and lock are free for another.
@@ -110,7 +108,6 @@ pub fn run(config: Config, directories: &Directories, statistics: Arc<Statistics
         .build()?;
     let idle_timeout = config.idle_timeout;
     let daemon = Arc::new(Daemon {
-        local_slots: Arc::new(Semaphore::new(config.local_jobs)),
         compiler: Arc::new(Compiler::new(config, directories, Arc::clone(&statistics))?),
         statistics,
         leave: CancellationToken::new(),

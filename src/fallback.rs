@@ -78,6 +78,8 @@ reasons! {
     NoServer = "no-server",
     /// The server can't be reached, or answered with an error.
     ServerError = "server-error",
+    /// The server had not done it by when it would have been done here, and there was room here.
+    Overdue = "overdue",
     /// The remote compile failed and the local one decides.
     RemoteFailed = "remote-failed",
     /// Demoted to local compiles after discrepancies in this build.

@@ -93,6 +93,14 @@ impl Places {
         self.list.iter()
     }
 
+    /// The same outputs, to be written into `directory` instead.
+    #[must_use]
+    pub fn moved_to(&self, directory: &Path) -> Self {
+        let moved =
+            |(number, place): (usize, &Place)| Place { path: directory.join(number.to_string()), ..place.clone() };
+        Self { list: self.list.iter().enumerate().map(moved).collect(), ..self.clone() }
+    }
+
     /// The place of the output that results call `name`.
     pub fn get(&self, name: &str) -> Option<&Place> {
         self.list.iter().find(|place| place.name == name)

@@ -8,14 +8,16 @@ mod address;
 mod availability;
 mod download;
 mod execute;
+mod health;
 mod session;
 mod upload;
 
 pub use address::{Address, InvalidAddress};
 pub use availability::{Remote, Remotes};
-pub use download::{Fetched, check_result};
-pub use execute::Executed;
-pub use session::{Caller, Session};
+pub use download::{Fetched, check_result, must_fetch_bytes};
+pub use execute::{Executed, Progress};
+pub use health::{Health, Service, Trial};
+pub use session::{Caller, InUse, Session};
 pub use upload::Blobs;
 
 use tonic::{Code, Status};
@@ -52,6 +54,11 @@ impl RemoteError {
     /// The failure of `call`.
     fn call(call: &'static str) -> impl Fn(Status) -> Self {
         move |status| Self::Call { call, status: Box::new(status) }
+    }
+
+    /// Whether the server is not to blame.
+    pub const fn is_our_own(&self) -> bool {
+        matches!(self, Self::Changed(_) | Self::Output(_))
     }
 
     /// Whether it says that the server is gone rather than that this compile is in trouble.

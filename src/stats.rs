@@ -137,6 +137,13 @@ impl StageTimes {
         result
     }
 
+    /// Adds the times of `other`.
+    pub fn add_all(&mut self, other: &Self) {
+        for (sum, time) in self.0.iter_mut().zip(other.0) {
+            *sum += time;
+        }
+    }
+
     /// Adds `time` to `stage`.
     pub fn add(&mut self, stage: Stage, time: Duration) {
         self.0[stage as usize] += time;

@@ -41,6 +41,8 @@ pub struct CasClient {
     instance_name: Arc<str>,
     batch_size_bytes: usize,
     request_metadata: Option<BinaryMetadataValue>,
+    /// Counts what moves.
+    meter: Arc<AtomicU64>,
 }
 
 /// A blob to store.
@@ -76,6 +78,7 @@ impl CasClient {
             instance_name: instance_name.into(),
             batch_size_bytes,
             request_metadata: None,
+            meter: Arc::default(),
         }
     }
 
@@ -83,6 +86,13 @@ impl CasClient {
     #[must_use]
     pub fn with_request_metadata(mut self, request_metadata: BinaryMetadataValue) -> Self {
         self.request_metadata = Some(request_metadata);
+        self
+    }
+
+    /// The same client, which counts in `meter` each answer and each piece that moves.
+    #[must_use]
+    pub fn with_meter(mut self, meter: Arc<AtomicU64>) -> Self {
+        self.meter = meter;
         self
     }
 
@@ -104,6 +114,7 @@ impl CasClient {
                 async move { cas.find_missing_blobs(request).await }
             })
             .await?;
+            self.count();
             for digest in &answer.into_inner().missing_blob_digests {
                 missing.push(Digest::try_from(digest)?);
             }
@@ -182,7 +193,7 @@ impl CasClient {
         }
         let mut verifier = Verifier::new(digest);
         let Some(mut messages) = found(self.open_stream(digest).await)? else { return Ok(false) };
-        while let Some(message) = found(messages.message().await)?.flatten() {
+        while let Some(message) = found(self.next(&mut messages).await)?.flatten() {
             verifier.add(&message.data)?;
             file.write_all(&message.data).await.map_err(write_error)?;
         }
@@ -211,6 +222,7 @@ impl CasClient {
             let mut cas = self.cas.clone();
             async move {
                 let answer = cas.batch_update_blobs(request).await?.into_inner();
+                self.count();
                 match answer
                     .responses
                     .iter()
@@ -236,11 +248,20 @@ impl CasClient {
             let (sender, receiver) = tokio::sync::mpsc::channel(4);
             let source = upload.source.clone();
             let reader = tokio::task::spawn_blocking(move || send_chunks(&name, source, &sender));
-            let messages = stream::unfold(receiver, |mut receiver| async move {
-                receiver.recv().await.map(|message| (message, receiver))
+            let moved = Arc::new(AtomicU64::new(0));
+            let counters = (Arc::clone(&moved), Arc::clone(&self.meter));
+            let messages = stream::unfold((receiver, counters), |(mut receiver, counters)| async move {
+                let message = receiver.recv().await?;
+                counters.0.fetch_add(1, Ordering::Relaxed);
+                counters.1.fetch_add(1, Ordering::Relaxed);
+                Some((message, (receiver, counters)))
             });
             let request = self.request(messages, limits::TRANSFER_TIMEOUT);
-            let answer = self.streams.clone().write(request).await;
+            let mut streams = self.streams.clone();
+            let answer = tokio::select! {
+                answer = streams.write(request) => answer,
+                () = stands_still(&moved) => Err(stalled(upload.digest)),
+            };
             reader.await.map_err(|error| Status::internal(error.to_string()))??;
             let committed = answer?.into_inner().committed_size;
             if committed == upload.digest.size_bytes() as i64 {
@@ -265,6 +286,7 @@ impl CasClient {
             async move { cas.batch_read_blobs(request).await }
         })
         .await?;
+        self.count();
         let mut blobs = Vec::with_capacity(digests.len());
         for response in answer.into_inner().responses {
             let digest = Digest::try_from(&response.digest)?;
@@ -288,7 +310,7 @@ impl CasClient {
             let Some(mut messages) = found(self.open_stream(digest).await)? else { return Ok(None) };
             let mut verifier = Verifier::new(digest);
             let mut content = Vec::with_capacity(usize::try_from(digest.size_bytes()).unwrap_or_default());
-            while let Some(message) = found(messages.message().await)?.flatten() {
+            while let Some(message) = found(self.next(&mut messages).await)?.flatten() {
                 verifier.add(&message.data)?;
                 content.extend_from_slice(&message.data);
             }
@@ -307,6 +329,17 @@ impl CasClient {
         let message = ReadRequest { resource_name: name.to_string(), read_offset: 0, read_limit: 0 };
         let request = self.request(message, limits::TRANSFER_TIMEOUT);
         Ok(self.streams.clone().read(request).await?.into_inner())
+    }
+
+    /// The next piece of a stream, which may not stand still.
+    async fn next<T>(&self, messages: &mut tonic::Streaming<T>) -> Result<Option<T>, Status> {
+        let message = tokio::time::timeout(limits::STALL_LIMIT, messages.message()).await;
+        self.count();
+        message.unwrap_or_else(|_| Err(Status::deadline_exceeded("a stream stands still")))
+    }
+
+    fn count(&self) {
+        self.meter.fetch_add(1, Ordering::Relaxed);
     }
 
     fn request<T>(&self, message: T, timeout: Duration) -> Request<T> {
@@ -388,6 +421,21 @@ fn group<T>(items: Vec<T>, digest: impl Fn(&T) -> Digest, batch_size_bytes: usiz
         groups.push(Group::Batch(batch));
     }
     groups
+}
+
+/// Ends when `moved` has not changed for [`limits::STALL_LIMIT`].
+async fn stands_still(moved: &AtomicU64) {
+    loop {
+        let before = moved.load(Ordering::Relaxed);
+        tokio::time::sleep(limits::STALL_LIMIT).await;
+        if moved.load(Ordering::Relaxed) == before {
+            return;
+        }
+    }
+}
+
+fn stalled(digest: Digest) -> Status {
+    Status::deadline_exceeded(format!("the write of {digest} stands still"))
 }
 
 /// Turns `NOT_FOUND` into none.

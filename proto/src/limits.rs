@@ -29,5 +29,8 @@ pub const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a call that moves a batch or a stream of blobs may take.
 pub const TRANSFER_TIMEOUT: Duration = Duration::from_secs(300);
 
+/// How long a stream of blobs may stand still: every piece is at most [`STREAM_CHUNK_SIZE_BYTES`].
+pub const STALL_LIMIT: Duration = Duration::from_secs(20);
+
 /// How many calls that move blobs one client has under way at a time.
 pub const CONCURRENT_TRANSFERS: usize = 16;

@@ -21,16 +21,17 @@ use pumphouse_proto::reapi::{ActionResult, OutputFile};
 use std::fs::{File, Metadata};
 use std::io::{self, Read as _};
 use std::os::unix::fs::MetadataExt as _;
+use std::sync::Arc;
 
 /// How a local compile's result enters the cache. Others that wait for it learn when this is dropped that they wait in vain.
 #[derive(Debug)]
 pub struct StorePlan {
-    prepared: Box<Prepared>,
+    prepared: Arc<Prepared>,
     leader: Option<Leader>,
 }
 
 impl StorePlan {
-    pub(super) const fn new(prepared: Box<Prepared>, leader: Option<Leader>) -> Self {
+    pub(super) const fn new(prepared: Arc<Prepared>, leader: Option<Leader>) -> Self {
         Self { prepared, leader }
     }
 

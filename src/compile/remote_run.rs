@@ -1,17 +1,27 @@
 //! A compile on a server: its action cache first, then its workers.
+//!
+//! The work is a value of its own, so that it can go on without the compile that began it. It puts no output in place: the
+//! compile does, if the work ends before the compile runs here (see [`race`](super::race)).
 
 use super::Compiler;
+use super::patience::Stage as Waiting;
 use super::prepare::Prepared;
 use crate::ipc::Completed;
 use crate::local::{INLINE_OUTPUT_SIZE_BYTES, LargeOutput};
 use crate::outputs::Places;
-use crate::remote::{Caller, Executed, Fetched, Remote, RemoteError, Session, check_result};
+use crate::remote::{
+    Caller, Executed, Fetched, InUse, Progress, Remote, RemoteError, Service, check_result, must_fetch_bytes,
+};
 use crate::stats::{Outcome, Stage, StageTimes};
 use bytes::Bytes;
 use pumphouse_proto::cas_client::{CasClient, Source, Upload};
 use pumphouse_proto::digest::Digest;
 use pumphouse_proto::reapi::ActionResult;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+use tokio::sync::watch;
 
 /// How often an action is executed again because the server lost inputs.
 const MISSING_INPUT_ROUNDS: usize = 3;
@@ -33,42 +43,76 @@ impl From<RemoteError> for Failure {
     }
 }
 
-impl Compiler {
-    /// Gets the result from the server, puts the outputs in place and the result into the local cache.
-    pub(super) async fn run_remotely(
-        &self,
-        remote: &Remote,
-        session: &Session,
-        prepared: &mut Prepared,
-        times: &mut StageTimes,
-    ) -> Result<(Completed, Outcome), Failure> {
-        let action = prepared.action.digest;
-        let caller = Caller::new(&self.notices.build(), action, &prepared.command.source.to_string_lossy());
-        let cas = session.cas(&caller);
-        let names: Vec<String> = prepared.places.iter().map(|place| place.name.clone()).collect();
-        let cached =
-            times.time_async(Stage::ActionCache, session.action_result(&caller, action, names.clone())).await?;
+/// What a compile wants of a server, and all that is needed to get it.
+pub(super) struct Work {
+    pub(super) compiler: Arc<Compiler>,
+    pub(super) remote: Arc<Remote>,
+    pub(super) session: InUse,
+    pub(super) prepared: Arc<Prepared>,
+    /// Where the work is, and since when.
+    pub(super) progress: watch::Sender<(Waiting, Instant)>,
+    /// Whether nobody wants the outputs any more: they are then fetched for a look alone.
+    pub(super) is_trial: Arc<AtomicBool>,
+    pub(super) report: Report,
+}
+
+/// What there is to say about work that has ended, however it has.
+#[derive(Default)]
+pub(super) struct Report {
+    /// What each stage took.
+    pub(super) times: StageTimes,
+    /// What the user is told.
+    pub(super) notice: Vec<u8>,
+}
+
+/// A result that is here, but for its outputs' places.
+pub(super) struct Finished {
+    fetched: Fetched,
+    outcome: Outcome,
+}
+
+impl Work {
+    /// Gets the result from the server.
+    pub(super) async fn run(mut self) -> (Report, Result<Finished, Failure>) {
+        let result = self.result().await;
+        if let Err(Failure::Server(error)) = &result
+            && !error.is_our_own()
+        {
+            self.remote.health.failed(self.progress.borrow().0.service(), Instant::now());
+        }
+        (self.report, result)
+    }
+
+    async fn result(&mut self) -> Result<Finished, Failure> {
+        let compiler = Arc::clone(&self.compiler);
+        let action = self.prepared.action.digest;
+        let caller = Caller::new(&compiler.notices.build(), action, &self.prepared.command.source.to_string_lossy());
+        let cas = self.session.cas(&caller);
+        let names: Vec<String> = self.prepared.places.iter().map(|place| place.name.clone()).collect();
+        let looking_up = self.session.action_result(&caller, action, names.clone());
+        let cached = self.report.times.time_async(Stage::ActionCache, looking_up).await?;
+        self.succeeded(Service::LookUp);
         if let Some(result) = cached.filter(|result| result.exit_code == 0) {
-            match self.finish(&cas, result, prepared, times).await {
-                Ok(completed) => return Ok((completed, Outcome::RemoteHit)),
+            match self.fetch(&cas, result).await {
+                Ok(fetched) => return Ok(Finished { fetched, outcome: Outcome::RemoteHit }),
                 // A server that dropped an output after it promised the result has the action run again.
                 Err(error @ RemoteError::Wrong(_)) => {
-                    let message = format!("the server {} {error}; its cached result is not used", remote.address());
-                    prepared.notice.extend(self.notices.once("wrong cached result", &message));
+                    let message =
+                        format!("the server {} {error}; its cached result is not used", self.remote.address());
+                    self.report.notice.extend(compiler.notices.once("wrong cached result", &message));
                 }
                 Err(error) => return Err(error.into()),
             }
         }
-        if !session.executes() {
+        if !self.session.executes() {
             return Err(Failure::CacheOnly);
         }
         for _ in 0..MISSING_INPUT_ROUNDS {
-            self.upload(remote, &cas, prepared, times).await?;
-            let executed = times.time_async(Stage::Execute, session.execute(&caller, action, &names)).await?;
-            match executed {
+            self.upload(&cas).await?;
+            match self.execute(&caller, &names).await? {
                 Executed::Missing(digests) => {
                     tracing::debug!(%action, count = digests.len(), "the server lacks inputs");
-                    remote.blobs.forget(&digests);
+                    self.remote.blobs.forget(&digests);
                 }
                 Executed::Result { result, .. } if result.exit_code != 0 => {
                     let stderr = String::from_utf8_lossy(&result.stderr_raw);
@@ -76,29 +120,113 @@ impl Compiler {
                     return Err(Failure::Compile);
                 }
                 Executed::Result { result, from_cache } => {
-                    let completed = self.finish(&cas, *result, prepared, times).await?;
-                    return Ok((completed, if from_cache { Outcome::RemoteHit } else { Outcome::RemoteRun }));
+                    let fetched = self.fetch(&cas, *result).await?;
+                    let outcome = if from_cache { Outcome::RemoteHit } else { Outcome::RemoteRun };
+                    return Ok(Finished { fetched, outcome });
                 }
             }
         }
         Err(RemoteError::Wrong("inputs that were just uploaded are missing".to_owned()).into())
     }
 
+    fn succeeded(&self, service: Service) {
+        self.remote.health.succeeded(service, Instant::now());
+    }
+
     /// Makes the server have the action and all of its inputs.
-    async fn upload(
+    async fn upload(&mut self, cas: &CasClient) -> Result<(), RemoteError> {
+        let uploads = self.report.times.time(Stage::Upload, || self.compiler.uploads(&self.remote, &self.prepared))?;
+        if uploads.is_empty() {
+            return Ok(());
+        }
+        enter(&self.progress, Waiting::Upload(0));
+        let announce = |size_bytes| enter(&self.progress, Waiting::Upload(size_bytes));
+        let sending = self.remote.blobs.ensure(cas, uploads, &announce);
+        let sent = self.report.times.time_async(Stage::Upload, sending).await?;
+        self.succeeded(Service::Upload);
+        self.remote.cold_bytes.fetch_add(sent, Ordering::Relaxed);
+        self.compiler.statistics.update(|counters| counters.bytes_uploaded += sent);
+        Ok(())
+    }
+
+    async fn execute(&mut self, caller: &Caller, names: &[String]) -> Result<Executed, RemoteError> {
+        let cold_bytes = self.remote.cold_bytes.load(Ordering::Relaxed);
+        let tell = |progress| match progress {
+            Progress::Queued => enter(&self.progress, Waiting::Queued),
+            Progress::Executing => enter(&self.progress, Waiting::Executing(cold_bytes)),
+        };
+        tell(Progress::Queued);
+        let executing = self.session.execute(caller, self.prepared.action.digest, names, &tell);
+        let executed = self.report.times.time_async(Stage::Execute, executing).await?;
+        if let Executed::Result { result, .. } = &executed {
+            self.succeeded(Service::Execute);
+            self.remote.cold_bytes.store(0, Ordering::Relaxed);
+            if let Some(time) = execution_time(result) {
+                let unit = self.compiler.expectations.unit(&self.prepared);
+                self.compiler.expectations.measured_elsewhere(unit, time);
+            }
+        }
+        Ok(executed)
+    }
+
+    /// Fetches the outputs of a result beside their places, or out of everybody's way where nobody wants them.
+    async fn fetch(&mut self, cas: &CasClient, result: ActionResult) -> Result<Fetched, RemoteError> {
+        check_result(&result, &self.prepared.places)?;
+        let size_bytes = must_fetch_bytes(&result);
+        if size_bytes > 0 {
+            enter(&self.progress, Waiting::Download(size_bytes));
+        }
+        let scratch = if self.is_trial.load(Ordering::Relaxed) { Some(tempfile::tempdir()?) } else { None };
+        let moved = scratch.as_ref().map(|scratch| self.prepared.places.moved_to(scratch.path()));
+        let fetching = Fetched::fetch(cas, result, moved.as_ref().unwrap_or(&self.prepared.places));
+        let fetched = self.report.times.time_async(Stage::Download, fetching).await?;
+        if size_bytes > 0 {
+            self.succeeded(Service::Download);
+        }
+        self.compiler.statistics.update(|counters| counters.bytes_downloaded += fetched.bytes_downloaded);
+        Ok(fetched)
+    }
+}
+
+/// Notes that a stage begins. None begins twice, and nothing leads back: what was waited for long is not waited for anew.
+fn enter(progress: &watch::Sender<(Waiting, Instant)>, stage: Waiting) {
+    progress.send_if_modified(|now| {
+        let is_later = stage.order() > now.0.order();
+        if is_later {
+            *now = (stage, Instant::now());
+        }
+        is_later
+    });
+}
+
+/// How long the worker says that the command ran.
+fn execution_time(result: &ActionResult) -> Option<Duration> {
+    let metadata = result.execution_metadata.as_ref()?;
+    let time = |stamp: &Option<prost_types::Timestamp>| {
+        let stamp = stamp.as_ref()?;
+        Some(Duration::new(u64::try_from(stamp.seconds).ok()?, u32::try_from(stamp.nanos).ok()?))
+    };
+    time(&metadata.execution_completed_timestamp)?.checked_sub(time(&metadata.execution_start_timestamp)?)
+}
+
+impl Compiler {
+    /// Puts the outputs of what was fetched in place, and keeps the result.
+    pub(super) fn finish(
         &self,
-        remote: &Remote,
-        cas: &CasClient,
+        finished: Finished,
         prepared: &Prepared,
         times: &mut StageTimes,
-    ) -> Result<(), RemoteError> {
-        let work = async {
-            let uploads = self.uploads(remote, prepared)?;
-            remote.blobs.ensure(cas, uploads).await
+    ) -> Result<(Completed, Outcome), RemoteError> {
+        let Finished { fetched, outcome } = finished;
+        times.time(Stage::Outputs, || fetched.staging.commit())?;
+        times.time(Stage::LocalCache, || self.keep(&prepared.action.digest, &fetched.result, &prepared.places));
+        let completed = Completed {
+            wait_status: 0,
+            stdout: fetched.result.stdout_raw.to_vec(),
+            stderr: fetched.result.stderr_raw.to_vec(),
+            notice: prepared.notice.clone(),
         };
-        let sent = times.time_async(Stage::Upload, work).await?;
-        self.statistics.update(|counters| counters.bytes_uploaded += sent);
-        Ok(())
+        Ok((completed, outcome))
     }
 
     /// Everything that the server is not known to have.
@@ -125,28 +253,6 @@ impl Compiler {
         uploads.sort_by_key(|upload| upload.digest);
         uploads.dedup_by_key(|upload| upload.digest);
         Ok(uploads)
-    }
-
-    /// Fetches the outputs of a result, puts them in place, and keeps the result.
-    async fn finish(
-        &self,
-        cas: &CasClient,
-        result: ActionResult,
-        prepared: &Prepared,
-        times: &mut StageTimes,
-    ) -> Result<Completed, RemoteError> {
-        check_result(&result, &prepared.places)?;
-        let fetching = Fetched::fetch(cas, result, &prepared.places);
-        let fetched = times.time_async(Stage::Download, fetching).await?;
-        self.statistics.update(|counters| counters.bytes_downloaded += fetched.bytes_downloaded);
-        times.time(Stage::Outputs, || fetched.staging.commit())?;
-        times.time(Stage::LocalCache, || self.keep(&prepared.action.digest, &fetched.result, &prepared.places));
-        Ok(Completed {
-            wait_status: 0,
-            stdout: fetched.result.stdout_raw.to_vec(),
-            stderr: fetched.result.stderr_raw.to_vec(),
-            notice: prepared.notice.clone(),
-        })
     }
 
     /// Stores a result whose outputs are in place. That it can't be stored is no reason to fail.

@@ -4,12 +4,11 @@ use super::Daemon;
 use super::connection::Connection;
 use super::processes::ProcessTree;
 use crate::compile::{LocalPlan, Witness};
-use crate::ipc::{Answer, CompileRequest, Completed, DEPTH_VARIABLE, LocalOutput, LocalRun, Report};
+use crate::ipc::{Answer, CompileRequest, Completed, LocalOutput, LocalRun, Report};
 use crate::stats::{Outcome, Stage, StageTimes, Success};
 use std::io;
 use std::sync::Arc;
 use std::time::Instant;
-use tokio::sync::OwnedSemaphorePermit;
 
 /// Has the launcher run the compile of `plan`.
 ///
@@ -18,13 +17,18 @@ use tokio::sync::OwnedSemaphorePermit;
 pub(super) async fn serve(
     daemon: &Arc<Daemon>,
     request: &Arc<CompileRequest>,
-    plan: LocalPlan,
+    mut plan: LocalPlan,
     mut times: StageTimes,
     connection: &mut Connection,
 ) -> io::Result<()> {
     let start = Instant::now();
-    let Some(_slot) = connection.alive(slot(daemon, request)).await? else { return Ok(()) };
+    let slot = match plan.slot.take() {
+        Some(slot) => Some(slot),
+        None => connection.alive(daemon.compiler.slots.place(request)).await?,
+    };
+    let Some(_slot) = slot else { return Ok(()) };
     let (mut plan, witness) = watched(daemon, plan).await?;
+    let running_since = Instant::now();
     let run = LocalRun {
         compiler: plan.compiler.clone(),
         arguments: plan.arguments.take(),
@@ -36,7 +40,7 @@ pub(super) async fn serve(
     times.add(Stage::LocalRun, start.elapsed());
     let success = if completed.wait_status == 0 { Success::Yes } else { Success::No };
     let outcome = Outcome::LocalRun(plan.fallback.reason);
-    daemon.compiler.local_run_ended(&plan, success);
+    daemon.compiler.local_run_ended(&plan, success, running_since.elapsed());
     match (plan.store, witness, success) {
         (Some(store), Some(witness), Success::Yes) => {
             let compiler = Arc::clone(&daemon.compiler);
@@ -64,15 +68,6 @@ async fn watched(daemon: &Arc<Daemon>, plan: LocalPlan) -> io::Result<(LocalPlan
         (plan, witness)
     });
     watching.await.map_err(io::Error::other)
-}
-
-/// A place among the local compiles. One that a compiler of a local compile starts is part of that one's place: waiting
-/// for another would wait for itself.
-async fn slot(daemon: &Arc<Daemon>, request: &CompileRequest) -> Option<OwnedSemaphorePermit> {
-    if request.environment.iter().any(|(name, _)| name == DEPTH_VARIABLE) {
-        return None;
-    }
-    Arc::clone(&daemon.local_slots).acquire_owned().await.ok()
 }
 
 /// Awaits the end of the launcher's compiler: none where it could not be started, and the launcher does what it can.

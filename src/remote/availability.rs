@@ -4,24 +4,36 @@
 //! growing intervals. Compiles look at the last thing it said; only the very first ones wait for it.
 
 use super::session::{CONNECT_TIMEOUT, Session};
-use super::{Address, InvalidAddress, RemoteError};
+use super::{Address, Health, InvalidAddress, RemoteError};
 use parking_lot::Mutex;
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
+use tokio::task::AbortHandle;
+use tokio::time::Instant;
 
 /// The first pause between two attempts to connect; each further one is twice as long.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 
 /// The longest pause.
-const LONGEST_PAUSE: Duration = Duration::from_secs(15);
+const LONGEST_PAUSE: Duration = Duration::from_secs(4);
 
-/// How long the first compiles wait for the first attempt: the connection and the capabilities.
-const FIRST_WAIT: Duration = CONNECT_TIMEOUT.saturating_mul(2);
+/// How long an attempt may take: the connection and the capabilities.
+const ATTEMPT_LIMIT: Duration = CONNECT_TIMEOUT.saturating_mul(2);
+
+/// How long compiles wait for the first attempt, counted from the first of them.
+const FIRST_WAIT: Duration = Duration::from_secs(2);
 
 /// How many servers one daemon knows; with more, the compile that names the next one is local.
 const REMOTE_LIMIT: usize = 32;
+
+/// How many trials of a server are under way at a time; one more ends the oldest.
+const TRIAL_COUNT: usize = 4;
+
+/// How long a trial goes on.
+const TRIAL_LIMIT: Duration = Duration::from_secs(120);
 
 /// The servers that compiles have named.
 #[derive(Debug, Default)]
@@ -52,9 +64,15 @@ impl Remotes {
 pub struct Remote {
     /// What is known to be there.
     pub blobs: super::Blobs,
+    /// What it does well, and what not.
+    pub health: Arc<Health>,
+    /// Bytes that it was sent before it had anything executed: its workers have to fetch the like first.
+    pub cold_bytes: AtomicU64,
     address: Address,
     state: watch::Receiver<State>,
     lost: Arc<Notify>,
+    first_use: Instant,
+    trials: Mutex<VecDeque<AbortHandle>>,
 }
 
 #[derive(Debug, Clone)]
@@ -72,8 +90,18 @@ impl Remote {
         let (sender, state) = watch::channel(State::Connecting);
         let lost = Arc::new(Notify::new());
         // The task ends with the last receiver, that is with this value.
-        tokio::spawn(keep_connected(address.clone(), sender, Arc::clone(&lost)));
-        Self { blobs: super::Blobs::default(), address, state, lost }
+        let health = Arc::<Health>::default();
+        tokio::spawn(keep_connected(address.clone(), sender, Arc::clone(&lost), Arc::clone(&health)));
+        Self {
+            blobs: super::Blobs::default(),
+            health,
+            cold_bytes: AtomicU64::new(0),
+            address,
+            state,
+            lost,
+            first_use: Instant::now(),
+            trials: Mutex::default(),
+        }
     }
 
     /// Where it is.
@@ -88,7 +116,7 @@ impl Remote {
     pub async fn session(&self) -> Result<Arc<Session>, Arc<RemoteError>> {
         let mut state = self.state.clone();
         let known = state.wait_for(|state| !matches!(state, State::Connecting));
-        match tokio::time::timeout(FIRST_WAIT, known).await {
+        match tokio::time::timeout_at(self.first_use + FIRST_WAIT, known).await {
             Ok(Ok(state)) => match &*state {
                 State::Up(session) => Ok(Arc::clone(session)),
                 State::Down(error) => Err(Arc::clone(error)),
@@ -99,26 +127,48 @@ impl Remote {
         }
     }
 
+    /// Has `work` go on in the background for a while. What it comes to is noted where it happens.
+    pub fn try_out(&self, work: impl Future<Output = ()> + Send + 'static) {
+        let trial = tokio::spawn(async move {
+            let _ = tokio::time::timeout(TRIAL_LIMIT, work).await;
+        });
+        let mut trials = self.trials.lock();
+        trials.retain(|trial| !trial.is_finished());
+        // A trial that hangs must not keep the next from finding that the server serves again.
+        if trials.len() == TRIAL_COUNT
+            && let Some(oldest) = trials.pop_front()
+        {
+            oldest.abort();
+        }
+        trials.push_back(trial.abort_handle());
+    }
+
     /// Says that the server did not answer, so that it is looked for again.
     pub fn report_lost(&self) {
         self.lost.notify_one();
     }
 }
 
-async fn keep_connected(address: Address, state: watch::Sender<State>, lost: Arc<Notify>) {
+async fn keep_connected(address: Address, state: watch::Sender<State>, lost: Arc<Notify>, health: Arc<Health>) {
     let mut pause = FIRST_PAUSE;
     loop {
-        let attempt = tokio::time::timeout(FIRST_WAIT, Session::open(&address)).await;
+        let attempt = tokio::time::timeout(ATTEMPT_LIMIT, Session::open(&address)).await;
         let opened = attempt.unwrap_or_else(|_| Err(RemoteError::Unreachable("it does not answer".to_owned())));
         match opened {
             Ok(session) => {
                 tracing::info!(%address, "connected");
                 pause = FIRST_PAUSE;
-                if state.send(State::Up(Arc::new(session))).is_err() {
+                health.forget();
+                let session = Arc::new(session);
+                if state.send(State::Up(Arc::clone(&session))).is_err() {
                     return;
                 }
                 tokio::select! {
                     () = lost.notified() => {}
+                    () = session.watch() => {
+                        let silence = RemoteError::Unreachable("it no longer answers".to_owned());
+                        state.send_replace(State::Down(Arc::new(silence)));
+                    }
                     () = state.closed() => return,
                 }
                 tracing::info!(%address, "lost");

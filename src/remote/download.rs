@@ -56,6 +56,15 @@ pub fn check_result(result: &ActionResult, places: &Places) -> Result<(), Remote
     }
 }
 
+/// How many bytes of `result` must be fetched besides it.
+pub fn must_fetch_bytes(result: &ActionResult) -> u64 {
+    let size = |digest: &Option<reapi::Digest>| digest.as_ref().map_or(0, |digest| digest.size_bytes.max(0) as u64);
+    let outputs = result.output_files.iter().filter(|file| file.contents.is_empty()).map(|file| size(&file.digest));
+    let streams = [(&result.stdout_raw, &result.stdout_digest), (&result.stderr_raw, &result.stderr_digest)];
+    let streams = streams.iter().filter(|(raw, _)| raw.is_empty()).map(|(_, digest)| size(digest));
+    outputs.chain(streams).fold(0, u64::saturating_add)
+}
+
 impl Fetched {
     /// Fetches what `result` does not carry itself. The result has passed [`check_result`].
     ///

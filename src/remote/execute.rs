@@ -9,7 +9,9 @@ use prost::Message as _;
 use pumphouse_proto::digest::Digest;
 use pumphouse_proto::longrunning::operations_client::OperationsClient;
 use pumphouse_proto::longrunning::{CancelOperationRequest, Operation, operation};
-use pumphouse_proto::reapi::{ActionResult, ExecuteRequest, ExecuteResponse, WaitExecutionRequest};
+use pumphouse_proto::reapi::{
+    ActionResult, ExecuteOperationMetadata, ExecuteRequest, ExecuteResponse, WaitExecutionRequest, execution_stage,
+};
 use pumphouse_proto::retry::{delay, is_transient};
 use pumphouse_proto::{rpc, status};
 use std::time::Duration;
@@ -28,6 +30,15 @@ const SILENCE_LIMIT: Duration = Duration::from_secs(150);
 /// How long cancelling may take.
 const CANCEL_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// Where an execution is, as the server says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Progress {
+    /// It waits for a worker.
+    Queued,
+    /// A worker has it.
+    Executing,
+}
+
 /// What an execution came to.
 #[derive(Debug)]
 pub enum Executed {
@@ -43,7 +54,8 @@ pub enum Executed {
 }
 
 impl Session {
-    /// Runs `action`, whose inputs the server has, and awaits its end. Dropped before, it cancels the operation.
+    /// Runs `action`, whose inputs the server has, and awaits its end. Dropped before, it cancels the operation. What the
+    /// server says meanwhile goes to `tell`.
     ///
     /// # Errors
     /// The server failed, or is gone for longer than the attempts last.
@@ -52,6 +64,7 @@ impl Session {
         caller: &Caller,
         action: Digest,
         inline_output_files: &[String],
+        tell: &(impl Fn(Progress) + Sync),
     ) -> Result<Executed, RemoteError> {
         let (mut client, operations) = self.execution();
         let mut running = Running { name: String::new(), operations };
@@ -67,13 +80,19 @@ impl Session {
                     inline_output_files: inline_output_files.to_vec(),
                     ..ExecuteRequest::default()
                 };
-                client.execute(caller.request(request, None)).await
+                answered(client.execute(caller.request(request, None))).await
             } else {
                 let request = WaitExecutionRequest { name: running.name.clone() };
-                client.wait_execution(caller.request(request, None)).await
+                answered(client.wait_execution(caller.request(request, None))).await
             };
             let outcome = match opened {
-                Ok(stream) => running.follow(stream.into_inner(), &mut failures).await,
+                Ok(stream) => {
+                    let heard = |operation: &Operation| {
+                        self.heard();
+                        tell(progress(operation));
+                    };
+                    running.follow(stream.into_inner(), &mut failures, &heard).await
+                }
                 Err(status) => Err(status),
             };
             let (status, may_pass) = match outcome {
@@ -113,6 +132,22 @@ impl Session {
     }
 }
 
+/// What `call` comes to within [`SILENCE_LIMIT`].
+async fn answered<T>(call: impl Future<Output = Result<T, Status>>) -> Result<T, Status> {
+    let silence = || Err(Status::unavailable("the server says nothing"));
+    tokio::time::timeout(SILENCE_LIMIT, call).await.unwrap_or_else(|_| silence())
+}
+
+/// Where an operation that is not done is. A server that says nothing of it has not begun.
+fn progress(operation: &Operation) -> Progress {
+    let metadata = operation.metadata.as_ref();
+    let metadata = metadata.and_then(|any| ExecuteOperationMetadata::decode(any.value.as_slice()).ok());
+    match metadata.map(|metadata| metadata.stage()) {
+        Some(execution_stage::Value::Executing | execution_stage::Value::Completed) => Progress::Executing,
+        _ => Progress::Queued,
+    }
+}
+
 /// An operation that somebody waits for; cancelled when dropped with its name.
 struct Running {
     name: String,
@@ -125,12 +160,12 @@ impl Running {
         &mut self,
         mut stream: Streaming<Operation>,
         failures: &mut u32,
+        heard: &(impl Fn(&Operation) + Sync),
     ) -> Result<ExecuteResponse, Status> {
         loop {
-            let message = tokio::time::timeout(SILENCE_LIMIT, stream.message())
-                .await
-                .map_err(|_| Status::unavailable("the server says nothing"))??;
+            let message = answered(stream.message()).await?;
             let Some(operation) = message else { return Err(Status::unavailable("the stream ended early")) };
+            heard(&operation);
             *failures = 0;
             self.name = operation.name;
             if !operation.done {

@@ -13,8 +13,11 @@ use pumphouse_proto::reapi::{
     ActionResult, GetActionResultRequest, GetCapabilitiesRequest, RequestMetadata, ServerCapabilities, ToolDetails,
     digest_function,
 };
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::ops::Deref;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
+use tokio_util::sync::CancellationToken;
 use tonic::metadata::BinaryMetadataValue;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request};
@@ -27,6 +30,12 @@ const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(15);
 
 /// How long the answer to such a check may take.
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How often a server that compiles wait for, and that says nothing, is asked whether it is there.
+const PULSE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How long it may take to say so: then compiles no longer wait for it.
+const PULSE_LIMIT: Duration = Duration::from_secs(3);
 
 /// How much a server may send before it is told that it arrived, for a call and for a connection, in bytes.
 const CALL_WINDOW_BYTES: u32 = 2 * 1024 * 1024;
@@ -45,6 +54,38 @@ pub struct Session {
     executions: Vec<Channel>,
     next_execution: AtomicUsize,
     executes: bool,
+    /// A connection of its own, on which no blobs stand in the way.
+    pulse: Channel,
+    /// How many times the server said something.
+    heard: Arc<AtomicU64>,
+    users: AtomicUsize,
+    silent: CancellationToken,
+}
+
+/// A compile's use of a session, which is watched for as long as there is one.
+#[derive(Debug)]
+pub struct InUse(Arc<Session>);
+
+impl InUse {
+    /// One more use.
+    #[must_use]
+    pub fn again(&self) -> Self {
+        self.0.begin_use()
+    }
+}
+
+impl Deref for InUse {
+    type Target = Session;
+
+    fn deref(&self) -> &Session {
+        &self.0
+    }
+}
+
+impl Drop for InUse {
+    fn drop(&mut self) {
+        self.0.users.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// Who asks: travels with every call of a compile.
@@ -116,12 +157,57 @@ impl Session {
             executions: (0..EXECUTION_CONNECTIONS).map(|_| endpoint.connect_lazy()).collect(),
             next_execution: AtomicUsize::new(0),
             executes: executes(&capabilities),
+            pulse: endpoint.connect_lazy(),
+            heard: Arc::default(),
+            users: AtomicUsize::new(0),
+            silent: CancellationToken::new(),
         })
     }
 
     /// Whether the server runs actions, rather than being a cache alone.
     pub const fn executes(&self) -> bool {
         self.executes
+    }
+
+    /// Begins to use it.
+    pub fn begin_use(self: &Arc<Self>) -> InUse {
+        self.users.fetch_add(1, Ordering::Relaxed);
+        InUse(Arc::clone(self))
+    }
+
+    /// Ends once the server no longer answers, while somebody waits for it.
+    pub async fn silent(&self) {
+        self.silent.cancelled().await;
+    }
+
+    /// Counts what moves, whatever it is.
+    pub fn meter(&self) -> &AtomicU64 {
+        &self.heard
+    }
+
+    /// Notes that the server said something.
+    pub(super) fn heard(&self) {
+        self.heard.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Watches the server for as long as it is there: ends when compiles wait for it and it does not answer.
+    pub(super) async fn watch(&self) {
+        loop {
+            let before = self.heard.load(Ordering::Relaxed);
+            tokio::time::sleep(PULSE_INTERVAL).await;
+            let is_silent = || self.heard.load(Ordering::Relaxed) == before;
+            if self.users.load(Ordering::Relaxed) == 0 || !is_silent() {
+                continue;
+            }
+            let mut request = Request::new(GetCapabilitiesRequest { instance_name: self.instance_name.clone() });
+            request.set_timeout(PULSE_LIMIT);
+            let mut pulse = CapabilitiesClient::new(self.pulse.clone());
+            let asked = tokio::time::timeout(PULSE_LIMIT, pulse.get_capabilities(request)).await;
+            if !matches!(asked, Ok(Ok(_))) && is_silent() {
+                self.silent.cancel();
+                return;
+            }
+        }
     }
 
     /// The instance that is used.
@@ -131,7 +217,7 @@ impl Session {
 
     /// A client of the CAS that says who asks.
     pub fn cas(&self, caller: &Caller) -> CasClient {
-        self.cas.clone().with_request_metadata(caller.0.clone())
+        self.cas.clone().with_request_metadata(caller.0.clone()).with_meter(Arc::clone(&self.heard))
     }
 
     /// A client for one execution.
@@ -162,7 +248,9 @@ impl Session {
         };
         let mut client =
             ActionCacheClient::new(self.calls.clone()).max_decoding_message_size(limits::DECODED_MESSAGE_SIZE_BYTES);
-        match client.get_action_result(caller.request(request, Some(limits::CALL_TIMEOUT))).await {
+        let answer = client.get_action_result(caller.request(request, Some(limits::CALL_TIMEOUT))).await;
+        self.heard();
+        match answer {
             Ok(result) => Ok(Some(result.into_inner())),
             Err(status) if status.code() == Code::NotFound => Ok(None),
             Err(status) => Err(RemoteError::call("GetActionResult")(status)),

@@ -8,7 +8,7 @@ use dashmap::DashMap;
 use parking_lot::Mutex;
 use pumphouse_proto::cas_client::{CasClient, Upload};
 use pumphouse_proto::digest::Digest;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tonic::Code;
@@ -45,11 +45,17 @@ impl Blobs {
         }
     }
 
-    /// Makes the server have all of `uploads`, and gives the number of bytes that were sent.
+    /// Makes the server have all of `uploads`, and gives the number of bytes that were sent. How many are to be sent is told
+    /// to `announce` before.
     ///
     /// # Errors
     /// A call failed, or a file no longer has the content that was scanned.
-    pub async fn ensure(&self, cas: &CasClient, mut uploads: Vec<Upload>) -> Result<u64, RemoteError> {
+    pub async fn ensure(
+        &self,
+        cas: &CasClient,
+        mut uploads: Vec<Upload>,
+        announce: &(impl Fn(u64) + Sync),
+    ) -> Result<u64, RemoteError> {
         let mut sent = 0;
         for _ in 0..WAIT_LIMIT {
             uploads.retain(|upload| !self.is_known(&upload.digest));
@@ -58,7 +64,7 @@ impl Blobs {
             }
             let (claim, waits) = self.claim(&uploads);
             if !claim.uploads.is_empty() {
-                sent += self.upload(cas, claim.uploads.clone()).await?;
+                sent += self.upload(cas, claim.uploads.clone(), announce).await?;
             }
             drop(claim);
             for mut wait in waits {
@@ -67,7 +73,7 @@ impl Blobs {
             }
         }
         uploads.retain(|upload| !self.is_known(&upload.digest));
-        Ok(sent + self.upload(cas, uploads).await?)
+        Ok(sent + self.upload(cas, uploads, announce).await?)
     }
 
     /// Whether `digest` is known to be there.
@@ -97,9 +103,18 @@ impl Blobs {
         (claim, waits)
     }
 
-    async fn upload(&self, cas: &CasClient, uploads: Vec<Upload>) -> Result<u64, RemoteError> {
+    async fn upload(
+        &self,
+        cas: &CasClient,
+        mut uploads: Vec<Upload>,
+        announce: &(impl Fn(u64) + Sync),
+    ) -> Result<u64, RemoteError> {
         let digests: Vec<Digest> = uploads.iter().map(|upload| upload.digest).collect();
-        let sent = cas.upload_missing(uploads).await.map_err(|status| match status.code() {
+        let missing = cas.find_missing(&digests).await.map_err(RemoteError::call("asking for missing inputs"))?;
+        let missing: HashSet<Digest> = missing.into_iter().collect();
+        uploads.retain(|upload| missing.contains(&upload.digest));
+        announce(uploads.iter().map(|upload| upload.digest.size_bytes()).sum());
+        let sent = cas.upload(uploads).await.map_err(|status| match status.code() {
             // The server compares what it gets with its name; what it gets is read from the file at that moment.
             Code::InvalidArgument => RemoteError::Changed(status.message().to_owned()),
             _ => RemoteError::call("uploading inputs")(status),

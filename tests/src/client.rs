@@ -17,7 +17,11 @@ pub struct Client {
     remote: Option<String>,
     program: PathBuf,
     network: Option<PathBuf>,
+    patience_percent: u32,
 }
+
+/// The patience of clients that nothing else is said for.
+const PATIENT_PERCENT: u32 = 1000;
 
 /// What `pumphouse stats --json` says.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
@@ -68,10 +72,18 @@ impl Client {
             remote: remote.map(str::to_owned),
             program: program()?,
             network: None,
+            patience_percent: PATIENT_PERCENT,
         })
     }
 
-    /// This client in another network namespace: that of the file `network`.
+    /// The same client, which waits for servers as users' clients do.
+    #[must_use]
+    pub const fn impatient(mut self) -> Self {
+        self.patience_percent = 100;
+        self
+    }
+
+    /// The same client in another network namespace: that of the file `network`.
     #[must_use]
     pub fn inside(mut self, network: &Path) -> Self {
         self.network = Some(network.to_owned());
@@ -92,6 +104,8 @@ impl Client {
         }
         // No configuration of whoever runs the tests may count.
         command.env("PUMPHOUSE_DIR", &self.directory).env("XDG_CONFIG_HOME", &self.directory);
+        // How long compiles wait for a server that is slow is the business of one suite; in others the machine may be busy.
+        command.env("PUMPHOUSE_PATIENCE", self.patience_percent.to_string());
         if let Some(remote) = &self.remote {
             command.env("PUMPHOUSE_REMOTE", remote);
         }

@@ -9,6 +9,7 @@
 //! * [`client`]: a developer's side: launcher, daemon, statistics.
 //! * [`pumphouse`]: a whole site: server, worker and a client.
 //! * [`mount`]: a disk that is almost full.
+//! * [`proxy`]: what hung and hostile servers do.
 //! * [`remote`]: a bare client of the Remote Execution API.
 //! * [`container`]: the image and the manifests, run by an OCI runtime.
 //! * [`distcc`]: a farm of distcc's, for the include server.
@@ -27,6 +28,7 @@ pub mod process;
 pub mod processes;
 pub mod program;
 pub mod project;
+pub mod proxy;
 pub mod pumphouse;
 pub mod remote;
 pub mod scan_oracle;

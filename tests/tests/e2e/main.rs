@@ -18,3 +18,4 @@ mod races;
 mod reapi;
 mod seeds;
 mod views;
+mod waits;
