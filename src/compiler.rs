@@ -16,7 +16,6 @@ pub(crate) mod make_rule;
 pub(crate) mod name;
 pub(crate) mod process;
 pub(crate) mod search;
-#[expect(dead_code, reason = "the questions that go by it follow")]
 pub(crate) mod trace;
 
 /// Which driver's flags a command line is written in.

@@ -60,6 +60,9 @@ reasons! {
     ResponseFile = "response-file",
     /// The compiler was not found, is not a known compiler, or gave an answer that is not understood.
     Compiler = "compiler",
+    /// A program that the compiler runs is a script, or does what isn't followed: it runs further programs, writes or reads
+    /// what it has no business with.
+    Tool = "tool",
     /// A file or directory could not be read.
     Unreadable = "unreadable",
     /// A construct that the scanner does not follow.

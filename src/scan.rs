@@ -60,7 +60,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 /// How often a scan is begun anew because files changed under it.
-const MAX_SCAN_ATTEMPTS: u32 = 3;
+pub(crate) const MAX_SCAN_ATTEMPTS: u32 = 3;
 
 /// Finds what compiles read. One serves all threads of a daemon; what it learns of one compile it uses for the next, and
 /// checks before it does.

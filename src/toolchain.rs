@@ -2,19 +2,21 @@
 //!
 //! Two compilers with different bytes are different compilers, and a worker needs none of its own: the driver, the compiler
 //! proper, the assembler, their shared libraries, specs, sanitizer lists, locales and symbolic links travel like headers.
-//! All of it is found by asking the driver and the dynamic linker, and is remembered until `stat` says that
-//! something has changed. The linker and its plugins are not part of it, since a compile never starts them.
+//! All of it is found by asking the driver and the dynamic linker and by tracing a compile of nothing, and is remembered
+//! until `stat` says that something that they looked for has changed. The linker and its plugins are not part of it,
+//! since a compile never starts them.
 //!
 //! It does not know headers: those are the scanner's. It blocks; the first question about a compiler starts a few
 //! processes and hashes the compiler, later ones cost a `stat` for each file.
 
 use crate::command::{Command, Family, Language};
+use crate::compiler::trace::sights::{Sights, Validity};
 use crate::fallback::{Fallback, Reason};
-use crate::files::stamp::watch::{Watch, WatchList};
 use crate::scan::closure::InputFile;
-use dashmap::DashMap;
+use dashmap::{DashMap, DashSet};
 use digests::Digests;
-use libraries::Needs;
+use driver::Description;
+use libraries::{Needs, Traceable};
 use parking_lot::{Mutex, RwLock};
 use pumphouse_proto::digest::Digest;
 use std::collections::BTreeSet;
@@ -29,12 +31,15 @@ mod digests;
 mod driver;
 mod libraries;
 mod locale;
+mod looks;
 #[cfg(test)]
 mod tests;
 mod tree;
 
 /// How many questions are remembered: one for each compiler and set of flags.
 const MAX_MEMORIES: usize = 4096;
+/// How often a compiler is asked whose files change meanwhile.
+const MAX_ATTEMPTS: u32 = 3;
 
 /// A compiler and all that it needs to run.
 ///
@@ -62,7 +67,19 @@ pub struct Toolchains {
     memories: DashMap<Question, Arc<Memory>>,
     /// Toolchains that are the same thing are the same `Arc`, under whatever flags they were asked for.
     known: DashMap<Digest, Arc<Toolchain>>,
-    needs: DashMap<PathBuf, (WatchList, Needs)>,
+    needs: DashMap<NeedsQuestion, (Validity, Needs)>,
+    /// Questions whose answers hang on the working directory, which they don't name.
+    directory_bound: DashSet<Question>,
+}
+
+/// A program, the dynamic linker that loads it where it names none, and `LD_LIBRARY_PATH`.
+type NeedsQuestion = (PathBuf, Option<PathBuf>, Option<OsString>);
+
+/// What asking for a toolchain gave.
+struct Found {
+    toolchain: Toolchain,
+    validity: Validity,
+    depends_on_directory: bool,
 }
 
 /// All that the answer can depend on, besides files.
@@ -79,7 +96,7 @@ struct Question {
 
 #[derive(Debug, Default)]
 struct Memory {
-    answer: RwLock<Option<(Arc<Toolchain>, WatchList)>>,
+    answer: RwLock<Option<(Arc<Toolchain>, Validity)>>,
     /// Held while the driver is asked, so that it is asked once.
     asking: Mutex<()>,
 }
@@ -87,7 +104,7 @@ struct Memory {
 impl Memory {
     fn get(&self) -> Option<Arc<Toolchain>> {
         let answer = self.answer.read();
-        answer.as_ref().filter(|(_, watches)| watches.holds()).map(|(toolchain, _)| toolchain.clone())
+        answer.as_ref().filter(|(_, validity)| validity.holds()).map(|(toolchain, _)| toolchain.clone())
     }
 }
 
@@ -99,6 +116,7 @@ impl Toolchains {
             memories: DashMap::new(),
             known: DashMap::new(),
             needs: DashMap::new(),
+            directory_bound: DashSet::new(),
         }
     }
 
@@ -108,15 +126,11 @@ impl Toolchains {
     /// [`Reason::Compiler`] where the driver or the dynamic linker doesn't answer, or a program is missing;
     /// [`Reason::Unreadable`] where a file can't be read.
     pub fn of(&self, command: &Command) -> Result<Arc<Toolchain>, Fallback> {
-        let question = Question::of(command);
-        let memory = self.memories.get(&question).map(|memory| memory.clone());
-        let memory = memory.unwrap_or_else(|| {
-            if self.memories.len() >= MAX_MEMORIES {
-                self.memories.clear();
-                self.known.clear();
-            }
-            self.memories.entry(question).or_default().clone()
-        });
+        let mut question = Question::of(command);
+        if question.directory.is_none() && self.directory_bound.contains(&question) {
+            question.directory = Some(command.working_directory.clone());
+        }
+        let memory = self.memory(&question);
         if let Some(toolchain) = memory.get() {
             return Ok(toolchain);
         }
@@ -124,15 +138,47 @@ impl Toolchains {
         if let Some(toolchain) = memory.get() {
             return Ok(toolchain);
         }
-        let (toolchain, watches) = self.find(command)?;
+        let Found { toolchain, validity, depends_on_directory } = self.find_standing_still(command)?;
         let toolchain = self.known.entry(toolchain.identity).or_insert_with(|| Arc::new(toolchain)).clone();
-        *memory.answer.write() = Some((toolchain.clone(), watches));
+        let kept = if depends_on_directory && question.directory.is_none() {
+            self.directory_bound.insert(question.clone());
+            question.directory = Some(command.working_directory.clone());
+            self.memory(&question)
+        } else {
+            Arc::clone(&memory)
+        };
+        *kept.answer.write() = Some((toolchain.clone(), validity));
         self.digests.save();
         Ok(toolchain)
     }
 
-    /// Asks the driver and gathers what it names.
-    fn find(&self, command: &Command) -> Result<(Toolchain, WatchList), Fallback> {
+    /// The memory for `question`, which may be empty yet.
+    fn memory(&self, question: &Question) -> Arc<Memory> {
+        if let Some(memory) = self.memories.get(question) {
+            return Arc::clone(&memory);
+        }
+        if self.memories.len() >= MAX_MEMORIES {
+            self.memories.clear();
+            self.known.clear();
+            self.needs.clear();
+            self.directory_bound.clear();
+        }
+        Arc::clone(&self.memories.entry(question.clone()).or_default())
+    }
+
+    /// Asks until nothing changes meanwhile.
+    fn find_standing_still(&self, command: &Command) -> Result<Found, Fallback> {
+        let mut attempt = 1;
+        loop {
+            match self.find(command) {
+                Err(fallback) if fallback.reason == Reason::Changing && attempt < MAX_ATTEMPTS => attempt += 1,
+                found => return found,
+            }
+        }
+    }
+
+    /// Asks the driver and gathers what it names, and what a compile reads and looks for.
+    fn find(&self, command: &Command) -> Result<Found, Fallback> {
         let refuse =
             |error: io::Error| Fallback::new(Reason::Compiler, format!("{}: {error}", command.compiler.display()));
         // What is looked at before the question is asked can't change unseen while it is answered.
@@ -146,18 +192,24 @@ impl Toolchains {
         let mut programs = BTreeSet::from([command.compiler.clone()]);
         let mut path_directories: Vec<PathBuf> = Vec::new();
         for program in &description.programs {
-            programs.insert(locate(program, command, &mut tree, &mut path_directories).map_err(refuse)?);
+            programs.insert(locate(program, command, &mut path_directories).map_err(refuse)?);
         }
         let mut wanted: BTreeSet<PathBuf> = &description.files | &description.option_files;
         wanted.extend(description.directories.iter().cloned());
         wanted.extend(description.gcc_installations.iter().flat_map(|installation| gcc_evidence(installation)));
+        let looked = looks::look(command)?;
+        match &looked {
+            Some(looked) => {
+                looked.check_programs(&programs)?;
+                tree.depend_on_looks(&looked.looks)
+                    .map_err(|changed| Fallback::new(Reason::Changing, changed.to_string()))?;
+                wanted.extend(looked.files().map(Path::to_owned));
+            }
+            None => depend_on_lists(&mut tree, &programs, &description, command),
+        }
         let mut variables = Vec::new();
         let libraries = self.libraries(&programs, &description.files, command, &mut variables).map_err(refuse)?;
         wanted.extend(locale::files(&command.environment, &command.probe_arguments, &libraries));
-        for candidate in &description.candidates {
-            tree.depend_on(candidate);
-        }
-        depend_on_surroundings(&mut tree, &programs, &description.gcc_installations);
         for file in programs.iter().chain(&libraries).chain(&wanted) {
             tree.add(file, &self.digests)
                 .map_err(|error| Fallback::at(Reason::Unreadable, error.to_string(), file, 0))?;
@@ -168,8 +220,9 @@ impl Toolchains {
             variables.push((OsString::from("PATH"), path));
         }
         variables.sort();
-        let (toolchain, watches) = Toolchain::new(tree.finish(), variables);
-        Ok((toolchain, watches))
+        let (toolchain, validity) = Toolchain::new(tree.finish(), variables);
+        let depends_on_directory = looked.is_some_and(|looked| looked.depends_on_directory);
+        Ok(Found { toolchain, validity, depends_on_directory })
     }
 
     /// The libraries of programs and plugins, and what it takes to find them.
@@ -201,16 +254,20 @@ impl Toolchains {
     }
 
     fn needs(&self, program: &Path, linker: Option<&Path>, library_path: Option<&OsStr>) -> io::Result<Needs> {
-        // With a library path, the answer depends on directories that are not watched: it is not kept.
-        let kept = self.needs.get(program).filter(|kept| library_path.is_none() && kept.0.holds());
+        let question = (program.to_owned(), linker.map(Path::to_owned), library_path.map(OsStr::to_owned));
+        let kept = self.needs.get(&question).filter(|kept| kept.0.holds());
         if let Some(kept) = kept {
             return Ok(kept.1.clone());
         }
-        let mut watches = vec![Watch::of(program), Watch::of(Path::new(libraries::CACHE))];
-        let needs = libraries::needs(program, linker, library_path)?;
-        watches.extend(needs.files.iter().map(|file| Watch::of(file)));
-        if library_path.is_none() {
-            self.needs.insert(program.to_owned(), (watches.into_iter().collect(), needs.clone()));
+        let mut sights = Sights::default();
+        let (needs, traceable) = libraries::needs(program, linker, library_path, &mut sights)?;
+        sights.watch(Path::new(libraries::CACHE));
+        for file in &needs.files {
+            sights.watch(file);
+        }
+        // Else with a library path, the answer depends on directories that are not watched: it is not kept.
+        if traceable == Traceable::Yes || library_path.is_none() {
+            self.needs.insert(question, (sights.finish(), needs.clone()));
         }
         Ok(needs)
     }
@@ -245,7 +302,7 @@ impl Question {
         Self {
             compiler: command.compiler.clone(),
             family: command.family,
-            language: driver::representative(command.language, command.family),
+            language: command.language.asked_as(),
             arguments: command.probe_arguments.clone(),
             environment,
             directory: is_relative.then(|| command.working_directory.clone()),
@@ -254,7 +311,7 @@ impl Question {
 }
 
 impl Toolchain {
-    fn new(grown: Grown, environment: Vec<(OsString, OsString)>) -> (Self, WatchList) {
+    fn new(grown: Grown, environment: Vec<(OsString, OsString)>) -> (Self, Validity) {
         let mut text: Vec<u8> = Vec::new();
         let mut line = |parts: &[&[u8]]| {
             for part in parts {
@@ -282,24 +339,18 @@ impl Toolchain {
             directories: grown.directories,
             environment,
         };
-        (toolchain, grown.watches)
+        (toolchain, grown.validity)
     }
 }
 
 /// Where a program is that the driver names: absolute, or a bare name in `PATH`.
-fn locate(
-    program: &Path,
-    command: &Command,
-    tree: &mut Tree,
-    path_directories: &mut Vec<PathBuf>,
-) -> io::Result<PathBuf> {
+fn locate(program: &Path, command: &Command, path_directories: &mut Vec<PathBuf>) -> io::Result<PathBuf> {
     if program.as_os_str().as_bytes().contains(&b'/') {
         return Ok(command.working_directory.join(program));
     }
     let path = variable(&command.tool_environment, "PATH").unwrap_or_default();
     for directory in std::env::split_paths(path) {
         let directory = command.working_directory.join(directory);
-        tree.depend_on(&directory);
         let found = directory.join(program);
         if found.is_file() {
             if !path_directories.contains(&directory) {
@@ -324,8 +375,16 @@ fn gcc_evidence(installation: &Path) -> Vec<PathBuf> {
         .collect()
 }
 
-/// New files beside the programs can change the answer: specs, configuration files, other versions of gcc.
-fn depend_on_surroundings(tree: &mut Tree, programs: &BTreeSet<PathBuf>, gcc_installations: &BTreeSet<PathBuf>) {
+/// Where nothing can be traced, the places in which new files are known to change the answer: directories of `PATH`, what
+/// stands beside the programs (specs, configuration files), other versions of gcc.
+fn depend_on_lists(tree: &mut Tree, programs: &BTreeSet<PathBuf>, description: &Description, command: &Command) {
+    let path = variable(&command.tool_environment, "PATH").unwrap_or_default();
+    for directory in std::env::split_paths(path) {
+        tree.depend_on(&command.working_directory.join(directory));
+    }
+    for candidate in &description.candidates {
+        tree.depend_on(candidate);
+    }
     for program in programs {
         for place in [Some(program.clone()), program.canonicalize().ok()].into_iter().flatten() {
             if let Some(directory) = place.parent() {
@@ -333,7 +392,7 @@ fn depend_on_surroundings(tree: &mut Tree, programs: &BTreeSet<PathBuf>, gcc_ins
             }
         }
     }
-    for installation in gcc_installations {
+    for installation in &description.gcc_installations {
         // The version's directory, its siblings, and the targets.
         for directory in installation.ancestors().take(3) {
             tree.depend_on(directory);

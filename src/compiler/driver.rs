@@ -36,12 +36,22 @@ pub(crate) fn empty_compile(language: &str) -> [&str; 6] {
     [LANGUAGE, language, "-c", "/dev/null", "-o", "/dev/null"]
 }
 
+/// The arguments of a compile of `source`, in `language`, into `object`.
+pub(crate) fn compile(language: &str, source: &Path, object: &Path) -> [OsString; 6] {
+    [LANGUAGE.into(), language.into(), "-c".into(), source.into(), "-o".into(), object.into()]
+}
+
 /// The commands that the driver would run for `request`, which is a compile: what [`answer`](super::answer) reads.
 ///
 /// # Errors
 /// Where there is no answer.
 pub(crate) fn commands(request: &Request) -> Result<Answer, NoAnswer> {
-    request.with_first(&COMMANDS).run(Limits::ANSWER)
+    commands_request(request).run(Limits::ANSWER)
+}
+
+/// What [`commands`] runs.
+pub(crate) fn commands_request(request: &Request) -> Request {
+    request.with_first(&COMMANDS)
 }
 
 /// The lists of gcc's driver under the flags of `request`: what [`answer::search_list`](super::answer::search_list) reads.

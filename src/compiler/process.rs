@@ -33,9 +33,9 @@ const CHUNK_BYTES: usize = 64 << 10;
 /// How much an answer may cost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Limits {
-    time: Duration,
+    pub(super) time: Duration,
     /// How much each stream may bring.
-    bytes: usize,
+    pub(super) bytes: usize,
 }
 
 impl Limits {

@@ -8,43 +8,37 @@
 //! It does not know what an answer means, or why somebody asks. It blocks; a thread of its own follows each run.
 
 mod calls;
+pub(crate) mod sights;
 mod tracee;
 mod tracer;
 
+use super::process::{Limits, Request};
 use rustix::fs::MemfdFlags;
 use rustix::process::{PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use std::collections::BTreeSet;
-use std::ffi::OsString;
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _, Write as _};
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc;
+use std::process::ExitStatus;
+use std::sync::{OnceLock, mpsc};
 use std::time::Duration;
 use tracee::{Prepared, Streams};
 use tracer::{Followed, Tracer};
 
-/// What a run may cost.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Limits {
-    pub(crate) time: Duration,
-    /// How large each file may become that it writes, its streams among them.
-    pub(crate) bytes: u64,
-}
-
 /// A program to run.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Run<'a> {
-    /// It is started under this name, too.
-    pub(crate) program: &'a Path,
-    pub(crate) arguments: &'a [OsString],
-    pub(crate) directory: &'a Path,
-    /// All of it, but for `TMPDIR`.
-    pub(crate) environment: &'a [(OsString, OsString)],
+    /// The program is started under the name that stands in it, and with `TMPDIR` besides its variables.
+    pub(crate) request: &'a Request,
+    /// What it reads on standard input.
     pub(crate) input: &'a [u8],
     /// Where it may write: a directory without symbolic links on the way. Looks below it are not told of.
     pub(crate) scratch: &'a Path,
+    /// The bytes are those of each file that it writes, its streams among them.
     pub(crate) limits: Limits,
 }
 
@@ -145,6 +139,14 @@ impl fmt::Display for Unforeseen {
     }
 }
 
+impl Traced {
+    /// How it ended, as a parent sees it.
+    pub(crate) fn status(&self) -> Option<ExitStatus> {
+        const CODE_SHIFT: i32 = 8;
+        self.code.map(|code| ExitStatus::from_raw(code << CODE_SHIFT))
+    }
+}
+
 impl Looks {
     /// Notes a look at `path`.
     fn note(&mut self, path: PathBuf, outcome: Outcome, is_relative: bool) {
@@ -169,23 +171,70 @@ impl Looks {
         self.iter().filter(|(_, outcome)| *outcome == Outcome::Executed).map(|(path, _)| path)
     }
 
-    /// Whether a path was looked for from the working directory.
-    pub(crate) const fn has_relative(&self) -> bool {
+    /// Whether the looks of `request` would be others from another working directory: something was looked for from there,
+    /// or below it without its path having been in an argument or a variable.
+    pub(crate) fn depend_on_directory(&self, request: &Request) -> bool {
         self.has_relative
+            || self.iter().any(|(path, _)| {
+                path != request.directory && path.starts_with(&request.directory) && !is_named(path, request)
+            })
     }
 
-    /// Adds what another run looked for.
-    pub(crate) fn absorb(&mut self, other: Self) {
-        self.has_relative |= other.has_relative;
-        self.all.extend(other.all);
+    /// Leaves out the looks at `paths`.
+    pub(crate) fn forget(&mut self, paths: &[PathBuf]) {
+        self.all.retain(|(path, _)| !paths.contains(path));
     }
 }
+
+/// Whether an argument or a variable of `request` holds the beginning of `path`, from somewhere below its directory.
+fn is_named(path: &Path, request: &Request) -> bool {
+    let (path, directory) = (path.as_os_str().as_bytes(), request.directory.as_os_str().as_bytes());
+    let texts = request.arguments.iter().chain(request.environment.iter().map(|(_, value)| value));
+    texts.flat_map(|text| text.as_bytes().split(|byte| *byte == b':')).any(|text| {
+        let named = memchr::memmem::find(text, directory).map(|at| &text[at..]);
+        named.is_some_and(|named| named.len() > directory.len() && path.starts_with(named.trim_ascii_end()))
+    })
+}
+
+/// Why programs can't be traced here, once that was found out.
+static UNAVAILABLE: OnceLock<String> = OnceLock::new();
 
 /// Runs a program and writes down what it looks for. Costs about as much as the run itself.
 ///
 /// # Errors
-/// Why that isn't known.
+/// Why that isn't known. Where this system doesn't let programs be traced, nothing is tried again.
 pub(crate) fn trace(run: &Run<'_>) -> Result<Traced, TraceError> {
+    if let Some(why) = UNAVAILABLE.get() {
+        return Err(TraceError::Unavailable(why.clone()));
+    }
+    let traced = follow(run);
+    if let Err(TraceError::Unavailable(why)) = &traced {
+        tracing::warn!(%why, "compilers can't be traced: what they depend on is told by lists");
+        let _ = UNAVAILABLE.set(why.clone());
+    }
+    let traced = traced?;
+    for program in traced.looks.programs() {
+        let path = run.request.directory.join(program);
+        if !is_program(&path) {
+            return Err(TraceError::Unforeseen(Unforeseen { tool: path, deed: Deed::IsNoProgram }));
+        }
+    }
+    Ok(traced)
+}
+
+/// Whether a file is a program of this machine's own architecture; scripts and what only an interpreter can run are none.
+fn is_program(path: &Path) -> bool {
+    const CLASS_64: u8 = 2;
+    const MACHINE: u16 = if cfg!(target_arch = "x86_64") { object::elf::EM_X86_64 } else { object::elf::EM_AARCH64 };
+    let mut head = [0; 20];
+    let is_read = File::open(path).and_then(|mut file| file.read_exact(&mut head)).is_ok();
+    is_read
+        && head.starts_with(&object::elf::ELFMAG)
+        && head[4] == CLASS_64
+        && u16::from_le_bytes([head[18], head[19]]) == MACHINE
+}
+
+fn follow(run: &Run<'_>) -> Result<Traced, TraceError> {
     let failed = |error: io::Error| TraceError::Failed(error.to_string());
     let filter = calls::filter().map_err(TraceError::Unavailable)?;
     let prepared = Prepared::new(run, filter).ok_or_else(|| TraceError::Failed("an argument holds a zero".into()))?;
@@ -240,23 +289,40 @@ fn read(file: &mut File) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// Where a run may write; gone with this.
+#[derive(Debug)]
+pub(crate) struct Scratch {
+    path: PathBuf,
+    _directory: tempfile::TempDir,
+}
+
+impl Scratch {
+    /// Makes an empty directory.
+    ///
+    /// # Errors
+    /// Where there is no place for temporary files.
+    pub(crate) fn new() -> io::Result<Self> {
+        let directory = tempfile::tempdir()?;
+        Ok(Self { path: directory.path().canonicalize()?, _directory: directory })
+    }
+
+    /// Its path, without symbolic links on the way.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
 /// Whether programs can be traced here, and why not. Runs a program that does nothing.
+#[expect(dead_code, reason = "the command that tells of it follows")]
 pub(crate) fn availability() -> Result<(), String> {
-    let scratch = tempfile::tempdir().and_then(|scratch| Ok((scratch.path().canonicalize()?, scratch)));
-    let (path, _scratch) = scratch.map_err(|error| error.to_string())?;
-    let limits = Limits { time: Duration::from_secs(5), bytes: 1 << 20 };
-    let arguments = ["--version".into()];
-    let program = std::env::current_exe().map_err(|error| error.to_string())?;
-    let run = Run {
-        program: &program,
-        arguments: &arguments,
-        directory: Path::new("/"),
-        environment: &[],
-        input: b"",
-        scratch: &path,
-        limits,
+    let scratch = Scratch::new().map_err(|error| error.to_string())?;
+    let request = Request {
+        program: std::env::current_exe().map_err(|error| error.to_string())?,
+        arguments: vec!["--version".into()],
+        environment: Vec::new(),
+        directory: "/".into(),
     };
-    match trace(&run) {
+    match trace(&Run { request: &request, input: b"", scratch: scratch.path(), limits: Limits::ANSWER }) {
         Err(TraceError::Unavailable(why)) => Err(why),
         Ok(_) | Err(_) => Ok(()),
     }

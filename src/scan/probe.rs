@@ -15,17 +15,18 @@ mod run;
 use crate::command::{Command, Family, Language};
 use crate::compiler::installation;
 use crate::compiler::process::Request;
-use crate::fallback::Fallback;
+use crate::compiler::trace::sights::{Role, Sights, Validity};
+use crate::fallback::{Fallback, Reason};
 use crate::files::resolve::Trail;
-use crate::files::stamp::watch::Watch;
-use crate::files::stamp::{KeptStamp, Stamp};
+use crate::files::stamp::Stamp;
 use crate::files::{FileStore, View, as_path};
+use crate::scan::MAX_SCAN_ATTEMPTS;
 use crate::scan::lex::directives::LexModes;
 use crate::scan::limits::{MAX_DRIVER_ANSWERS, MAX_FEATURE_QUESTIONS, MAX_FEATURES_AT_ONCE};
 use crate::scan::preprocess::definitions::{Builtin, DefinitionId, Definitions};
 use crate::scan::preprocess::symbols::{Symbol, Symbols, known};
 use crate::scan::preprocess::tokens::TokenModes;
-use answer::{Answer, Feature, PathStamp, Transcript, Values};
+use answer::{Answer, Feature, KeptSight, Transcript, Values};
 use dashmap::mapref::multiple::RefMulti;
 use dashmap::{DashMap, DashSet};
 pub(crate) use driver::DriverAnswer;
@@ -61,12 +62,12 @@ pub(crate) struct Probe {
     pub(crate) has_foreign_characters: bool,
     /// A number that no other probe of the scanner has.
     pub(crate) id: u32,
-    /// Whether the driver read a configuration file, which this is asked without understanding.
+    /// Whether the driver read a file of options, which this is asked without understanding.
     is_configured: bool,
     trail: Trail,
     key: ProbeKey,
-    /// The program that the driver runs, and directories that it reads.
-    watches: Vec<Watch>,
+    /// What the driver and the compiler proper looked for.
+    validity: Validity,
     request: Request,
     later_features: AtomicBool,
     features: DashMap<Vec<u8>, Option<u64>, foldhash::fast::RandomState>,
@@ -77,11 +78,16 @@ pub(crate) struct Probe {
 /// Questions about features.
 type Asked = DashSet<Vec<u8>, foldhash::fast::RandomState>;
 
+/// An answer, and what it depends on.
+type Asking = (Answer, Sights);
+
 /// All probes of a scanner.
 #[derive(Debug)]
 pub(crate) struct Probes {
     known: DashMap<ProbeKey, Arc<Probe>, foldhash::fast::RandomState>,
     drivers: DashMap<Question, Arc<DriverAnswer>, foldhash::fast::RandomState>,
+    /// Keys of answers that hang on the working directory, which they don't name.
+    directory_bound: DashSet<ProbeKey, foldhash::fast::RandomState>,
     directory: Option<PathBuf>,
     next: AtomicU32,
     asking: Mutex<()>,
@@ -103,6 +109,7 @@ impl Probes {
         Self {
             known: DashMap::default(),
             drivers: DashMap::default(),
+            directory_bound: DashSet::default(),
             directory: directory.map(|directory| directory.join("probes")),
             next: AtomicU32::new(0),
             asking: Mutex::new(()),
@@ -197,75 +204,110 @@ impl Probes {
         command: &Command,
         context: Context<'_>,
     ) -> Result<Option<Arc<Probe>>, Fallback> {
-        let current = || {
-            let probe = self.known.get(&key).map(|probe| Arc::clone(&probe));
+        let mut key = key;
+        if self.directory_bound.contains(&key) {
+            key = key.bound_to(&request.directory);
+        }
+        let current = |key: &ProbeKey| {
+            let probe = self.known.get(key).map(|probe| Arc::clone(&probe));
             probe.filter(|probe| probe.trail.is_current(context.view, context.store) && probe.is_same_compiler())
         };
-        if let Some(probe) = current() {
+        if let Some(probe) = current(&key) {
             return Ok(Some(probe));
         }
         let _one_at_a_time = self.asking.lock();
-        if let Some(probe) = current() {
+        if let Some(probe) = current(&key) {
             return Ok(Some(probe));
         }
         let known = match self.recall(&key, command) {
-            None => self.ask(&request, &key, command)?,
+            None => self.ask(&request, &mut key, command)?,
             recalled => recalled,
         };
-        let Some((answer, watches)) = known else { return Ok(None) };
+        let Some((answer, sights)) = known else { return Ok(None) };
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let mut probe = build(answer, key.clone(), request, command, context, id)?;
-        probe.watches = watches;
+        probe.validity = sights.finish();
         probe.asked = Arc::clone(&self.asked);
         let probe = Arc::new(probe);
         self.known.insert(key, Arc::clone(&probe));
         Ok(Some(probe))
     }
 
-    fn ask(
-        &self,
-        request: &Request,
-        key: &ProbeKey,
-        command: &Command,
-    ) -> Result<Option<(Answer, Vec<Watch>)>, Fallback> {
+    /// Asks the compiler until nothing changes meanwhile. An answer that hangs on the directory is one for `key` bound to it.
+    fn ask(&self, request: &Request, key: &mut ProbeKey, command: &Command) -> Result<Option<Asking>, Fallback> {
+        let mut attempt = 1;
+        loop {
+            match self.ask_once(request, key, command) {
+                Err(fallback) if fallback.reason == Reason::Changing && attempt < MAX_SCAN_ATTEMPTS => attempt += 1,
+                answer => return answer,
+            }
+        }
+    }
+
+    fn ask_once(&self, request: &Request, key: &mut ProbeKey, command: &Command) -> Result<Option<Asking>, Fallback> {
         // What is looked at before the question is asked can't change unseen while it is answered.
-        let places = installation::directories(&request.arguments, command.family, &command.working_directory);
-        let mut watches: Vec<Watch> = places.iter().map(|path| Watch::of(path)).collect();
-        let output = run::preprocess(request, &request.directory, &question::first())?;
+        let mut listed = Sights::default();
+        for place in installation::directories(&request.arguments, command.family, &command.working_directory) {
+            listed.watch(&place);
+        }
+        let (output, looks) = run::traced(request, &question::first())?;
         let mut text = Transcript {
             standard_output: output.standard_output,
             standard_error: output.standard_error,
             ..Transcript::default()
         };
         let Some(answer) = Answer::parse(&text, command.family) else { return Ok(None) };
-        if let Some(program) = &answer.front_end {
-            watches.push(Watch::of(&place_of_program(program, command)));
-        }
-        let kept = |watch: &Watch| PathStamp {
-            path: watch.path().as_os_str().as_bytes().to_vec(),
-            stamp: watch.stamp().and_then(KeptStamp::of),
+        let sights = match looks {
+            Some(looks) => {
+                if looks.depend_on_directory(request) && !key.is_bound_to(&request.directory) {
+                    self.bind(key, &request.directory);
+                }
+                let mut sights = Sights::default();
+                sights.add(&looks).map_err(|changed| Fallback::new(Reason::Changing, changed.to_string()))?;
+                sights
+            }
+            None => {
+                if let Some(program) = &answer.front_end {
+                    listed.watch(&place_of_program(program, command));
+                }
+                listed
+            }
         };
-        text.stamps = watches.iter().map(kept).collect();
+        let (outline, seen) = sights.outline();
+        let kept = |(role, path): &(Role, PathBuf)| KeptSight {
+            path: path.as_os_str().as_bytes().to_vec(),
+            role: *role as u32,
+        };
+        text.sights = outline.iter().map(kept).collect();
+        text.seen = seen.to_string();
         if let Some(directory) = &self.directory
             && key.is_lasting()
-            && watches.iter().all(Watch::is_lasting)
+            && sights.is_lasting()
             && let Err(error) = key.save(directory, &text)
         {
             tracing::debug!(%error, directory = %directory.display(), "a compiler's answers were not kept");
         }
-        Ok(Some((answer, watches)))
+        Ok(Some((answer, sights)))
     }
 
-    /// The answer that another daemon got, if the compiler and its directories are the same.
-    fn recall(&self, key: &ProbeKey, command: &Command) -> Option<(Answer, Vec<Watch>)> {
+    /// Notes that the answer for `key` hangs on `directory`, and makes it the key for that.
+    fn bind(&self, key: &mut ProbeKey, directory: &Path) {
+        if self.directory_bound.len() >= MAX_DRIVER_ANSWERS {
+            self.directory_bound.clear();
+        }
+        self.directory_bound.insert(key.clone());
+        *key = key.bound_to(directory);
+    }
+
+    /// The answer that another daemon got, if all that it depends on is the same.
+    fn recall(&self, key: &ProbeKey, command: &Command) -> Option<Asking> {
         let text = key.load(self.directory.as_deref()?)?;
         let answer = Answer::parse(&text, command.family)?;
-        let known = |kept: &PathStamp| {
-            let watch = Watch::of(as_path(&kept.path));
-            (kept.stamp.as_ref().map(KeptStamp::stamp) == watch.stamp()).then_some(watch)
-        };
-        let watches = text.stamps.iter().map(known).collect::<Option<Vec<Watch>>>()?;
-        answer.directories_stand(&command.working_directory).then_some((answer, watches))
+        let known = |kept: &KeptSight| Some((Role::numbered(kept.role)?, as_path(&kept.path).to_path_buf()));
+        let sights = Sights::again(text.sights.iter().map(known).collect::<Option<Vec<_>>>()?);
+        let stands =
+            sights.outline().1.to_string() == text.seen && answer.directories_stand(&command.working_directory);
+        stands.then_some((answer, sights))
     }
 
     /// Keeps what compilers said since they were asked first.
@@ -369,7 +411,7 @@ fn build(
         trail,
         key,
         is_configured: answer.is_configured,
-        watches: Vec::new(),
+        validity: Validity::default(),
         request,
         later_features: AtomicBool::new(false),
         features,
@@ -412,7 +454,7 @@ fn builtin(name: Symbol) -> Builtin {
 impl Probe {
     /// Whether the compiler is the same one still. Costs a `stat` for each file of it.
     pub(crate) fn is_same_compiler(&self) -> bool {
-        self.key.is_current() && self.watches.iter().all(Watch::holds)
+        self.key.is_current() && self.validity.holds()
     }
 
     /// The value of `question`, say `__has_builtin(__builtin_expect)`; `None` where the compiler refuses it. Costs a run of

@@ -7,6 +7,8 @@
 //! **Source:** ld.so(8), `--list` and `--inhibit-cache`.
 
 use crate::compiler::process::{Limits, Request};
+use crate::compiler::trace::sights::Sights;
+use crate::compiler::trace::{Run, Scratch, TraceError, trace};
 use object::Endianness;
 use object::elf;
 use object::read::elf::{FileHeader, ProgramHeader};
@@ -27,6 +29,13 @@ pub(super) struct Needs {
     pub(super) through_library_path: bool,
 }
 
+/// Whether all that the dynamic linker looked for is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Traceable {
+    Yes,
+    No,
+}
+
 /// The dynamic linker's cache.
 pub(super) const CACHE: &str = "/etc/ld.so.cache";
 
@@ -45,33 +54,42 @@ pub(super) fn preloads_anything() -> bool {
 /// How many bytes of a program are read to find its interpreter.
 const HEAD_BYTES: u64 = 64 << 10;
 
-/// What `program`, an ELF executable or library, needs. Runs the dynamic linker twice.
+/// What `program`, an ELF executable or library, needs. Runs the dynamic linker twice, and adds to `sights` what that looks
+/// for, as far as it can be traced: whether it could be is the other answer.
 ///
 /// # Errors
 /// Where the program's form is not understood, or the linker says that something is missing.
-pub(super) fn needs(program: &Path, linker: Option<&Path>, library_path: Option<&OsStr>) -> io::Result<Needs> {
+pub(super) fn needs(
+    program: &Path,
+    linker: Option<&Path>,
+    library_path: Option<&OsStr>,
+    sights: &mut Sights,
+) -> io::Result<(Needs, Traceable)> {
+    sights.watch(program);
     let interpreter = match interpreter(program)? {
         Interpreter::Path(path) => path,
         // A library names no linker of its own: that of the program which loads it serves.
         Interpreter::None if linker.is_some() => linker.map(Path::to_owned).unwrap_or_default(),
-        Interpreter::None | Interpreter::NotElf => return Ok(Needs::default()),
+        Interpreter::None | Interpreter::NotElf => return Ok((Needs::default(), Traceable::Yes)),
     };
     let variable = library_path.map(|value| (OsString::from("LD_LIBRARY_PATH"), value.to_owned()));
-    let found = list(&interpreter, program, &[], variable.as_slice())?;
-    let plain = list(&interpreter, program, &["--inhibit-cache"], &[]).unwrap_or_default();
+    let mut traceable = Traceable::Yes;
+    let mut list = |flags: &[&str], environment: &[(OsString, OsString)]| {
+        list(&interpreter, program, flags, environment, sights, &mut traceable)
+    };
+    let found = list(&[], variable.as_slice())?;
+    let plain = list(&["--inhibit-cache"], &[]).unwrap_or_default();
     let mut needs = Needs { through_cache: false, through_library_path: false, files: Vec::new() };
     if found != plain {
-        needs.through_cache =
-            list(&interpreter, program, &["--inhibit-cache"], variable.as_slice()).ok() != Some(found.clone());
-        needs.through_library_path =
-            variable.is_some() && list(&interpreter, program, &[], &[]).ok() != Some(found.clone());
+        needs.through_cache = list(&["--inhibit-cache"], variable.as_slice()).ok() != Some(found.clone());
+        needs.through_library_path = variable.is_some() && list(&[], &[]).ok() != Some(found.clone());
     }
     needs.files = found;
     // A processor that has fewer features than this one uses the plain copy of a library.
     let plain_copies: Vec<PathBuf> = needs.files.iter().filter_map(|file| without_hardware_directory(file)).collect();
     needs.files.extend(plain_copies);
     needs.files.push(interpreter);
-    Ok(needs)
+    Ok((needs, traceable))
 }
 
 fn without_hardware_directory(file: &Path) -> Option<PathBuf> {
@@ -87,6 +105,8 @@ fn list(
     program: &Path,
     flags: &[&str],
     environment: &[(OsString, OsString)],
+    sights: &mut Sights,
+    traceable: &mut Traceable,
 ) -> io::Result<Vec<PathBuf>> {
     let mut arguments: Vec<OsString> = flags.iter().map(OsString::from).collect();
     arguments.extend(["--list".into(), program.into()]);
@@ -96,14 +116,26 @@ fn list(
         environment: environment.to_vec(),
         directory: "/".into(),
     };
-    let answer = request.run(Limits::ANSWER);
-    let answer = answer.map_err(|error| io::Error::other(format!("{} {error}", interpreter.display())))?;
-    if !answer.status.success() {
-        let message = String::from_utf8_lossy(&answer.standard_error).trim().to_owned();
+    let refuse = |error: String| io::Error::other(format!("{} {error}", interpreter.display()));
+    let scratch = Scratch::new()?;
+    let run = Run { request: &request, input: b"", scratch: scratch.path(), limits: Limits::ANSWER };
+    let (is_success, output, errors) = match trace(&run) {
+        Ok(traced) => {
+            sights.add(&traced.looks).map_err(|changed| io::Error::other(changed.to_string()))?;
+            (traced.code == Some(0), traced.standard_output, traced.standard_error)
+        }
+        Err(TraceError::Unavailable(_)) => {
+            *traceable = Traceable::No;
+            let answer = request.run(Limits::ANSWER).map_err(|error| refuse(error.to_string()))?;
+            (answer.status.success(), answer.standard_output, answer.standard_error)
+        }
+        Err(error) => return Err(refuse(error.to_string())),
+    };
+    if !is_success {
+        let message = String::from_utf8_lossy(&errors).trim().to_owned();
         return Err(io::Error::other(format!("{}: {message}", program.display())));
     }
-    parse_list(&answer.standard_output)
-        .map_err(|name| io::Error::other(format!("{}: {name} not found", program.display())))
+    parse_list(&output).map_err(|name| io::Error::other(format!("{}: {name} not found", program.display())))
 }
 
 /// Reads lines such as `libc.so.6 => /lib/libc.so.6 (0x…)` and `/lib64/ld.so (0x…)`.
@@ -182,9 +214,14 @@ mod tests {
         check("\tstatically linked\n", Ok(&[]));
     }
 
+    fn needs_of(program: &str, library_path: Option<&Path>) -> Needs {
+        let library_path = library_path.map(Path::as_os_str);
+        needs(Path::new(program), None, library_path, &mut Sights::default()).expect(program).0
+    }
+
     #[test]
     fn real_programs() {
-        let needs_of = |program: &str| needs(Path::new(program), None, None).expect(program);
+        let needs_of = |program: &str| needs_of(program, None);
         let needs = needs_of("/usr/bin/as");
         assert!(needs.files.iter().any(|file| file.ends_with("libc.so.6")), "{needs:?}");
         assert!(needs.files.iter().any(|file| file.to_string_lossy().contains("/ld-linux")), "{needs:?}");
@@ -195,10 +232,10 @@ mod tests {
     #[test]
     fn a_library_path_is_noticed() {
         let scratch = tempfile::tempdir().expect("temporary directory");
-        let libc = needs(Path::new("/usr/bin/env"), None, None).expect("needs").files;
+        let libc = needs_of("/usr/bin/env", None).files;
         let libc = libc.iter().find(|file| file.ends_with("libc.so.6")).expect("env needs the C library");
         std::fs::copy(libc, scratch.path().join("libc.so.6")).expect("copy");
-        let needs = needs(Path::new("/usr/bin/env"), None, Some(scratch.path().as_os_str())).expect("needs");
+        let needs = needs_of("/usr/bin/env", Some(scratch.path()));
         assert!(needs.through_library_path && !needs.through_cache, "{needs:?}");
         assert!(needs.files.contains(&scratch.path().join("libc.so.6")));
     }

@@ -4,7 +4,8 @@
 //! directory that a `..` passes through exists again on the other side.
 
 use super::digests::Digests;
-use crate::files::stamp::watch::{Watch, WatchList};
+use crate::compiler::trace::Looks;
+use crate::compiler::trace::sights::{Changed, Sights, Validity};
 use crate::scan::closure::InputFile;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ffi::OsString;
@@ -22,7 +23,7 @@ pub(super) struct Tree {
     files: BTreeMap<PathBuf, InputFile>,
     symlinks: BTreeMap<PathBuf, PathBuf>,
     directories: BTreeSet<PathBuf>,
-    watches: BTreeMap<(PathBuf, bool), Watch>,
+    sights: Sights,
 }
 
 /// What a tree consists of, sorted by path; and what it depends on.
@@ -30,7 +31,7 @@ pub(super) struct Grown {
     pub(super) files: Vec<InputFile>,
     pub(super) symlinks: Vec<(Arc<Path>, Arc<Path>)>,
     pub(super) directories: Vec<Arc<Path>>,
-    pub(super) watches: WatchList,
+    pub(super) validity: Validity,
 }
 
 impl Tree {
@@ -44,7 +45,7 @@ impl Tree {
         if metadata.is_dir() {
             self.directories.insert(place.clone());
         } else if metadata.is_file() && !self.files.contains_key(&place) {
-            self.watch(Watch::of(&place), &place, true);
+            self.sights.watch(&place);
             let file = InputFile {
                 path: place.as_path().into(),
                 digest: digests.of(&place)?,
@@ -57,11 +58,15 @@ impl Tree {
 
     /// Makes the tree depend on what `path` leads to, without adding it: the entries of a directory, or an absence.
     pub(super) fn depend_on(&mut self, path: &Path) {
-        self.watch(Watch::of(path), path, true);
+        self.sights.watch(path);
     }
 
-    fn watch(&mut self, watch: Watch, path: &Path, follows_symlinks: bool) {
-        self.watches.entry((path.to_owned(), follows_symlinks)).or_insert(watch);
+    /// Makes the tree depend on all that a run looked for.
+    ///
+    /// # Errors
+    /// Where some of it has changed since.
+    pub(super) fn depend_on_looks(&mut self, looks: &Looks) -> Result<(), Changed> {
+        self.sights.add(looks)
     }
 
     /// Where `path` leads to, with each link on the way recorded.
@@ -89,7 +94,7 @@ impl Tree {
                 return Err(io::Error::other("too many levels of symbolic links"));
             }
             let target = std::fs::read_link(&next)?;
-            self.watch(Watch::link(&next), &next, false);
+            self.sights.link(&next);
             if target.is_absolute() {
                 place = PathBuf::from("/");
             }
@@ -107,7 +112,7 @@ impl Tree {
             files: self.files.into_values().collect(),
             symlinks: self.symlinks.into_iter().map(|(from, to)| (from.into(), to.into())).collect(),
             directories: self.directories.into_iter().filter(|path| path != Path::new("/")).map(Arc::from).collect(),
-            watches: self.watches.into_values().collect(),
+            validity: self.sights.finish(),
         }
     }
 }
@@ -138,7 +143,7 @@ mod tests {
         symlink("tool-1", base.join("real/bin/tool")).expect("link");
         symlink(base.join("real"), base.join("alias")).expect("link");
         symlink("loop", base.join("loop")).expect("link");
-        while !Watch::link(&base.join("loop")).holds() {
+        while !crate::files::stamp::watch::Watch::link(&base.join("loop")).holds() {
             std::thread::sleep(std::time::Duration::from_millis(1));
         }
         let mut tree = Tree::default();
@@ -155,8 +160,8 @@ mod tests {
         assert!(links.contains(&("real/bin/tool".into(), "tool-1".into())), "{links:?}");
         let directories: Vec<_> = grown.directories.iter().map(|path| text(path)).collect();
         assert_eq!(directories, ["real/lib", "real/lib/deep"]);
-        assert!(grown.watches.holds());
+        assert!(grown.validity.holds());
         std::fs::remove_file(base.join("real/bin/tool")).expect("remove");
-        assert!(!grown.watches.holds());
+        assert!(!grown.validity.holds());
     }
 }

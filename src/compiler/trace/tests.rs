@@ -4,14 +4,14 @@ use super::*;
 use std::time::Instant;
 
 struct Place {
-    scratch: tempfile::TempDir,
+    scratch: Scratch,
     work: tempfile::TempDir,
 }
 
 impl Place {
     fn new() -> Self {
-        let directory = || tempfile::tempdir().expect("temporary directory");
-        Self { scratch: directory(), work: directory() }
+        let work = tempfile::tempdir().expect("temporary directory");
+        Self { scratch: Scratch::new().expect("temporary directory"), work }
     }
 
     fn path(&self) -> PathBuf {
@@ -23,16 +23,14 @@ impl Place {
     }
 
     fn trace_for(&self, program: &str, arguments: &[&str], time: Duration) -> Result<Traced, TraceError> {
-        let arguments: Vec<OsString> = arguments.iter().map(OsString::from).collect();
-        trace(&Run {
-            program: Path::new(program),
-            arguments: &arguments,
-            directory: &self.path(),
-            environment: &[("PATH".into(), "near:/nowhere:/usr/bin:/bin".into())],
-            input: b"int x;\n",
-            scratch: &self.scratch.path().canonicalize().expect("canonical"),
-            limits: Limits { time, bytes: 1 << 20 },
-        })
+        let request = Request {
+            program: program.into(),
+            arguments: arguments.iter().map(Into::into).collect(),
+            directory: self.path(),
+            environment: vec![("PATH".into(), "near:/nowhere:/usr/bin:/bin".into())],
+        };
+        let limits = Limits { time, bytes: 1 << 20 };
+        trace(&Run { request: &request, input: b"int x;\n", scratch: self.scratch.path(), limits })
     }
 
     fn shell(&self, script: &str) -> Result<Traced, TraceError> {
@@ -57,7 +55,7 @@ fn a_whole_compile_is_followed_into_all_of_its_programs() {
     assert!(programs.contains(&"cc1".as_ref()) && programs.contains(&"as".as_ref()), "{programs:?}");
     assert_eq!(outcomes(&traced, "/nowhere/as"), [Outcome::Absent]);
     assert_eq!(outcomes(&traced, place.path().join("near/as")), [Outcome::Absent]);
-    assert!(traced.looks.has_relative());
+    assert!(traced.looks.has_relative);
     assert_eq!(outcomes(&traced, "/etc/ld.so.cache"), [Outcome::Read]);
     let specs = |(path, outcome): (&Path, Outcome)| path.ends_with("specs") && outcome == Outcome::Absent;
     assert!(traced.looks.iter().any(specs));
@@ -81,7 +79,7 @@ fn outcomes_are_told_apart() {
     assert_eq!(of("listed/deeper"), [Outcome::Absent]);
     assert_eq!(traced.code, Some(3));
     assert_eq!(traced.standard_error, b"said 1\n");
-    assert!(traced.looks.has_relative());
+    assert!(traced.looks.has_relative);
 }
 
 #[test]

@@ -56,21 +56,22 @@ impl Prepared {
     /// `None` where a string holds a zero.
     pub(super) fn new(run: &Run<'_>, filter: BpfProgram) -> Option<Self> {
         let text = |text: &OsStr| CString::new(text.as_bytes()).ok();
-        let program = text(run.program.as_os_str())?;
+        let request = run.request;
+        let program = text(request.program.as_os_str())?;
         let mut arguments = vec![program.clone()];
-        for argument in run.arguments {
+        for argument in &request.arguments {
             arguments.push(text(argument)?);
         }
         let mut environment = Vec::new();
-        for (name, value) in run.environment {
+        for (name, value) in request.environment.iter().filter(|(name, _)| name != "TMPDIR") {
             environment.push(CString::new([name.as_bytes(), b"=", value.as_bytes()].concat()).ok()?);
         }
         let scratch = run.scratch.as_os_str().as_bytes();
         environment.push(CString::new([b"TMPDIR=", scratch].concat()).ok()?);
-        let limit = run.limits.bytes;
+        let limit = run.limits.bytes as libc::rlim_t;
         Some(Self {
             program,
-            directory: text(run.directory.as_os_str())?,
+            directory: text(request.directory.as_os_str())?,
             arguments,
             environment,
             filter,

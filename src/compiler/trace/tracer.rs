@@ -311,7 +311,8 @@ impl<'a> Tracer<'a> {
             (None, Act::Open(_) | Act::OpenHow(_)) => Outcome::Read,
             (None, Act::Connect) => return self.refuse(thread, Deed::Connects),
             (None, _) => Outcome::Found,
-            (Some(libc::ENOENT | libc::ENOTDIR), _) | (Some(_), Act::Connect) => Outcome::Absent,
+            (Some(libc::ENOENT | libc::ENOTDIR), _) => Outcome::Absent,
+            (Some(_), Act::Connect) => Outcome::Denied,
             (Some(libc::EACCES | libc::EPERM | libc::ELOOP | libc::ENAMETOOLONG | libc::EROFS), _) => Outcome::Denied,
             (Some(_), _) => Outcome::Found,
         };

@@ -1,13 +1,12 @@
 //! What the compiler's answer means.
 
 use crate::command::Family;
-use crate::compiler::answer::{FrontEnd, OptionFile, SearchPath, option_files};
+use crate::compiler::answer::{FrontEnd, SearchPath, option_files};
 use crate::scan::preprocess::tokens::{TokenModes, name_length};
 use crate::scan::probe::question;
 use std::path::{Path, PathBuf};
 
 use crate::files::as_path;
-use crate::files::stamp::KeptStamp;
 
 /// An answer as it was given, and what was asked later.
 #[derive(Clone, PartialEq, prost::Message)]
@@ -18,18 +17,21 @@ pub(super) struct Transcript {
     pub(super) standard_error: Vec<u8>,
     /// What else it depends on.
     #[prost(message, repeated, tag = "3")]
-    pub(super) stamps: Vec<PathStamp>,
+    pub(super) sights: Vec<KeptSight>,
     #[prost(message, repeated, tag = "4")]
     pub(super) features: Vec<Feature>,
+    /// The digest of what stood there.
+    #[prost(string, tag = "5")]
+    pub(super) seen: String,
 }
 
-/// What a path stood for.
+/// A path, and the number of the role in which it is looked at again.
 #[derive(Clone, PartialEq, prost::Message)]
-pub(super) struct PathStamp {
+pub(super) struct KeptSight {
     #[prost(bytes = "vec", tag = "1")]
     pub(super) path: Vec<u8>,
-    #[prost(message, optional, tag = "2")]
-    pub(super) stamp: Option<KeptStamp>,
+    #[prost(uint32, tag = "2")]
+    pub(super) role: u32,
 }
 
 /// What is known of a feature.
@@ -158,7 +160,7 @@ impl Answer {
     fn read_errors(&mut self, errors: &[u8], family: Family) -> Option<()> {
         let path = SearchPath::read(errors);
         let front_end = FrontEnd::read(errors);
-        self.is_configured = option_files(errors).any(|file| matches!(file, OptionFile::Configuration(_)));
+        self.is_configured = option_files(errors).next().is_some();
         self.front_end = front_end.program;
         if family == Family::Gcc {
             self.driver_directories = front_end.driver_directories;

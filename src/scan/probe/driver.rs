@@ -12,6 +12,7 @@ use crate::command::handed_on::{HandedOn, check_specs, read_configuration};
 use crate::command::{Command, Family, LEADING_VARIABLES};
 use crate::compiler::answer::{self, LIBRARIES, OptionFile, PROGRAMS, search_list};
 use crate::compiler::process::Request;
+use crate::compiler::trace::sights::{Sights, Validity};
 use crate::compiler::{driver, installation};
 use crate::fallback::{Fallback, Reason};
 use crate::files::directory::Directory;
@@ -21,7 +22,7 @@ use crate::files::resolve::{Place, Trail};
 use crate::files::stamp::watch::Watch;
 use crate::files::{FileStore, View, as_path};
 use crate::scan::limits::MAX_OPTION_FILES;
-use crate::scan::probe::run::{for_whole_command, unanswered};
+use crate::scan::probe::run::{for_whole_command, traced, unanswered};
 use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
@@ -46,6 +47,8 @@ pub(crate) struct DriverAnswer {
     trail: Trail,
     /// The driver, and directories that it reads.
     watches: Vec<Watch>,
+    /// All that the driver looked for, where that could be traced.
+    validity: Validity,
     /// Whether it holds for sources and outputs of other names.
     pub(super) is_common: bool,
 }
@@ -82,13 +85,24 @@ impl DriverAnswer {
         view: View,
     ) -> Result<Self, Fallback> {
         let mut watches = vec![Watch::of(&command.compiler)];
+        let mut sights = Sights::default();
         let request = for_whole_command(command)?;
         let commands = || driver::commands(&request).map(|output| output.standard_error);
-        let first = commands().map_err(|error| unanswered(&request, &error))?;
+        let (first, looks) = traced(&driver::commands_request(&request), "")?;
+        let first = first.standard_error;
         let mut options = OptionFiles::default();
         options.read_answer(&first, command, store, view, start)?;
-        let places = options.installations(&first, command)?;
-        watches.extend(places.iter().map(|path| Watch::of(path)));
+        match looks {
+            Some(mut looks) => {
+                let own = std::iter::once(&command.source).chain(command.outputs.all());
+                looks.forget(&own.map(|path| command.working_directory.join(path)).collect::<Vec<_>>());
+                sights.add(&looks).map_err(|changed| Fallback::new(Reason::Changing, changed.to_string()))?;
+            }
+            None => {
+                let places = options.installations(&first, command)?;
+                watches.extend(places.iter().map(|path| Watch::of(path)));
+            }
+        }
         let answer = commands().map_err(|error| unanswered(&request, &error))?;
         if !answer::option_files(&answer).eq(answer::option_files(&first)) {
             let detail = format!("{} answers otherwise", command.compiler.display());
@@ -108,12 +122,21 @@ impl DriverAnswer {
                 absent.push(lexical(start.path(), candidate));
             }
         }
-        Ok(Self { handed_on, files: options.files, absent, trail: options.trail, watches, is_common })
+        Ok(Self {
+            handed_on,
+            files: options.files,
+            absent,
+            trail: options.trail,
+            watches,
+            validity: sights.finish(),
+            is_common,
+        })
     }
 
     /// Whether the driver would answer the same. Costs a `stat` for each file and directory that it went by.
     pub(crate) fn is_current(&self, view: View, store: &FileStore) -> bool {
         self.watches.iter().all(Watch::holds)
+            && self.validity.holds()
             && self.trail.is_current(view, store)
             && self.files.iter().all(|(file, generation)| file.generation(view).ok() == Some(*generation))
     }

@@ -25,7 +25,7 @@ pub(crate) struct ProbeKey {
 }
 
 /// The version of the questions; other answers are not taken for theirs.
-const FORMAT: &str = "pumphouse probe 9";
+const FORMAT: &str = "pumphouse probe 10";
 
 impl ProbeKey {
     /// The key of what the compiler proper says as the driver of `command` would run it, which `answer` tells.
@@ -61,6 +61,17 @@ impl ProbeKey {
     pub(super) fn for_request(&self, request: &Request) -> Self {
         let directory = self.request.directory.clone();
         Self { request: Request { directory, ..request.clone() }, files: self.files.clone() }
+    }
+
+    /// The same key for answers that hang on the working directory.
+    pub(super) fn bound_to(&self, directory: &Path) -> Self {
+        let request = Request { directory: directory.to_owned(), ..self.request.clone() };
+        Self { request, files: self.files.clone() }
+    }
+
+    /// Whether the key names the directory that the answer hangs on.
+    pub(super) fn is_bound_to(&self, directory: &Path) -> bool {
+        self.request.directory == directory
     }
 
     /// Whether the driver and the files of options are the same still.

@@ -5,6 +5,7 @@ use crate::command::{Command, Language};
 use crate::compiler::driver::{self, PREPROCESSING};
 use crate::compiler::environment::{About, asking};
 use crate::compiler::process::{Answer, Limits, NoAnswer, Request};
+use crate::compiler::trace::{Looks, Run, Scratch, TraceError, trace};
 use crate::fallback::{Fallback, Reason};
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt as _;
@@ -59,6 +60,26 @@ pub(super) fn preprocess(request: &Request, directory: &Path, source: &str) -> R
     request.run_in(directory, source.as_bytes(), Limits::ANSWER).map_err(|error| unanswered(request, &error))
 }
 
+/// Runs the compiler over `source` in the request's own directory, and tells what it looked for, where that can be traced.
+///
+/// # Errors
+/// As for [`preprocess`], and [`Reason::Tool`] where a program does what isn't followed.
+pub(super) fn traced(request: &Request, source: &str) -> Result<(Answer, Option<Looks>), Fallback> {
+    let scratch = Scratch::new().map_err(|error| refuse(request, &error.to_string()))?;
+    let run = Run { request, input: source.as_bytes(), scratch: scratch.path(), limits: Limits::ANSWER };
+    match trace(&run) {
+        Ok(traced) => {
+            let status = traced.status().ok_or_else(|| refuse(request, "was ended by a signal"))?;
+            let answer =
+                Answer { status, standard_output: traced.standard_output, standard_error: traced.standard_error };
+            Ok((answer, Some(traced.looks)))
+        }
+        Err(TraceError::Unavailable(_)) => Ok((preprocess(request, &request.directory, source)?, None)),
+        Err(TraceError::Unforeseen(unforeseen)) => Err(Fallback::new(Reason::Tool, unforeseen.to_string())),
+        Err(TraceError::Failed(error)) => Err(refuse(request, &error)),
+    }
+}
+
 /// A refusal, since `request` had no answer.
 pub(super) fn unanswered(request: &Request, error: &NoAnswer) -> Fallback {
     refuse(request, &error.to_string())
@@ -83,6 +104,8 @@ fn matters(argument: &OsString) -> bool {
         b"-Wl,",
         b"-fcolor-diagnostics",
         b"-fno-color-diagnostics",
+        // It would leave a file beside the user's own.
+        b"-ftime-trace",
     ];
     let text = argument.as_bytes();
     let is_warning = text.starts_with(b"-W") && !text.starts_with(b"-Wp,");

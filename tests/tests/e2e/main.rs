@@ -19,3 +19,4 @@ mod reapi;
 mod seeds;
 mod views;
 mod waits;
+mod watched;

@@ -1,0 +1,378 @@
+//! What an answer depends on, as far as it was looked for: how a run's looks are taken again later.
+//!
+//! A file counts by its stamp, a link by its own, a directory by what it is and not by what else is in it, unless its names
+//! were read; an absence by the first name on its way that is missing, under the stamp of the directory that lacks it. So
+//! neither a compile's outputs nor what other programs do in `/tmp` ends a memory, and hundreds of absences cost a `stat`
+//! for each directory.
+//!
+//! It does not know which run looked, or what for.
+//!
+//! **Source:** `path_resolution(7)`; statx(2).
+
+use super::{Looks, Outcome};
+use crate::files::MAX_SYMLINKS_IN_A_PATH;
+use crate::files::stamp::watch::{Watch, WatchList};
+use crate::files::stamp::{FileSystem, Moment, Settled, Stamp};
+use parking_lot::Mutex;
+use pumphouse_proto::digest::Digest;
+use rustix::fs::{AtFlags, CWD, FileType, StatxFlags};
+use rustix::io::Errno;
+use std::collections::{BTreeMap, VecDeque};
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Component, Path, PathBuf};
+
+/// How something is looked at again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Role {
+    /// By the stamp of what the path leads to, or its absence.
+    Content = 0,
+    /// By the stamp of the link that it is.
+    Link = 1,
+    /// By what kind of thing stands there, which one, and who may use it.
+    Place = 2,
+    /// By the names in it.
+    Names = 3,
+}
+
+impl Role {
+    /// The role with this number.
+    pub(crate) fn numbered(number: u32) -> Option<Self> {
+        [Self::Content, Self::Link, Self::Place, Self::Names].into_iter().find(|role| *role as u32 == number)
+    }
+}
+
+/// A path was there when the run looked and is gone now, or the other way round.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{} changed meanwhile", .0.display())]
+pub(crate) struct Changed(pub(crate) PathBuf);
+
+/// What is looked at again, growing. Paths in it are absolute and lead through no links.
+#[derive(Debug, Default)]
+pub(crate) struct Sights {
+    watches: BTreeMap<(PathBuf, Role), Watch>,
+    places: BTreeMap<PathBuf, Option<Place>>,
+    names: BTreeMap<PathBuf, Names>,
+}
+
+/// All that an answer depends on.
+#[derive(Debug, Default)]
+pub(crate) struct Validity {
+    watches: WatchList,
+    places: Vec<(PathBuf, Option<Place>)>,
+    names: Vec<(PathBuf, Mutex<Names>)>,
+}
+
+/// Device, inode, kind and permissions.
+type Place = (u32, u32, u64, u16);
+
+/// The names in a directory, and the stamp under which they were read last; `None` where it can't be read.
+#[derive(Debug, Clone)]
+struct Names {
+    digest: Option<Digest>,
+    stamp: Option<Stamp>,
+    settled: Settled,
+}
+
+impl Sights {
+    /// Adds all looks of a run, and the ways to what they found.
+    ///
+    /// # Errors
+    /// Where one of them would be answered otherwise by now.
+    pub(crate) fn add(&mut self, looks: &Looks) -> Result<(), Changed> {
+        for (path, outcome) in looks.iter() {
+            let changed = || Changed(path.to_owned());
+            match (self.walk(path), outcome) {
+                (Way::Barred(at), _) => self.watch(&at),
+                (Way::Missing(at), Outcome::Absent | Outcome::Denied) => self.watch(&at),
+                // `file/` is no path of `file`.
+                (Way::Leads(at, _), Outcome::Absent) if path.as_os_str().as_bytes().ends_with(b"/") => self.watch(&at),
+                (Way::Missing(_), _) | (Way::Leads(..), Outcome::Absent) => return Err(changed()),
+                (Way::Leads(at, FileType::Directory), Outcome::Listed) => {
+                    self.names.entry(at).or_insert_with_key(|at| Names::of(at));
+                }
+                (Way::Leads(at, FileType::RegularFile), _) => self.watch(&at),
+                (Way::Leads(at, _), _) => self.place(at),
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds what `path` leads to, by its stamp.
+    pub(crate) fn watch(&mut self, path: &Path) {
+        self.watches.entry((path.to_owned(), Role::Content)).or_insert_with(|| Watch::of(path));
+    }
+
+    /// Adds the link that `path` is.
+    pub(crate) fn link(&mut self, path: &Path) {
+        self.watches.entry((path.to_owned(), Role::Link)).or_insert_with(|| Watch::link(path));
+    }
+
+    fn place(&mut self, path: PathBuf) {
+        self.places.entry(path).or_insert_with_key(|path| place(path));
+    }
+
+    /// Goes where an absolute path leads, as the kernel does; notes the links on the way, and the directories that a `..`
+    /// leaves.
+    fn walk(&mut self, path: &Path) -> Way {
+        let mut pending = components(path);
+        let mut at = PathBuf::from("/");
+        let mut kind = FileType::Directory;
+        let mut links = 0;
+        while let Some(name) = pending.pop_front() {
+            if kind != FileType::Directory {
+                return Way::Missing(at);
+            }
+            if name == ".." {
+                self.place(at.clone());
+                at.pop();
+                continue;
+            }
+            let next = at.join(name);
+            kind = match rustix::fs::lstat(&next) {
+                Ok(stat) => FileType::from_raw_mode(stat.st_mode),
+                Err(Errno::NOENT | Errno::NOTDIR) => return Way::Missing(next),
+                Err(_) => return Way::Barred(next),
+            };
+            if kind != FileType::Symlink {
+                at = next;
+                continue;
+            }
+            self.link(&next);
+            links += 1;
+            let Ok(target) = std::fs::read_link(&next) else { return Way::Barred(next) };
+            if links > MAX_SYMLINKS_IN_A_PATH {
+                return Way::Barred(next);
+            }
+            kind = FileType::Directory;
+            if target.is_absolute() {
+                at = PathBuf::from("/");
+            }
+            for component in components(&target).into_iter().rev() {
+                pending.push_front(component);
+            }
+        }
+        Way::Leads(at, kind)
+    }
+
+    /// Every path with its role, and a digest of what is there: equal digests mean that nothing changed.
+    pub(crate) fn outline(&self) -> (Vec<(Role, PathBuf)>, Digest) {
+        let mut outline: Vec<(Role, PathBuf)> = self.watches.keys().map(|(path, role)| (*role, path.clone())).collect();
+        outline.extend(self.places.keys().map(|path| (Role::Place, path.clone())));
+        outline.extend(self.names.keys().map(|path| (Role::Names, path.clone())));
+        let stamps: Vec<_> = self.watches.values().map(Watch::stamp).collect();
+        let names: Vec<_> = self.names.values().map(|names| names.digest).collect();
+        let text = format!("{outline:?}{stamps:?}{:?}{names:?}", self.places.values());
+        (outline, Digest::of(text.as_bytes()))
+    }
+
+    /// Looks at all that an outline names.
+    pub(crate) fn again(outline: impl IntoIterator<Item = (Role, PathBuf)>) -> Self {
+        let mut sights = Self::default();
+        for (role, path) in outline {
+            match role {
+                Role::Content => sights.watch(&path),
+                Role::Link => sights.link(&path),
+                Role::Place => sights.place(path),
+                Role::Names => drop(sights.names.entry(path).or_insert_with_key(|path| Names::of(path))),
+            }
+        }
+        sights
+    }
+
+    /// Whether it can be kept on disk: the stamps will tell of each change for good.
+    pub(crate) fn is_lasting(&self) -> bool {
+        self.watches.values().all(Watch::is_lasting)
+    }
+
+    /// All of it, to be looked at again.
+    pub(crate) fn finish(self) -> Validity {
+        Validity {
+            watches: self.watches.into_values().collect(),
+            places: self.places.into_iter().collect(),
+            names: self.names.into_iter().map(|(path, names)| (path, Mutex::new(names))).collect(),
+        }
+    }
+}
+
+impl Validity {
+    /// Whether every look would be answered as it was. Costs a `stat` for each file, link and directory.
+    pub(crate) fn holds(&self) -> bool {
+        self.watches.holds()
+            && self.places.iter().all(|(path, known)| place(path) == *known)
+            && self.names.iter().all(|(path, known)| still_names(path, known))
+    }
+}
+
+/// Where a path leads.
+enum Way {
+    /// Something stands there.
+    Leads(PathBuf, FileType),
+    /// This is missing, or no directory.
+    Missing(PathBuf),
+    /// The system doesn't let this be looked at.
+    Barred(PathBuf),
+}
+
+fn place(path: &Path) -> Option<Place> {
+    let wanted = StatxFlags::INO | StatxFlags::TYPE | StatxFlags::MODE;
+    let stat = rustix::fs::statx(CWD, path, AtFlags::STATX_FORCE_SYNC, wanted).ok()?;
+    Some((stat.stx_dev_major, stat.stx_dev_minor, stat.stx_ino, stat.stx_mode))
+}
+
+impl Names {
+    fn of(directory: &Path) -> Self {
+        let moment = Moment::now();
+        let stamp = Stamp::at(directory);
+        let file_system = FileSystem::of(directory);
+        let settled = stamp.map_or(Settled::No, |stamp| stamp.proof(file_system, moment));
+        let settled = if file_system == FileSystem::Local { settled } else { Settled::No };
+        let entries = std::fs::read_dir(directory).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+        let digest = entries.ok().map(|entries| {
+            let mut names: Vec<_> = entries.iter().map(|entry| (entry.file_name(), entry.file_type().ok())).collect();
+            names.sort_unstable_by(|one, other| one.0.cmp(&other.0));
+            Digest::of(format!("{names:?}").as_bytes())
+        });
+        Self { digest, stamp, settled }
+    }
+}
+
+/// Whether the names in `directory` are the same still: costs a `stat`, and reading them where its stamp isn't the same.
+fn still_names(directory: &Path, known: &Mutex<Names>) -> bool {
+    let mut known = known.lock();
+    if known.settled.holds() && Stamp::at(directory) == known.stamp {
+        return true;
+    }
+    let fresh = Names::of(directory);
+    let is_same = fresh.digest == known.digest;
+    if is_same {
+        *known = fresh;
+    }
+    is_same
+}
+
+/// The names and `..` of a path, from its root or its beginning.
+fn components(path: &Path) -> VecDeque<OsString> {
+    path.components()
+        .filter_map(|component| match component {
+            Component::Normal(name) => Some(name.to_owned()),
+            Component::ParentDir => Some("..".into()),
+            Component::RootDir | Component::CurDir | Component::Prefix(_) => None,
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    struct Tree(tempfile::TempDir);
+
+    impl Tree {
+        fn new() -> Self {
+            let tree = Self(tempfile::tempdir().expect("temporary directory"));
+            fs::create_dir_all(tree.at("directory/deep")).expect("create");
+            fs::write(tree.at("directory/file"), "one").expect("write");
+            symlink("directory", tree.at("link")).expect("link");
+            tree
+        }
+
+        fn at(&self, name: &str) -> PathBuf {
+            self.0.path().canonicalize().expect("canonical").join(name)
+        }
+
+        fn look(&self, name: &str, outcome: Outcome) -> Validity {
+            let mut looks = Looks::default();
+            looks.note(self.at(name), outcome, false);
+            // What has just been made has no stamp to trust yet.
+            let begin = std::time::Instant::now();
+            loop {
+                let mut sights = Sights::default();
+                sights.add(&looks).expect("unchanged");
+                let validity = sights.finish();
+                if validity.holds() {
+                    return validity;
+                }
+                assert!(begin.elapsed() < std::time::Duration::from_secs(10), "never settles");
+                std::thread::yield_now();
+            }
+        }
+    }
+
+    #[test]
+    fn looks_end_with_what_they_found_and_with_nothing_else() {
+        type Change = fn(&Tree);
+        let beside: Change = |tree| fs::write(tree.at("directory/beside"), "").expect("write");
+        let edit: Change = |tree| fs::write(tree.at("directory/file"), "two").expect("write");
+        let appear: Change = |tree| fs::create_dir_all(tree.at("directory/absent/x")).expect("create");
+        let retarget: Change = |tree| {
+            fs::create_dir(tree.at("other")).expect("create");
+            fs::remove_file(tree.at("link")).expect("remove");
+            symlink("other", tree.at("link")).expect("link");
+        };
+        let replace: Change = |tree| {
+            fs::rename(tree.at("directory"), tree.at("away")).expect("rename");
+            fs::create_dir(tree.at("directory")).expect("create");
+        };
+        for (number, (name, outcome, change, holds)) in [
+            ("directory", Outcome::Found, beside, true),
+            ("directory", Outcome::Found, replace, false),
+            ("directory", Outcome::Listed, beside, false),
+            ("directory", Outcome::Listed, edit, true),
+            ("directory/file", Outcome::Read, beside, true),
+            ("directory/file", Outcome::Read, edit, false),
+            ("directory/file", Outcome::Found, edit, false),
+            ("directory/absent/deeper", Outcome::Absent, beside, true),
+            ("directory/absent/deeper", Outcome::Absent, appear, false),
+            ("link/absent", Outcome::Absent, beside, true),
+            ("link/absent", Outcome::Absent, appear, false),
+            ("link/absent", Outcome::Absent, retarget, false),
+            ("directory/deep/../absent", Outcome::Absent, appear, false),
+            ("directory/file/deeper", Outcome::Absent, beside, true),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            let tree = Tree::new();
+            let validity = tree.look(name, outcome);
+            change(&tree);
+            assert_eq!(validity.holds(), holds, "{number}: {name} {outcome:?}");
+            assert_eq!(validity.holds(), holds, "{number}: {name} {outcome:?}, again");
+        }
+    }
+
+    #[test]
+    fn a_look_that_would_end_otherwise_by_now_is_noticed() {
+        let tree = Tree::new();
+        let add = |name: &str, outcome| {
+            let mut looks = Looks::default();
+            looks.note(tree.at(name), outcome, false);
+            Sights::default().add(&looks)
+        };
+        assert_eq!(add("link/file", Outcome::Absent), Err(Changed(tree.at("link/file"))));
+        assert_eq!(add("link/gone", Outcome::Read), Err(Changed(tree.at("link/gone"))));
+    }
+
+    #[test]
+    fn an_outline_names_what_it_was_made_of() {
+        let tree = Tree::new();
+        let mut looks = Looks::default();
+        for (name, outcome) in
+            [("link/file", Outcome::Read), ("gone/x", Outcome::Absent), ("link", Outcome::Listed), ("", Outcome::Found)]
+        {
+            looks.note(tree.at(name), outcome, false);
+        }
+        let mut sights = Sights::default();
+        sights.add(&looks).expect("unchanged");
+        let (outline, digest) = sights.outline();
+        assert_eq!(Sights::again(outline.clone()).outline(), (outline.clone(), digest));
+        fs::create_dir(tree.at("gone")).expect("create");
+        assert_ne!(Sights::again(outline.clone()).outline().1, digest);
+        fs::remove_dir(tree.at("gone")).expect("remove");
+        assert_eq!(Sights::again(outline.clone()).outline().1, digest);
+        fs::write(tree.at("directory/more"), "").expect("write");
+        assert_ne!(Sights::again(outline).outline().1, digest);
+    }
+}
