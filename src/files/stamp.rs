@@ -124,6 +124,11 @@ impl Stamp {
         self.mode & 0o170_000 == 0o100_000
     }
 
+    /// Whether it is a symbolic link.
+    const fn is_link(&self) -> bool {
+        self.mode & 0o170_000 == 0o120_000
+    }
+
     /// Whether it is a directory.
     pub const fn is_directory(&self) -> bool {
         self.mode & 0o170_000 == 0o040_000
@@ -142,7 +147,10 @@ impl Stamp {
     pub(crate) fn settled(&self, file_system: FileSystem, moment: Moment) -> Settled {
         let (changed_ns, now_ns) = match file_system {
             FileSystem::Local => (self.changed_ns, moment.wall_ns()),
-            FileSystem::Shared => (self.changed_ns, clock::served_ns(self.device, self.changed_ns, moment)),
+            FileSystem::Shared => {
+                clock::note_served(self.device, self.changed_ns, Moment::now());
+                (self.changed_ns, clock::served_ns(self.device, moment).unwrap_or(self.changed_ns))
+            }
             // It may have no time of change, or give the time of the last write for it.
             FileSystem::Unproven => (self.changed_ns.max(self.modified_ns), moment.wall_ns()),
         };
@@ -230,6 +238,7 @@ impl Sight {
         let stamp = file_system::stamp(path, links, FileSystem::Local);
         let known = match (links, stamp) {
             (Links::Followed, Some(_)) => FileSystem::of(path),
+            (Links::Seen, Some(stamp)) if !stamp.is_link() => FileSystem::of(path),
             // `statfs` follows links; and what isn't there has no file system but its directory's.
             _ => FileSystem::around(path),
         };

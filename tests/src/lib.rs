@@ -8,7 +8,8 @@
 //! * [`process`]: commands with a deadline, and services that say when they are ready.
 //! * [`client`]: a developer's side: launcher, daemon, statistics.
 //! * [`pumphouse`]: a whole site: server, worker and a client.
-//! * [`mount`]: a disk that is almost full.
+//! * [`mount`]: disks of other kinds: almost full, with coarse time stamps, behind another program.
+//! * [`nfs`]: a machine with an NFS server and its clients.
 //! * [`proxy`]: what hung and hostile servers do.
 //! * [`remote`]: a bare client of the Remote Execution API.
 //! * [`container`]: the image and the manifests, run by an OCI runtime.
@@ -23,6 +24,7 @@ pub mod client;
 pub mod container;
 pub mod distcc;
 pub mod mount;
+pub mod nfs;
 pub mod objects;
 pub mod process;
 pub mod processes;

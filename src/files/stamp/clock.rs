@@ -61,19 +61,24 @@ fn read(clock: ClockId) -> i128 {
 /// By device, how far the server's clock is ahead of this machine's time since boot, at least.
 static SERVERS: LazyLock<DashMap<u64, i128>> = LazyLock::new(DashMap::new);
 
-/// What the clock shows at least, at `moment`, by which the file system on `device` is stamped, where something is seen now
-/// that `changed_ns` by it. Never more than this machine's clock: a stamp of the future tells of a clock that was wrong.
-pub(super) fn served_ns(device: u64, changed_ns: i128, moment: Moment) -> i128 {
-    let seen = changed_ns.min(moment.wall_ns) - moment.boot_ns;
+/// Notes that something on `device` was seen before `moment` that changed at `changed_ns` by the server's clock. A stamp
+/// of this machine's future tells nothing: some clock was wrong.
+pub(super) fn note_served(device: u64, changed_ns: i128, moment: Moment) {
     if changed_ns > moment.wall_ns {
-        return SERVERS.get(&device).map_or(changed_ns, |known| *known + moment.boot_ns).min(moment.wall_ns);
+        return;
     }
     if SERVERS.len() >= MAX_SERVERS && !SERVERS.contains_key(&device) {
         SERVERS.clear();
     }
+    let seen = changed_ns - moment.boot_ns;
     let mut known = SERVERS.entry(device).or_insert(seen);
     *known = seen.max(*known);
-    (*known + moment.boot_ns).min(moment.wall_ns)
+}
+
+/// What the clock showed at least, at `moment`, by which the file system on `device` is stamped; never more than this
+/// machine's clock. `None` where nothing was seen there yet.
+pub(super) fn served_ns(device: u64, moment: Moment) -> Option<i128> {
+    SERVERS.get(&device).map(|known| (*known + moment.boot_ns).min(moment.wall_ns))
 }
 
 #[cfg(test)]
@@ -98,8 +103,10 @@ mod tests {
     fn a_server_s_clock_goes_on_from_the_latest_change_that_was_seen() {
         let device = u64::MAX;
         let shown = |changed_s: i128, wall_s, boot_s| {
-            served_ns(device, changed_s * SECOND_NS, moment(wall_s, boot_s)) / SECOND_NS
+            note_served(device, changed_s * SECOND_NS, moment(wall_s, boot_s));
+            served_ns(device, moment(wall_s, boot_s)).expect("noted") / SECOND_NS
         };
+        assert_eq!(served_ns(device, moment(1000, 10)), None);
         // The server is 100 s behind.
         assert_eq!(shown(900, 1000, 10), 900);
         assert_eq!(shown(900, 1003, 13), 903, "what was seen is three seconds old");
@@ -108,6 +115,8 @@ mod tests {
         // A stamp of the future tells nothing, and is not reached.
         assert_eq!(shown(5000, 1010, 20), 910);
         // Nor does a clock that was set, here, let it overtake.
-        assert_eq!(shown(910, 905, 30), 905);
+        assert_eq!(shown(900, 905, 30), 905);
+        // What was so at an earlier moment.
+        assert_eq!(served_ns(device, moment(1000, 15)), Some(905 * SECOND_NS));
     }
 }

@@ -1,13 +1,13 @@
 //! Paths with what was seen there, absence included: what a memory depends on.
 //!
 //! A [`Watch`] is taken when something is learned, and [holds](Watch::holds) as long as what was seen stands unchanged.
-//! A [`WatchList`] holds many; its absences on local file systems cost a `stat` for each directory in which a name is
-//! missing, not for each name.
+//! A [`WatchList`] holds many; its absences cost a `stat` for each directory in which a name is missing, not for each
+//! name.
 //!
 //! What it does not know: what is learned from what is seen.
 //!
 //! Invariants: a watch whose stamp had not settled never holds, so that what is learned from it is learned again; an absence
-//! is believed under a directory's stamp only where that is local.
+//! is believed under a directory's stamp only where such a stamp proves something, and the server was asked for it.
 
 use super::{FileSystem, Links, Moment, Settled, Sight, Stamp, file_system};
 use parking_lot::Mutex;
@@ -31,13 +31,12 @@ enum Seen {
     Nothing(FileSystem, Option<Missing>),
 }
 
-/// A name that a local directory lacked when it had this stamp.
+/// A name that a directory lacked when it had this stamp.
 #[derive(Debug, Clone)]
 struct Missing {
     directory: PathBuf,
     name: OsString,
-    stamp: Stamp,
-    settled: Settled,
+    sight: Sight,
 }
 
 impl Watch {
@@ -56,7 +55,7 @@ impl Watch {
             Some(sight) => Seen::Something(sight),
             None => {
                 let file_system = FileSystem::around(path);
-                let missing = (file_system == FileSystem::Local).then(|| Missing::of(path)).flatten();
+                let missing = Missing::of(path);
                 // It may have appeared since.
                 match file_system::stamp(path, links, file_system) {
                     None => Seen::Nothing(file_system, missing),
@@ -129,16 +128,14 @@ impl Missing {
         let mut path = path;
         loop {
             let (directory, name) = (path.parent()?, path.file_name()?);
-            let moment = Moment::now();
-            let Some(stamp) = Stamp::at(directory) else {
+            let Some(sight) = Sight::at(directory, Links::Followed) else {
                 path = directory;
                 continue;
             };
-            let stands = FileSystem::of(directory) == FileSystem::Local
-                && stamp.is_directory()
+            let stands = sight.file_system != FileSystem::Unproven
+                && sight.stamp.is_directory()
                 && is_missing(directory, name.as_ref());
-            let settled = stamp.settled(FileSystem::Local, moment);
-            return stands.then(|| Self { directory: directory.to_owned(), name: name.to_owned(), stamp, settled });
+            return stands.then(|| Self { directory: directory.to_owned(), name: name.to_owned(), sight });
         }
     }
 }
@@ -160,7 +157,7 @@ pub(crate) struct WatchList {
 struct Absences {
     directory: PathBuf,
     names: Vec<OsString>,
-    seen: Mutex<(Stamp, Settled)>,
+    seen: Mutex<Sight>,
 }
 
 impl WatchList {
@@ -197,32 +194,33 @@ impl FromIterator<Watch> for WatchList {
 
 impl Absences {
     fn new(missing: Missing) -> Self {
-        let Missing { directory, name, stamp, settled } = missing;
-        Self { directory, names: vec![name], seen: Mutex::new((stamp, settled)) }
+        let Missing { directory, name, sight } = missing;
+        Self { directory, names: vec![name], seen: Mutex::new(sight) }
     }
 
     fn add(&mut self, missing: Missing) {
         self.names.push(missing.name);
         let seen = self.seen.get_mut();
         // The directory changed between the looks: the first name may be there by now.
-        if seen.0 != missing.stamp {
-            seen.1 = Settled::No;
+        if seen.stamp != missing.sight.stamp {
+            seen.settled = Settled::No;
         }
     }
 
     fn hold(&self) -> bool {
         let moment = Moment::now();
-        // Without the directory none of the names is there; should it come back, it has another stamp.
-        let Some(stamp) = Stamp::at(&self.directory) else { return true };
         let mut seen = self.seen.lock();
-        if stamp == seen.0 && seen.1.holds() {
+        // Without the directory none of the names is there; should it come back, it has another stamp.
+        let Some(stamp) = file_system::stamp(&self.directory, Links::Followed, seen.file_system) else { return true };
+        if stamp == seen.stamp && seen.settled.holds() {
             return true;
         }
+        let known = seen.file_system;
         let stands = stamp.is_directory()
-            && FileSystem::of(&self.directory) == FileSystem::Local
+            && FileSystem::of(&self.directory) == known
             && self.names.iter().all(|name| is_missing(&self.directory, name.as_ref()));
         if stands {
-            *seen = (stamp, stamp.settled(FileSystem::Local, moment));
+            *seen = Sight { stamp, settled: stamp.settled(known, moment), file_system: known };
         }
         stands
     }

@@ -8,6 +8,7 @@ mod edits;
 mod execute;
 mod include_server;
 mod launcher;
+mod nfs;
 mod objects;
 mod projects;
 mod scan;
@@ -17,7 +18,7 @@ mod usage;
 use anyhow::{Result, bail};
 use std::process::ExitCode;
 
-const USAGE: &str = "usage: tests/bench launcher|scan|closures|edits|execute|projects|objects|include-server";
+const USAGE: &str = "usage: tests/bench launcher|scan|closures|edits|execute|projects|objects|include-server|nfs";
 
 fn main() -> ExitCode {
     let name = std::env::args().nth(1).unwrap_or_default();
@@ -41,6 +42,7 @@ fn run(name: &str) -> Result<()> {
         "projects" => projects::run(),
         "objects" => objects::run(&arguments),
         "include-server" => include_server::run(),
+        "nfs" => nfs::run(&arguments),
         _ => bail!("no bench {name:?}\n{USAGE}"),
     }
 }
