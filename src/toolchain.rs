@@ -58,6 +58,18 @@ pub struct Toolchain {
     /// Variables that the action needs besides those of the command, sorted by name: `PATH` where the driver looks for its
     /// programs there, `LD_LIBRARY_PATH` where the libraries are only found through it.
     pub environment: Vec<(OsString, OsString)>,
+    /// Whether the same inputs give the same object.
+    pub objects: Objects,
+}
+
+/// What a toolchain writes into objects besides what follows from its inputs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Objects {
+    /// Nothing.
+    #[default]
+    Lasting,
+    /// The time of day, or what happens to be in memory.
+    Passing,
 }
 
 /// Every toolchain that has been asked for.
@@ -220,7 +232,7 @@ impl Toolchains {
             variables.push((OsString::from("PATH"), path));
         }
         variables.sort();
-        let (toolchain, validity) = Toolchain::new(tree.finish(), variables);
+        let (toolchain, validity) = Toolchain::new(tree.finish(), variables, description.objects);
         let depends_on_directory = looked.is_some_and(|looked| looked.depends_on_directory);
         Ok(Found { toolchain, validity, depends_on_directory })
     }
@@ -311,7 +323,7 @@ impl Question {
 }
 
 impl Toolchain {
-    fn new(grown: Grown, environment: Vec<(OsString, OsString)>) -> (Self, Validity) {
+    fn new(grown: Grown, environment: Vec<(OsString, OsString)>, objects: Objects) -> (Self, Validity) {
         let mut text: Vec<u8> = Vec::new();
         let mut line = |parts: &[&[u8]]| {
             for part in parts {
@@ -332,12 +344,16 @@ impl Toolchain {
         for (name, value) in &environment {
             line(&[b"variable", name.as_bytes(), value.as_bytes()]);
         }
+        if objects == Objects::Passing {
+            line(&[b"passing objects"]);
+        }
         let toolchain = Self {
             identity: Digest::of(&text),
             files: grown.files,
             symlinks: grown.symlinks,
             directories: grown.directories,
             environment,
+            objects,
         };
         (toolchain, grown.validity)
     }

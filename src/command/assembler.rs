@@ -45,6 +45,11 @@ pub(super) fn read(arguments: &[OsString]) -> Result<AssemblerOptions, Fallback>
                 return Err(refuse(Reason::UnsupportedFlag));
             }
             [b'-', b'a', listing @ ..] => {
+                // With general information, a listing begins with the time of day.
+                let kinds = listing.split(|&byte| byte == b'=').next().unwrap_or_default();
+                if kinds.contains(&b'g') {
+                    return Err(refuse(Reason::TimeDependent));
+                }
                 if let Some(equals) = listing.iter().position(|&byte| byte == b'=') {
                     options.outputs.push(OsStr::from_bytes(&listing[equals + 1..]).into());
                 }
@@ -76,6 +81,9 @@ mod tests {
         check("-adhln=list,--MD,deps", Ok((&[], &["list", "deps"])));
         check("-al", Ok((&[], &[])));
         check("--defsym,X=1", Ok((&[], &[])));
+        check("-ahl=listing", Ok((&[], &["listing"])));
+        check("-ag=list", Err(Reason::TimeDependent));
+        check("-alng", Err(Reason::TimeDependent));
         check("-I", Err(Reason::MalformedFlag));
         check("other.s", Err(Reason::UnsupportedFlag));
         check("-o,x", Err(Reason::UnsupportedFlag));

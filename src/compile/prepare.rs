@@ -11,7 +11,7 @@ use crate::local::{BlobRead, Lookup};
 use crate::outputs::{Places, Staging};
 use crate::scan::closure::Closure;
 use crate::stats::{Stage, StageTimes};
-use crate::toolchain::Toolchain;
+use crate::toolchain::{Objects, Toolchain};
 use pumphouse_proto::digest::Digest;
 use pumphouse_proto::reapi::ActionResult;
 use std::os::unix::fs::MetadataExt as _;
@@ -99,6 +99,9 @@ impl Compiler {
         let places =
             times.time(Stage::Parse, || Places::find(&command.outputs, &request.working_directory, request.umask))?;
         let toolchain = times.time(Stage::Toolchain, || self.toolchains.of(&command))?;
+        if toolchain.objects == Objects::Passing {
+            return Err(Fallback::new(Reason::TimeDependent, "the object holds the time of day"));
+        }
         let closure = times.time(Stage::Scan, || self.scanner.scan(&command))?;
         // Clang knows the variable only from version 16 on.
         let is_fixed =

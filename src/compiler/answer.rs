@@ -45,6 +45,19 @@ fn words(line: &[u8]) -> Vec<OsString> {
     words
 }
 
+/// Whether clang proper, under `arguments`, writes other objects each time: COFF for Microsoft's linker holds the time of
+/// day, and Mach-O for big-endian ARM, which nobody uses, what was in memory.
+///
+/// **Source:** LLVM's WinCOFFObjectWriter.cpp; a suite compiles for all targets twice.
+pub(crate) fn writes_passing_objects(arguments: &[OsString]) -> bool {
+    let is_unready = |triple: &[u8]| {
+        [b"armeb".as_slice(), b"thumbeb"].iter().any(|machine| triple.starts_with(machine))
+            && memchr::memmem::find(triple, b"-apple-").is_some()
+    };
+    arguments.iter().any(|argument| argument == "-mincremental-linker-compatible")
+        || arguments.windows(2).any(|pair| pair[0] == "-triple" && is_unready(pair[1].as_bytes()))
+}
+
 /// What a driver says of a file of options.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum OptionFile<'a> {

@@ -22,6 +22,7 @@ use crate::command::{Command, Family, MacroOption};
 use crate::fallback::{Fallback, Reason};
 use crate::files::file::Want;
 use crate::scan::lex::directives::LexModes;
+use crate::scan::lex::lexer::time::TimeClues;
 use crate::scan::limits::{MAX_COMPILE_TOKENS, MAX_REPLAYED_DIRECTIVES};
 use crate::scan::memory::world::World;
 use crate::scan::preprocess::definitions::DefinitionId;
@@ -130,7 +131,12 @@ impl<'a> Replay<'a> {
             outcome = self.replay_compile(source);
         }
         outcome?;
-        self.record.uses_time |= self.observations.saw_time;
+        if self.observations.saw_time {
+            self.record.time |= TimeClues::DAY;
+        }
+        if self.record.time.use_stamp() {
+            return Err(Fallback::new(Reason::TimeDependent, "__TIMESTAMP__"));
+        }
         Ok(self.record)
     }
 
@@ -248,7 +254,7 @@ impl<'a> Replay<'a> {
                 self.observations.counter = None;
                 self.record.spoil();
             }
-            Op::TextTime => self.record.uses_time = true,
+            Op::TextTime(clues) => self.record.time |= clues,
             Op::TextTimestamp => return Err(self.refuse_at(place, at, Reason::TimeDependent, "__TIMESTAMP__")),
             Op::TextInput { operand } => self.text_input(place, at, operand)?,
             Op::DefinedInput { operand, symbol } => self.defined_input(place, at, operand, symbol)?,
@@ -293,7 +299,7 @@ impl<'a> Replay<'a> {
         }
         if self.observations.saw_time {
             self.observations.saw_time = false;
-            self.record.uses_time = true;
+            self.record.time |= TimeClues::DAY;
         }
         if self.observations.tokens > MAX_COMPILE_TOKENS {
             return Err(self.refuse_at(place, at, Reason::ScanLimit, "macros expand to too much"));

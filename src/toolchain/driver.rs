@@ -2,6 +2,7 @@
 //!
 //! **Source:** gcc's manual, "Overall Options" (`-###`) and "Developer Options" (`-print-file-name=`); clang's manual.
 
+use super::Objects;
 use crate::command::{Command, Family, Language};
 use crate::compiler::answer::{self, OptionFile};
 use crate::compiler::driver;
@@ -28,6 +29,8 @@ pub(super) struct Description {
     pub(super) gcc_installations: BTreeSet<PathBuf>,
     /// Where programs and files of options would be found first, if they were there.
     pub(super) candidates: BTreeSet<PathBuf>,
+    /// What the compiler proper is told to write.
+    pub(super) objects: Objects,
 }
 
 /// The language that stands for those which run the same programs.
@@ -118,6 +121,9 @@ fn read_commands(text: &[u8], directory: &Path) -> Description {
         let Some((program, arguments)) = words.split_first() else { continue };
         description.programs.insert(program.into());
         description.files.extend(arguments.iter().filter_map(|argument| named_file(argument, directory)));
+        if answer::writes_passing_objects(arguments) {
+            description.objects = Objects::Passing;
+        }
     }
     let place = |path: &[u8]| directory.join(OsStr::from_bytes(path));
     description.gcc_installations.extend(answer::gcc_installations(text).map(|path| directory.join(path)));

@@ -73,7 +73,7 @@ pub(crate) fn assemble(
     parts.closure.directories.extend(setting.path.existing.iter().map(|directory| Arc::clone(directory.path())));
     parts.closure.directories.push(Arc::clone(start));
     parts.closure.absolute.append(&mut record.absolute);
-    parts.closure.time_dependent = record.uses_time;
+    parts.closure.time_dependent = record.time.use_day();
     Ok(parts.finish())
 }
 

@@ -192,6 +192,12 @@ kinds! {
     TextModule = "[module]",
     /// `//` in text where it starts no comment: an error
     TextLineComment = "[line comment]",
+    /// `TIME` or `DATE`, of which `##` may make `__TIME__`
+    TextTimePart = "[time part]",
+    /// `TIMESTAMP` in the same way
+    TextTimestampPart = "[timestamp part]",
+    /// A macro's body that puts underscores around names
+    DefinedJoin = "[underscores]",
 }
 
 /// One directive.

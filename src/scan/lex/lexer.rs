@@ -14,6 +14,7 @@ mod notable;
 mod parentheses;
 pub(crate) mod pragma_text;
 mod skip;
+pub(crate) mod time;
 mod trigraphs;
 
 use crate::scan::lex::directives::{Directive, DirectiveKind, Directives, LexModes};

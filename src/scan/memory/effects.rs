@@ -8,6 +8,7 @@
 
 use crate::files::file::SourceFile;
 use crate::files::{FileStore, View};
+use crate::scan::lex::lexer::time::TimeClues;
 use crate::scan::limits::{MAX_EFFECT_ENTRIES, MAX_EFFECTS_OF_A_HEADER};
 use crate::scan::preprocess::definitions::DefinitionId;
 use crate::scan::preprocess::macros::{MacroTable, States};
@@ -28,8 +29,8 @@ pub(crate) struct Effect {
     pub(crate) probed: Box<[Arc<Lookup>]>,
     /// Every file whose content it is made of, with the generation that was read.
     pub(crate) files: Box<[(Arc<SourceFile>, u32)]>,
-    /// Whether the time of the compile is used.
-    pub(crate) uses_time: bool,
+    /// What tells of the time.
+    pub(crate) time: TimeClues,
     /// How many directives a replay takes.
     pub(crate) steps: u64,
     validated: AtomicU64,
@@ -41,7 +42,7 @@ impl Effect {
         lookups: Vec<Arc<Lookup>>,
         probed: Vec<Arc<Lookup>>,
         files: Vec<(Arc<SourceFile>, u32)>,
-        uses_time: bool,
+        time: TimeClues,
         steps: u64,
         view: View,
     ) -> Self {
@@ -50,7 +51,7 @@ impl Effect {
             lookups: lookups.into_boxed_slice(),
             probed: probed.into_boxed_slice(),
             files: files.into_boxed_slice(),
-            uses_time,
+            time,
             steps,
             validated: AtomicU64::new(view.since()),
         }
@@ -269,6 +270,7 @@ impl Tree {
 
 #[cfg(test)]
 mod tests {
+    use crate::scan::lex::lexer::time::TimeClues;
     use super::{Budget, Effect, Effects};
     use crate::files::FileStore;
     use crate::scan::limits::MAX_EFFECT_ENTRIES;
@@ -291,7 +293,7 @@ mod tests {
         ];
         for (steps, reads) in sequences.iter().enumerate() {
             let reads: States = reads.iter().map(|(symbol, value)| (Symbol(*symbol), state(*value))).collect();
-            let effect = Effect::new(Vec::new(), Vec::new(), Vec::new(), Vec::new(), false, steps as u64, view);
+            let effect = Effect::new(Vec::new(), Vec::new(), Vec::new(), Vec::new(), TimeClues::default(), steps as u64, view);
             effects.insert(&reads, Arc::new(effect), &budget);
         }
         for (steps, reads) in sequences.iter().enumerate() {
@@ -312,7 +314,7 @@ mod tests {
         let held = |budget: &Budget| budget.entries.load(Ordering::Relaxed);
         let effect = |writes: usize| {
             let writes = (0..writes).map(|number| (Symbol(number as u32), DefinitionId(1))).collect();
-            Arc::new(Effect::new(writes, Vec::new(), Vec::new(), Vec::new(), false, 1, view))
+            Arc::new(Effect::new(writes, Vec::new(), Vec::new(), Vec::new(), TimeClues::default(), 1, view))
         };
         let read = |symbol, state| (Symbol(symbol), DefinitionId(state));
         for writes in 1..=10 {

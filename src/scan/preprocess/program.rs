@@ -1,6 +1,7 @@
 //! A file's directives, ready to be replayed: names are symbols, definitions are numbers, groups know where they end.
 
 use crate::scan::lex::directives::{Directive, DirectiveKind, Directives, LineBreak};
+use crate::scan::lex::lexer::time::TimeClues;
 use crate::scan::preprocess::definitions::{DefinitionId, Definitions};
 use crate::scan::preprocess::symbols::{Symbol, Symbols, known};
 use crate::scan::preprocess::tokens::{
@@ -77,7 +78,7 @@ pub(crate) enum Op {
         operand: u32,
     },
     TextCounter,
-    TextTime,
+    TextTime(TimeClues),
     TextTimestamp,
     TextInput {
         operand: u32,
@@ -359,7 +360,10 @@ impl Binder<'_> {
             DirectiveKind::LineMarker => Op::Line { operand: self.operand(directive), is_marker: true },
             DirectiveKind::Error => Op::Error { operand: self.operand(directive) },
             DirectiveKind::TextCounter => Op::TextCounter,
-            DirectiveKind::TextTime => Op::TextTime,
+            DirectiveKind::TextTime => Op::TextTime(TimeClues::DAY),
+            DirectiveKind::TextTimePart => Op::TextTime(TimeClues::PART_OF_DAY),
+            DirectiveKind::TextTimestampPart => Op::TextTime(TimeClues::PART_OF_STAMP),
+            DirectiveKind::DefinedJoin => Op::TextTime(TimeClues::JOIN),
             DirectiveKind::TextTimestamp => Op::TextTimestamp,
             DirectiveKind::TextInput => Op::TextInput { operand: self.operand(directive) },
             DirectiveKind::Within => Op::Within { operand: self.operand(directive) },

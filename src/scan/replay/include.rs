@@ -226,7 +226,7 @@ impl Replay<'_> {
             let reads = self.table.frame_reads(&frame);
             let writes = self.table.frame_writes(&frame);
             let effect =
-                Effect::new(writes, part.lookups, part.probed, part.files, part.uses_time, steps, self.searcher.view);
+                Effect::new(writes, part.lookups, part.probed, part.files, part.time, steps, self.searcher.view);
             self.setting.effects(header).insert(&reads, Arc::new(effect), &self.world.effect_budget);
         }
         self.table.end_frame(&frame);
@@ -248,7 +248,7 @@ impl Replay<'_> {
         for (file, generation) in &effect.files {
             self.record.add_file(file, *generation, clock);
         }
-        self.record.uses_time |= effect.uses_time;
+        self.record.time |= effect.time;
         self.steps += 1 + effect.steps / 64;
         Ok(())
     }

@@ -5,6 +5,7 @@
 use crate::fallback::Fallback;
 use crate::files::file::SourceFile;
 use crate::files::resolve::Trail;
+use crate::scan::lex::lexer::time::TimeClues;
 use crate::scan::search::lookup::Lookup;
 use std::path::Path;
 use std::sync::Arc;
@@ -26,8 +27,8 @@ pub(crate) struct Record {
     pub(crate) absent: Vec<Arc<Path>>,
     /// What finding `inputs` and `absent` depended on.
     pub(crate) trail: Trail,
-    /// Whether the time of the compile is used.
-    pub(crate) uses_time: bool,
+    /// What tells of the time.
+    pub(crate) time: TimeClues,
     /// How many files' directives were replayed.
     pub(crate) replays: u64,
     seen_lookups: Vec<u32>,
@@ -43,7 +44,7 @@ pub(crate) struct Mark {
     lookups: usize,
     probed: usize,
     files: usize,
-    used_time: bool,
+    time: TimeClues,
 }
 
 /// A frame's part of the log.
@@ -51,7 +52,7 @@ pub(crate) struct Part {
     pub(crate) lookups: Vec<Arc<Lookup>>,
     pub(crate) probed: Vec<Arc<Lookup>>,
     pub(crate) files: Vec<(Arc<SourceFile>, u32)>,
-    pub(crate) uses_time: bool,
+    pub(crate) time: TimeClues,
 }
 
 impl Record {
@@ -61,7 +62,7 @@ impl Record {
             lookups: self.lookups.len(),
             probed: self.probed.len(),
             files: self.files.len(),
-            used_time: std::mem::take(&mut self.uses_time),
+            time: std::mem::take(&mut self.time),
         }
     }
 
@@ -70,15 +71,15 @@ impl Record {
         self.open -= 1;
         let is_spoiled = self.spoiled > self.open;
         self.spoiled = self.spoiled.min(self.open);
-        let uses_time = self.uses_time;
-        self.uses_time |= mark.used_time;
+        let time = self.time;
+        self.time |= mark.time;
         if is_spoiled || !wanted {
             return None;
         }
         let lookups = self.once.each(&self.lookups[mark.lookups..], |lookup| lookup.number.index());
         let probed = self.once.each(&self.probed[mark.probed..], |lookup| lookup.number.index());
         let files = self.once.each(&self.files[mark.files..], |(file, _)| file.id() as usize);
-        Some(Part { lookups, probed, files, uses_time })
+        Some(Part { lookups, probed, files, time })
     }
 
     /// What happened now keeps every open frame from being remembered.

@@ -9,6 +9,7 @@ use crate::command::{Family, MacroOption};
 use crate::fallback::{Fallback, Reason};
 use crate::files::file::{Content, SourceFile, Want};
 use crate::scan::lex::lexer::{Names, lex_with_uses};
+use crate::scan::lex::lexer::time::TimeClues;
 use crate::scan::limits::MAX_TEXT_MACRO_REPLAYS;
 use crate::scan::memory::world::ProgramKey;
 use crate::scan::preprocess::definitions::{Definition, DefinitionId};
@@ -191,6 +192,7 @@ impl Replay<'_> {
     /// Notes the macros of the command line whose uses in text matter.
     pub(super) fn note_option(&mut self, option: &MacroOption, symbol: Symbol, definition: DefinitionId) {
         if let MacroOption::Define(operand) = option {
+            self.record.time |= TimeClues::of_option(operand.as_bytes());
             let operand = operand.as_bytes().to_ascii_lowercase();
             let has = |word: &str| memchr::memmem::find(&operand, word.as_bytes()).is_some();
             if has(".inc") {

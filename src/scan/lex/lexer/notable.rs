@@ -5,6 +5,7 @@
 use crate::scan::lex::directives::{DirectiveKind, LexModes};
 use crate::scan::lex::lexer::parentheses::Parentheses;
 use crate::scan::lex::lexer::pragma_text::pragma_operand;
+use crate::scan::lex::lexer::time::{self, TimeClues};
 use crate::scan::lex::lexer::{Lexer, Names, calls};
 use crate::scan::preprocess::tokens::{continues_identifier, is_blank};
 use crate::scan::text::assembler;
@@ -39,12 +40,15 @@ impl Notable {
     }
 }
 
+/// What a word is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Word {
     Pragma,
     Counter,
     Time,
     Timestamp,
+    TimePart,
+    TimestampPart,
     Input,
     /// The first word of a pragma that matters.
     PragmaText,
@@ -55,18 +59,23 @@ enum Word {
     Nothing,
 }
 
-const WORDS: [(&str, Word); 5] = [
-    ("_Pragma", Word::Pragma),
-    ("__COUNTER__", Word::Counter),
-    ("__DATE__", Word::Time),
-    ("__TIME__", Word::Time),
-    ("__TIMESTAMP__", Word::Timestamp),
-];
+const WORDS: [(&str, Word); 2] = [("_Pragma", Word::Pragma), ("__COUNTER__", Word::Counter)];
+
+impl Word {
+    const fn of_time(clues: TimeClues) -> Self {
+        match clues {
+            TimeClues::DAY => Self::Time,
+            TimeClues::STAMP => Self::Timestamp,
+            TimeClues::PART_OF_STAMP => Self::TimestampPart,
+            _ => Self::TimePart,
+        }
+    }
+}
 
 /// What the words have in common, each searched by itself: that is faster than one search for all, whose first bytes stand
 /// everywhere in C.
-const PARTS: [&str; 11] =
-    ["_Pragma", "__COUNTER__", "__DATE__", "__TIME", ".inc", ".Inc", ".INC", "_macro", "once", "target", "optimize"];
+const PARTS: [&str; 9] =
+    ["_Pragma", "__COUNTER__", ".inc", ".Inc", ".INC", "_macro", "once", "target", "optimize"];
 
 static SEARCHES: LazyLock<[Finder<'static>; PARTS.len()]> = LazyLock::new(|| PARTS.map(Finder::new));
 
@@ -81,10 +90,18 @@ pub(super) fn find(source: &[u8], names: &Names<'_>) -> Vec<Notable> {
         .filter_map(|start| notable_at(source, start))
         .filter(|notable| is_sought(notable.word))
         .collect();
+    found.extend(time::find(source).map(|(start, end, clues)| Notable { start, end, word: Word::of_time(clues) }));
+    for (start, end, text) in time::spliced_words(source) {
+        let named = WORDS.iter().find(|(word, _)| *word.as_bytes() == *text).map(|(_, word)| *word);
+        let word = named.or_else(|| time::of_word(&text).map(Word::of_time)).filter(|word| is_sought(*word));
+        found.extend(word.map(|word| Notable { start, end, word }));
+    }
     if are_pragmas_calls || !names.statements.is_empty() {
         find_names(source, names, &mut found);
     }
     found.sort_unstable_by_key(|notable| notable.start);
+    // A name of the time's may be found by both of its ends.
+    found.dedup_by_key(|notable| (notable.start, notable.end));
     found
 }
 
@@ -209,6 +226,12 @@ impl Lexer<'_> {
     /// Tells of the occurrences within the directive from `start` on, which was just read, if it is a definition: there they
     /// wait for the macro's use. In other directives the replay sees them itself.
     pub(super) fn emit_definition_notables(&mut self, kind: DirectiveKind, start: usize) {
+        if kind == DirectiveKind::Define
+            && let Some(last) = self.directives.list.last()
+            && time::joins_underscores(self.directives.operand(last))
+        {
+            self.push(DirectiveKind::DefinedJoin, start, b"");
+        }
         if self.notable.get(self.next_notable).is_none_or(|notable| notable.start >= self.at) {
             return;
         }
@@ -255,6 +278,11 @@ impl Lexer<'_> {
             Word::Counter => self.push(DirectiveKind::TextCounter, notable.start, b""),
             Word::Time => self.push(DirectiveKind::TextTime, notable.start, b""),
             Word::Timestamp => self.push(DirectiveKind::TextTimestamp, notable.start, b""),
+            // The macro's own name is no part of another.
+            Word::TimePart | Word::TimestampPart
+                if self.in_definition && self.source[..notable.start].trim_ascii_end().ends_with(b"define") => {}
+            Word::TimePart => self.push(DirectiveKind::TextTimePart, notable.start, b""),
+            Word::TimestampPart => self.push(DirectiveKind::TextTimestampPart, notable.start, b""),
             Word::Pragma => {
                 if let Some(pragma) = pragma_operand(&self.source[notable.end..]) {
                     self.push(DirectiveKind::TextPragma, notable.start, &pragma);
