@@ -16,6 +16,7 @@ pub(crate) mod events;
 pub mod file;
 pub(crate) mod kept;
 pub(crate) mod lexical;
+pub(crate) mod own_paths;
 pub mod resolve;
 pub mod stamp;
 

@@ -5,6 +5,7 @@
 
 use super::Family;
 use crate::fallback::{Fallback, Reason};
+use crate::files::own_paths;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt;
@@ -110,7 +111,8 @@ impl<'a> Environment<'a> {
         let is_refused = |role, value: &OsString| match role {
             Role::Refuse => true,
             Role::RefuseValue => !value.is_empty(),
-            Role::Key | Role::Tool | Role::Interpreted | Role::Terminal | Role::Harmless(_) => false,
+            Role::Key | Role::Tool => own_paths::are_named_in(value.as_bytes()),
+            Role::Interpreted | Role::Terminal | Role::Harmless(_) => false,
         };
         match self.asked_by(family).find(|(_, value, role)| is_refused(*role, value)) {
             Some((name, ..)) => {
@@ -160,16 +162,26 @@ impl<'a> Environment<'a> {
 
 /// The working directory as the compiler will name it in debug information: `PWD` where it is absolute and names the
 /// same directory, else `directory`, which is as `getcwd` gives it. With it, the value that `PWD` must have for the
-/// compiler to see it so, where they differ.
-pub(super) fn working_directory(directory: &Path, environment: Environment<'_>) -> (PathBuf, Option<OsString>) {
-    let Some(pwd) = environment.get("PWD").filter(|pwd| Path::new(pwd).is_absolute() && *pwd != directory) else {
-        return (directory.to_owned(), None);
+/// compiler to see it so, where they differ in any letter: compilers quote it as it is spelled (`/d/`, `//d`, `/a/../d`).
+///
+/// # Errors
+/// `PWD` leads through what is each process's own.
+pub(super) fn working_directory(
+    directory: &Path,
+    environment: Environment<'_>,
+) -> Result<(PathBuf, Option<OsString>), Fallback> {
+    let differs = |pwd: &&OsStr| Path::new(pwd).is_absolute() && *pwd != directory.as_os_str();
+    let Some(pwd) = environment.get("PWD").filter(differs) else {
+        return Ok((directory.to_owned(), None));
     };
+    if own_paths::is_reached_by(Path::new(pwd)) {
+        return Err(Fallback::new(Reason::HostDependent, format!("PWD={}", pwd.to_string_lossy())));
+    }
     match (std::fs::metadata(pwd), std::fs::metadata(directory)) {
         (Ok(one), Ok(other)) if (one.dev(), one.ino()) == (other.dev(), other.ino()) => {
-            (PathBuf::from(pwd), Some(pwd.to_owned()))
+            Ok((PathBuf::from(pwd), Some(pwd.to_owned())))
         }
-        _ => (directory.to_owned(), None),
+        _ => Ok((directory.to_owned(), None)),
     }
 }
 

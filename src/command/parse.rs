@@ -14,6 +14,7 @@ use super::{
 use crate::compiler::identify::{self, Compiler};
 use crate::compiler::search::{PASSED_VARIABLE, Place};
 use crate::fallback::{Fallback, Reason};
+use crate::files::own_paths;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -32,8 +33,12 @@ pub(super) fn parse(
     let expanded = response_file::expand(written, directory)?;
     let mut meant = read(&expanded.arguments, compiler.family)?;
     environment.check(compiler.family)?;
+    let own = argv.iter().chain(&expanded.arguments).find(|argument| own_paths::are_named_in(argument.as_bytes()));
+    if let Some(argument) = own {
+        return Err(Fallback::new(Reason::HostDependent, argument.to_string_lossy()));
+    }
     let (source, language) = meant.source(&compiler)?;
-    let (working_directory, pwd) = environment::working_directory(directory, environment);
+    let (working_directory, pwd) = environment::working_directory(directory, environment)?;
     let outputs = outputs::derive(&meant, &source, language, compiler.family)?;
     let mut extra_inputs = expanded.files;
     extra_inputs.extend(outputs::profile_inputs(&meant, &outputs.object, &working_directory, compiler.family));

@@ -180,8 +180,12 @@ fn environment_is_what_matters() {
     };
     check(&[("HOME", "/root"), ("LANG", "C.UTF-8"), ("TERM", "xterm")], &[("LANG", "C.UTF-8")]);
     check(&[("LANG", "C.UTF-8"), ("LC_ALL", "C"), ("CPATH", "")], &[("CPATH", ""), ("LC_ALL", "C")]);
-    let directory = check(&[("PWD", "/proc/self/root/usr/bin")], &[("PWD", "/proc/self/root/usr/bin")]);
-    assert_eq!(directory, Path::new("/proc/self/root/usr/bin"));
+    for spelled in ["/usr/bin/", "//usr/bin", "/usr/./bin", "/usr/lib/../bin", "/usr//bin"] {
+        assert_eq!(check(&[("PWD", spelled)], &[("PWD", spelled)]).as_os_str(), spelled);
+    }
+    for own in ["/proc/self/root/usr/bin", "/dev/fd/../cwd"] {
+        understand("gcc -c a.c", Path::new("/usr/bin"), &[("PWD", own)]).expect_err(own);
+    }
     assert_eq!(check(&[("PWD", "/usr/lib")], &[]), Path::new("/usr/bin"));
     assert_eq!(check(&[("PWD", "/usr/bin")], &[]), Path::new("/usr/bin"));
     for (compiler, name) in [

@@ -5,6 +5,7 @@
 use crate::fallback::{Fallback, Reason};
 use crate::files::directory::{Directory, Entry};
 use crate::files::file::SourceFile;
+use crate::files::own_paths;
 use crate::files::{FileStore, MAX_SYMLINKS_IN_A_PATH, View, as_path};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
@@ -88,6 +89,9 @@ impl FileStore {
                 trail.left.push(Arc::clone(&at));
                 at = at.parent(self);
                 continue;
+            }
+            if own_paths::is_process(at.path().as_os_str().as_bytes(), name) {
+                return Err(Fallback::at(Reason::HostDependent, "another process's in each process", as_path(path), 0));
             }
             let is_last = components.peek().is_none();
             let entry = at.look_up(name, view, self);

@@ -1,7 +1,9 @@
 //! Where a directory really is, and which symbolic links lead there.
 
+use crate::files::own_paths;
 use std::ffi::OsString;
 use std::io;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Component, Path, PathBuf};
 
 /// How many symbolic links are followed, as many as the kernel does.
@@ -32,6 +34,9 @@ pub(super) fn resolve(base: &Path, path: &Path) -> io::Result<Resolved> {
             resolved.left.push(resolved.directory.clone());
             resolved.directory.pop();
         } else {
+            if own_paths::is_process(resolved.directory.as_os_str().as_bytes(), component.as_bytes()) {
+                return Err(io::Error::other("another process's in each process"));
+            }
             let next = resolved.directory.join(&component);
             let metadata = std::fs::symlink_metadata(&next)?;
             if metadata.is_symlink() {

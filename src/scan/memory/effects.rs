@@ -270,9 +270,9 @@ impl Tree {
 
 #[cfg(test)]
 mod tests {
-    use crate::scan::lex::lexer::time::TimeClues;
     use super::{Budget, Effect, Effects};
     use crate::files::FileStore;
+    use crate::scan::lex::lexer::time::TimeClues;
     use crate::scan::limits::MAX_EFFECT_ENTRIES;
     use crate::scan::preprocess::definitions::DefinitionId;
     use crate::scan::preprocess::macros::{MacroTable, States};
@@ -293,7 +293,8 @@ mod tests {
         ];
         for (steps, reads) in sequences.iter().enumerate() {
             let reads: States = reads.iter().map(|(symbol, value)| (Symbol(*symbol), state(*value))).collect();
-            let effect = Effect::new(Vec::new(), Vec::new(), Vec::new(), Vec::new(), TimeClues::default(), steps as u64, view);
+            let effect =
+                Effect::new(Vec::new(), Vec::new(), Vec::new(), Vec::new(), TimeClues::default(), steps as u64, view);
             effects.insert(&reads, Arc::new(effect), &budget);
         }
         for (steps, reads) in sequences.iter().enumerate() {

@@ -8,8 +8,8 @@
 use crate::command::{Family, MacroOption};
 use crate::fallback::{Fallback, Reason};
 use crate::files::file::{Content, SourceFile, Want};
-use crate::scan::lex::lexer::{Names, lex_with_uses};
 use crate::scan::lex::lexer::time::TimeClues;
+use crate::scan::lex::lexer::{Names, lex_with_uses};
 use crate::scan::limits::MAX_TEXT_MACRO_REPLAYS;
 use crate::scan::memory::world::ProgramKey;
 use crate::scan::preprocess::definitions::{Definition, DefinitionId};

@@ -1,6 +1,6 @@
 //! Environment variables: each value has its own result, or none is stored; what no compiler asks for changes nothing.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use pumphouse_tests::client::Client;
 use pumphouse_tests::process::succeed;
 use pumphouse_tests::program::program;
@@ -126,4 +126,72 @@ fn libraries_that_the_machine_preloads_keep_compiles_local() -> Result<()> {
     command.env("T", directory.path()).env("P", program()?);
     command.env("PUMPHOUSE_DIR", directory.path().join("state")).env_remove("PUMPHOUSE_REMOTE");
     succeed(&mut command).map(drop)
+}
+
+#[test]
+fn the_working_directory_is_quoted_as_it_is_spelled() -> Result<()> {
+    let workspace = workspace()?;
+    let directory = tempfile::tempdir()?;
+    let client = Client::new(directory.path(), None)?;
+    let whole = workspace.path().to_str().context("a path that is text")?;
+    let (above, name) = whole.rsplit_once('/').context("an absolute path")?;
+    let spellings = [
+        whole.to_owned(),
+        format!("{whole}/"),
+        format!("/{whole}"),
+        format!("{above}/./{name}"),
+        format!("{above}//{name}"),
+        format!("{above}/{name}/../{name}"),
+        format!("{whole}/first"),
+        name.to_owned(),
+    ];
+    for compiler in ["gcc", "clang"] {
+        for _ in 0..2 {
+            for spelled in &spellings {
+                workspace.check(&client, &format!("PWD={spelled} {compiler} -g -c a.c"))?;
+            }
+        }
+    }
+    let stats = client.stats()?;
+    // The last two are no spellings of it: they are the first one's object.
+    ensure!(stats.local() == 12 && stats.local_hits == 20, "{stats:?}");
+    Ok(())
+}
+
+#[test]
+fn what_is_each_process_s_own_is_left_to_the_compiler() -> Result<()> {
+    let workspace = workspace()?;
+    workspace.write("own.c", "#include \"/proc/self/cwd/first/searched.h\"\nint s = S;\n")?;
+    std::os::unix::fs::symlink("/proc/self/cwd", workspace.path().join("here"))?;
+    let directory = tempfile::tempdir()?;
+    let client = Client::new(directory.path(), None)?;
+    let lines = [
+        "gcc -I/proc/self/cwd/first -c searched.c",
+        "clang -isystem /proc/thread-self/cwd/first -c searched.c",
+        "gcc -I/dev/fd/../cwd/first -c searched.c",
+        "gcc -Ihere/first -c searched.c",
+        "CPATH=/proc/self/cwd/first clang -c searched.c",
+        "PWD=/proc/self/cwd gcc -g -c a.c",
+        "gcc -c own.c",
+        "clang -c /proc/self/cwd/a.c",
+        "gcc -c a.c -o /proc/self/cwd/b.o",
+        "gcc -c a.c -o here/b.o",
+        "gcc -c a.c -MD -MF here/b.d",
+        "gcc -c here/a.c",
+    ];
+    for value in 3..5 {
+        workspace.write("first/searched.h", &format!("#define S {value}\n"))?;
+        for line in lines {
+            for _ in 0..2 {
+                workspace.check(&client, line)?;
+            }
+        }
+    }
+    let stats = client.stats()?;
+    ensure!(stats.local_hits == 0 && stats.local() == 4 * lines.len() as u64, "{stats:?}");
+    let here = format!("PWD={}/here gcc -g -c a.c", workspace.path().display());
+    workspace.check(&client, &here)?;
+    workspace.check(&client, &here)?;
+    ensure!(client.stats()?.local_hits == 0, "{here}");
+    Ok(())
 }

@@ -62,7 +62,8 @@ fn what_tells_the_time_is_not_remembered_and_what_does_not_is() -> Result<()> {
             for compiler in ["gcc", "clang"] {
                 client.zero()?;
                 for _ in 0..2 {
-                    let output = client.compile(workspace.path(), &format!("{compiler} {flags} -c {at}.c -o {at}.o"))?;
+                    let output =
+                        client.compile(workspace.path(), &format!("{compiler} {flags} -c {at}.c -o {at}.o"))?;
                     ensure!(output.status.success(), "{text}: {}", String::from_utf8_lossy(&output.stderr));
                 }
                 let stats = client.stats()?;
@@ -119,10 +120,8 @@ fn second() -> Result<u64> {
 
 #[test]
 fn every_target_whose_objects_change_with_the_time_is_known() -> Result<()> {
-    let workspace = Workspace::new(&[
-        ("a.c", "int x = 1;\nint f(int a) { return a + x; }\n"),
-        ("s.s", "\t.text\nf:\n\tnop\n"),
-    ])?;
+    let workspace =
+        Workspace::new(&[("a.c", "int x = 1;\nint f(int a) { return a + x; }\n"), ("s.s", "\t.text\nf:\n\tnop\n")])?;
     let printed = succeed(Command::new("clang").arg("--print-targets"))?;
     let machines: Vec<&str> = printed.lines().skip(1).filter_map(|line| line.split_whitespace().next()).collect();
     ensure!(machines.len() > 20, "{printed}");

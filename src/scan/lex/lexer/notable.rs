@@ -74,8 +74,7 @@ impl Word {
 
 /// What the words have in common, each searched by itself: that is faster than one search for all, whose first bytes stand
 /// everywhere in C.
-const PARTS: [&str; 9] =
-    ["_Pragma", "__COUNTER__", ".inc", ".Inc", ".INC", "_macro", "once", "target", "optimize"];
+const PARTS: [&str; 9] = ["_Pragma", "__COUNTER__", ".inc", ".Inc", ".INC", "_macro", "once", "target", "optimize"];
 
 static SEARCHES: LazyLock<[Finder<'static>; PARTS.len()]> = LazyLock::new(|| PARTS.map(Finder::new));
 
