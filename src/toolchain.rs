@@ -13,13 +13,14 @@ use crate::command::{Command, Family, Language};
 use crate::compiler::trace::sights::{Sights, Validity};
 use crate::fallback::{Fallback, Reason};
 use crate::scan::closure::InputFile;
-use dashmap::{DashMap, DashSet};
 use digests::Digests;
 use driver::Description;
 use libraries::{Needs, Traceable};
 use parking_lot::{Mutex, RwLock};
 use pumphouse_proto::digest::Digest;
+use quick_cache::sync::Cache;
 use std::collections::BTreeSet;
+use std::convert::Infallible;
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
@@ -38,6 +39,8 @@ mod tree;
 
 /// How many questions are remembered: one for each compiler and set of flags.
 const MAX_MEMORIES: usize = 4096;
+/// How many programs are remembered with the libraries that they need.
+const MAX_NEEDS: usize = 1024;
 /// How often a compiler is asked whose files change meanwhile.
 const MAX_ATTEMPTS: u32 = 3;
 
@@ -76,12 +79,12 @@ pub enum Objects {
 #[derive(Debug)]
 pub struct Toolchains {
     digests: Digests,
-    memories: DashMap<Question, Arc<Memory>>,
+    memories: Cache<Question, Arc<Memory>>,
     /// Toolchains that are the same thing are the same `Arc`, under whatever flags they were asked for.
-    known: DashMap<Digest, Arc<Toolchain>>,
-    needs: DashMap<NeedsQuestion, (Validity, Needs)>,
+    known: Cache<Digest, Arc<Toolchain>>,
+    needs: Cache<NeedsQuestion, Arc<(Validity, Needs)>>,
     /// Questions whose answers hang on the working directory, which they don't name.
-    directory_bound: DashSet<Question>,
+    directory_bound: Cache<Question, ()>,
 }
 
 /// A program, the dynamic linker that loads it where it names none, and `LD_LIBRARY_PATH`.
@@ -125,10 +128,10 @@ impl Toolchains {
     pub fn open(state_directory: Option<&Path>) -> Self {
         Self {
             digests: Digests::open(state_directory),
-            memories: DashMap::new(),
-            known: DashMap::new(),
-            needs: DashMap::new(),
-            directory_bound: DashSet::new(),
+            memories: Cache::new(MAX_MEMORIES),
+            known: Cache::new(MAX_MEMORIES),
+            needs: Cache::new(MAX_NEEDS),
+            directory_bound: Cache::new(MAX_MEMORIES),
         }
     }
 
@@ -139,7 +142,7 @@ impl Toolchains {
     /// [`Reason::Unreadable`] where a file can't be read.
     pub fn of(&self, command: &Command) -> Result<Arc<Toolchain>, Fallback> {
         let mut question = Question::of(command);
-        if question.directory.is_none() && self.directory_bound.contains(&question) {
+        if question.directory.is_none() && self.directory_bound.contains_key(&question) {
             question.directory = Some(command.working_directory.clone());
         }
         let memory = self.memory(&question);
@@ -151,9 +154,10 @@ impl Toolchains {
             return Ok(toolchain);
         }
         let Found { toolchain, validity, depends_on_directory } = self.find_standing_still(command)?;
-        let toolchain = self.known.entry(toolchain.identity).or_insert_with(|| Arc::new(toolchain)).clone();
+        let identity = toolchain.identity;
+        let Ok::<_, Infallible>(toolchain) = self.known.get_or_insert_with(&identity, || Ok(Arc::new(toolchain)));
         let kept = if depends_on_directory && question.directory.is_none() {
-            self.directory_bound.insert(question.clone());
+            self.directory_bound.insert(question.clone(), ());
             question.directory = Some(command.working_directory.clone());
             self.memory(&question)
         } else {
@@ -166,16 +170,8 @@ impl Toolchains {
 
     /// The memory for `question`, which may be empty yet.
     fn memory(&self, question: &Question) -> Arc<Memory> {
-        if let Some(memory) = self.memories.get(question) {
-            return Arc::clone(&memory);
-        }
-        if self.memories.len() >= MAX_MEMORIES {
-            self.memories.clear();
-            self.known.clear();
-            self.needs.clear();
-            self.directory_bound.clear();
-        }
-        Arc::clone(&self.memories.entry(question.clone()).or_default())
+        let Ok::<_, Infallible>(memory) = self.memories.get_or_insert_with(question, || Ok(Arc::default()));
+        memory
     }
 
     /// Asks until nothing changes meanwhile.
@@ -279,7 +275,7 @@ impl Toolchains {
         }
         // Else with a library path, the answer depends on directories that are not watched: it is not kept.
         if traceable == Traceable::Yes || library_path.is_none() {
-            self.needs.insert(question, (sights.finish(), needs.clone()));
+            self.needs.insert(question, Arc::new((sights.finish(), needs.clone())));
         }
         Ok(needs)
     }

@@ -5,9 +5,10 @@
 //! Invariants: an action has at most one leader, and every leader ends, at the latest when its compile is dropped; nobody waits
 //! longer than [`FOLLOW_LIMIT`].
 
+use parking_lot::{Mutex, MutexGuard};
 use pumphouse_proto::digest::Digest;
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 
@@ -69,7 +70,7 @@ impl InFlight {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Digest, watch::Receiver<State>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 

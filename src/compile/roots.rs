@@ -5,23 +5,29 @@ use crate::input_root::{self, BuiltRoot, Entries};
 use crate::outputs::Places;
 use crate::scan::closure::Closure;
 use crate::toolchain::Toolchain;
-use dashmap::DashMap;
 use pumphouse_proto::digest::Digest;
+use quick_cache::sync::Cache;
 use std::sync::{Arc, Weak};
 
-/// How many closures' roots are remembered; with more, those of closures that are gone are forgotten, or else all.
+/// How many closures' roots are remembered.
 const ROOT_LIMIT: usize = 65_536;
 
 /// How many toolchains' entries are remembered.
 const TOOLCHAIN_LIMIT: usize = 256;
 
 /// The memory.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Roots {
-    toolchains: DashMap<Digest, Arc<Entries>>,
-    /// Digests of roots by the closure's address and the toolchain's identity. The weak reference keeps the address from being given to
-    /// another closure.
-    roots: DashMap<(usize, Digest), (Weak<Closure>, Digest)>,
+    toolchains: Cache<Digest, Arc<Entries>>,
+    /// Digests of roots by the closure's address and the toolchain's identity. The weak reference keeps the address from
+    /// being given to another closure.
+    roots: Cache<(usize, Digest), (Weak<Closure>, Digest)>,
+}
+
+impl Default for Roots {
+    fn default() -> Self {
+        Self { toolchains: Cache::new(TOOLCHAIN_LIMIT), roots: Cache::new(ROOT_LIMIT) }
+    }
 }
 
 impl Roots {
@@ -44,12 +50,6 @@ impl Roots {
             return Ok(known.1);
         }
         let digest = input_root::build(&self.entries(closure, toolchain, places))?.digest;
-        if self.roots.len() >= ROOT_LIMIT {
-            self.roots.retain(|_, (closure, _)| closure.strong_count() > 0);
-            if self.roots.len() >= ROOT_LIMIT / 2 {
-                self.roots.clear();
-            }
-        }
         self.roots.insert(key, (Arc::downgrade(closure), digest));
         Ok(digest)
     }
@@ -69,12 +69,9 @@ impl Roots {
     }
 
     fn entries(&self, closure: &Closure, toolchain: &Toolchain, places: &Places) -> Entries {
-        let known = self.toolchains.get(&toolchain.identity).map(|entries| Arc::clone(&entries));
+        let known = self.toolchains.get(&toolchain.identity);
         let tools = known.unwrap_or_else(|| {
             let entries = Arc::new(Entries::new(&toolchain.files, &toolchain.symlinks, &toolchain.directories));
-            if self.toolchains.len() >= TOOLCHAIN_LIMIT {
-                self.toolchains.clear();
-            }
             self.toolchains.insert(toolchain.identity, Arc::clone(&entries));
             entries
         });

@@ -11,12 +11,12 @@ use super::name::{self, stem};
 use super::search::{self, Kind, NotFound, Place};
 use crate::fallback::{Fallback, Reason};
 use crate::files::stamp::watch::Watch;
-use dashmap::DashMap;
+use quick_cache::sync::Cache;
 use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 /// A compiler driver.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -83,7 +83,7 @@ impl Identity {
 }
 
 /// The answers so far, each with what it was taken of.
-static IDENTITIES: LazyLock<DashMap<PathBuf, (Watch, Identity)>> = LazyLock::new(DashMap::new);
+static IDENTITIES: LazyLock<Cache<PathBuf, Arc<(Watch, Identity)>>> = LazyLock::new(|| Cache::new(MAX_IDENTITIES));
 
 /// How many answers are kept; a build names a handful of compilers.
 const MAX_IDENTITIES: usize = 1024;
@@ -99,10 +99,7 @@ fn identify(path: &Path) -> io::Result<Identity> {
     search::executable(path)?;
     let watch = Watch::of(path);
     let identity = look(path);
-    if IDENTITIES.len() >= MAX_IDENTITIES {
-        IDENTITIES.clear();
-    }
-    IDENTITIES.insert(path.to_owned(), (watch, identity.clone()));
+    IDENTITIES.insert(path.to_owned(), Arc::new((watch, identity.clone())));
     Ok(identity)
 }
 

@@ -24,6 +24,7 @@ use crate::scan::Scanner;
 use crate::scan::closure::Closure;
 use parking_lot::Mutex;
 use pumphouse_proto::digest::Digest;
+use quick_cache::sync::Cache;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ffi::OsString;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -31,7 +32,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-/// How many answers are kept: past that all are forgotten.
+/// How many answers are kept.
 const MAX_ANSWERS: usize = 1 << 15;
 /// How often a compile is scanned anew because its files change.
 const MAX_ATTEMPTS: u32 = 4;
@@ -50,7 +51,7 @@ pub(super) struct Service {
     scanner: Scanner,
     compilers: Compilers,
     mirror: Mirror,
-    answers: Mutex<HashMap<Request, Answer>>,
+    answers: Cache<Request, Arc<Answer>>,
     statistics: Mutex<Statistics>,
 }
 
@@ -90,7 +91,7 @@ impl Service {
             scanner: Scanner::open(None),
             compilers: Compilers::default(),
             mirror: Mirror::new(client_roots)?,
-            answers: Mutex::default(),
+            answers: Cache::new(MAX_ANSWERS),
             statistics: Mutex::default(),
             arguments,
         })
@@ -212,27 +213,21 @@ impl Service {
             statistics.closure_files += answer.closure.files.len() as u64;
             statistics.paths += answer.paths;
         });
-        let mut answers = self.answers.lock();
-        if answers.len() >= MAX_ANSWERS {
-            answers.clear();
-        }
-        answers.insert(request.clone(), answer);
+        self.answers.insert(request.clone(), Arc::new(answer));
         Ok(bytes)
     }
 
     /// The answer that was given before, where it still stands.
     fn known(&self, request: &Request, analysis: &Analysis) -> Option<Arc<[u8]>> {
-        let answers = self.answers.lock();
-        let known = answers.get(request)?;
+        let known = self.answers.get(request)?;
         let stands = Arc::ptr_eq(&known.closure, &analysis.closure) && Arc::ptr_eq(&known.system, &analysis.system);
-        let known = stands.then(|| known.clone())?;
-        drop(answers);
+        let known = stands.then_some(known)?;
         self.count(|statistics| {
             statistics.repeated += 1;
             statistics.closure_files += known.closure.files.len() as u64;
             statistics.paths += known.paths;
         });
-        Some(known.bytes)
+        Some(Arc::clone(&known.bytes))
     }
 
     /// Makes what the manifest lists, and gives the paths that the client is told.
@@ -339,7 +334,7 @@ impl Service {
     }
 
     fn flush(&self) {
-        self.answers.lock().clear();
+        self.answers.clear();
         if let Err(error) = self.mirror.flush() {
             self.log.warning(format_args!("{error:#}"));
         }

@@ -19,7 +19,7 @@ use crate::compiler::process::Request;
 use crate::fallback::{Fallback, Reason};
 use crate::files::as_path;
 use crate::files::stamp::watch::Watch;
-use dashmap::DashMap;
+use quick_cache::sync::Cache;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
@@ -73,9 +73,15 @@ fn leading_out(directory: &Path) -> Arc<Path> {
 }
 
 /// The answers of compilers.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Compilers {
-    known: DashMap<Question, (Watch, Arc<SystemDirectories>)>,
+    known: Cache<Question, Arc<(Watch, Arc<SystemDirectories>)>>,
+}
+
+impl Default for Compilers {
+    fn default() -> Self {
+        Self { known: Cache::new(MAX_COMPILERS) }
+    }
 }
 
 /// What an answer depends on.
@@ -114,10 +120,7 @@ impl Compilers {
         }
         let watch = Watch::of(&command.compiler);
         let directories = Arc::new(ask(&question, command.family).map_err(refuse)?);
-        if self.known.len() >= MAX_COMPILERS {
-            self.known.clear();
-        }
-        self.known.insert(question, (watch, Arc::clone(&directories)));
+        self.known.insert(question, Arc::new((watch, Arc::clone(&directories))));
         Ok(directories)
     }
 }

@@ -4,10 +4,10 @@
 //! is executed, and the caller has it [forgotten](Blobs::forget) and sent again.
 
 use super::RemoteError;
-use dashmap::DashMap;
 use parking_lot::Mutex;
 use pumphouse_proto::cas_client::{CasClient, Upload};
 use pumphouse_proto::digest::Digest;
+use quick_cache::sync::Cache;
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
@@ -16,18 +16,24 @@ use tonic::Code;
 /// How long a blob is believed to be where the server said it was.
 const BELIEF: Duration = Duration::from_secs(5 * 60);
 
-/// How many blobs are remembered; with more, everything is forgotten and asked again.
+/// How many blobs are remembered.
 const MEMORY_LIMIT: usize = 500_000;
 
 /// How often a compile waits for another's upload of the same blob before it sends the blob itself.
 const WAIT_LIMIT: usize = 3;
 
 /// What is known of a server's CAS.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Blobs {
-    known: DashMap<Digest, Instant>,
+    known: Cache<Digest, Instant>,
     // The receiver learns of the end when the sender is dropped.
     under_way: Mutex<HashMap<Digest, watch::Receiver<()>>>,
+}
+
+impl Default for Blobs {
+    fn default() -> Self {
+        Self { known: Cache::new(MEMORY_LIMIT), under_way: Mutex::default() }
+    }
 }
 
 /// The blobs that one compile has taken on; others wait for them until this is dropped.
@@ -119,9 +125,6 @@ impl Blobs {
             Code::InvalidArgument => RemoteError::Changed(status.message().to_owned()),
             _ => RemoteError::call("uploading inputs")(status),
         })?;
-        if self.known.len() > MEMORY_LIMIT {
-            self.known.clear();
-        }
         let now = Instant::now();
         for digest in digests {
             self.known.insert(digest, now);

@@ -33,8 +33,12 @@ pub(crate) const MAX_REMEMBERED_BYTES: usize = 512 << 20;
 pub(crate) const MAX_EFFECTS_OF_A_HEADER: usize = 64;
 /// How many macro states, reads and writes together, all effects may hold.
 pub(crate) const MAX_EFFECT_ENTRIES: usize = 3_500_000;
-/// How many programs that tell of macros' uses in text are kept.
-pub(crate) const MAX_PROGRAMS_WITH_USES: usize = 4_096;
+/// How many bytes of programs that tell of macros' uses in text are kept.
+pub(crate) const MAX_PROGRAM_WITH_USES_BYTES: usize = 64 << 20;
+/// How many settings are kept, each with its searches and what headers did in it.
+pub(crate) const MAX_SETTINGS: usize = 4_096;
+/// How many compilers' answers are kept, each under some flags.
+pub(crate) const MAX_PROBES: usize = 4_096;
 /// How many files' words are kept.
 pub(crate) const MAX_WORDS_FILES: usize = 8_192;
 /// How many bytes of closures are kept.

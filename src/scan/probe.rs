@@ -22,7 +22,7 @@ use crate::files::stamp::Stamp;
 use crate::files::{FileStore, View, as_path};
 use crate::scan::MAX_SCAN_ATTEMPTS;
 use crate::scan::lex::directives::LexModes;
-use crate::scan::limits::{MAX_DRIVER_ANSWERS, MAX_FEATURE_QUESTIONS, MAX_FEATURES_AT_ONCE};
+use crate::scan::limits::{MAX_DRIVER_ANSWERS, MAX_FEATURE_QUESTIONS, MAX_FEATURES_AT_ONCE, MAX_PROBES};
 use crate::scan::preprocess::definitions::{Builtin, DefinitionId, Definitions};
 use crate::scan::preprocess::symbols::{Symbol, Symbols, known};
 use crate::scan::preprocess::tokens::TokenModes;
@@ -33,6 +33,7 @@ pub(crate) use driver::DriverAnswer;
 use driver::Question;
 use key::ProbeKey;
 use parking_lot::Mutex;
+use quick_cache::sync::Cache;
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::io;
@@ -84,10 +85,10 @@ type Asking = (Answer, Sights);
 /// All probes of a scanner.
 #[derive(Debug)]
 pub(crate) struct Probes {
-    known: DashMap<ProbeKey, Arc<Probe>, foldhash::fast::RandomState>,
-    drivers: DashMap<Question, Arc<DriverAnswer>, foldhash::fast::RandomState>,
+    known: Cache<ProbeKey, Arc<Probe>>,
+    drivers: Cache<Question, Arc<DriverAnswer>>,
     /// Keys of answers that hang on the working directory, which they don't name.
-    directory_bound: DashSet<ProbeKey, foldhash::fast::RandomState>,
+    directory_bound: Cache<ProbeKey, ()>,
     directory: Option<PathBuf>,
     next: AtomicU32,
     asking: Mutex<()>,
@@ -107,9 +108,9 @@ impl Probes {
     /// Answers are kept in `directory` across daemons, if one is given.
     pub(crate) fn new(directory: Option<&Path>) -> Self {
         Self {
-            known: DashMap::default(),
-            drivers: DashMap::default(),
-            directory_bound: DashSet::default(),
+            known: Cache::new(MAX_PROBES),
+            drivers: Cache::new(MAX_DRIVER_ANSWERS),
+            directory_bound: Cache::new(MAX_PROBES),
             directory: directory.map(|directory| directory.join("probes")),
             next: AtomicU32::new(0),
             asking: Mutex::new(()),
@@ -134,16 +135,12 @@ impl Probes {
             return Ok(None);
         }
         let question = Question::of(command)?;
-        let current = self.drivers.get(&question).map(|answer| Arc::clone(&answer));
-        if let Some(answer) = current.filter(|answer| answer.is_current(view, store)) {
+        if let Some(answer) = self.drivers.get(&question).filter(|answer| answer.is_current(view, store)) {
             return Ok(Some(answer));
         }
         let start = start_directory(command, store, view)?;
         let answer = Arc::new(DriverAnswer::ask(command, &start, store, view)?);
         if answer.is_common {
-            if self.drivers.len() >= MAX_DRIVER_ANSWERS {
-                self.drivers.clear();
-            }
             self.drivers.insert(question, Arc::clone(&answer));
         }
         Ok(Some(answer))
@@ -205,11 +202,11 @@ impl Probes {
         context: Context<'_>,
     ) -> Result<Option<Arc<Probe>>, Fallback> {
         let mut key = key;
-        if self.directory_bound.contains(&key) {
+        if self.directory_bound.contains_key(&key) {
             key = key.bound_to(&request.directory);
         }
         let current = |key: &ProbeKey| {
-            let probe = self.known.get(key).map(|probe| Arc::clone(&probe));
+            let probe = self.known.get(key);
             probe.filter(|probe| probe.trail.is_current(context.view, context.store) && probe.is_same_compiler())
         };
         if let Some(probe) = current(&key) {
@@ -292,10 +289,7 @@ impl Probes {
 
     /// Notes that the answer for `key` hangs on `directory`, and makes it the key for that.
     fn bind(&self, key: &mut ProbeKey, directory: &Path) {
-        if self.directory_bound.len() >= MAX_DRIVER_ANSWERS {
-            self.directory_bound.clear();
-        }
-        self.directory_bound.insert(key.clone());
+        self.directory_bound.insert(key.clone(), ());
         *key = key.bound_to(directory);
     }
 
@@ -316,7 +310,7 @@ impl Probes {
     /// Where it can't be written.
     pub(crate) fn keep(&self) -> io::Result<()> {
         let Some(directory) = &self.directory else { return Ok(()) };
-        for probe in self.known.iter().filter(|probe| probe.later_features.swap(false, Ordering::Relaxed)) {
+        for (_, probe) in self.known.iter().filter(|(_, probe)| probe.later_features.swap(false, Ordering::Relaxed)) {
             if let Some(mut text) = probe.key.load(directory) {
                 let feature = |entry: RefMulti<'_, Vec<u8>, Option<u64>>| Feature {
                     question: entry.key().clone(),
@@ -475,7 +469,9 @@ impl Probe {
         if self.features.len() >= MAX_FEATURE_QUESTIONS {
             return Ok(None);
         }
-        self.asked.insert(question.to_vec());
+        if self.asked.len() < MAX_FEATURE_QUESTIONS {
+            self.asked.insert(question.to_vec());
+        }
         let is_new = |other: &Vec<u8>| other != question && !self.features.contains_key(other);
         let asked = self.asked.iter().map(|other| other.clone());
         let room = (MAX_FEATURE_QUESTIONS - self.features.len()).min(MAX_FEATURES_AT_ONCE);

@@ -6,13 +6,13 @@
 use crate::files::stamp::{KeptStamp, Links, Settled, Sight, Stamp};
 use crate::state_file;
 use bytes::Bytes;
-use parking_lot::{Mutex, MutexGuard};
 use pumphouse_proto::digest::Digest;
+use quick_cache::sync::Cache;
 use sha2::{Digest as _, Sha256};
-use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// The name of the file in the state directory; its number changes with its form.
 const FILE_NAME: &str = "toolchain-digests-2";
@@ -26,13 +26,9 @@ const MAX_ATTEMPTS: usize = 3;
 #[derive(Debug)]
 pub(super) struct Digests {
     file: Option<PathBuf>,
-    known: Mutex<Known>,
-}
-
-#[derive(Debug, Default)]
-struct Known {
-    digests: HashMap<Stamp, (Settled, Digest)>,
-    is_dirty: bool,
+    known: Cache<Stamp, (Settled, Digest)>,
+    /// Whether something is known that was not written yet.
+    is_dirty: AtomicBool,
 }
 
 /// The memory as it is on disk.
@@ -68,8 +64,11 @@ impl Digests {
     pub(super) fn open(state_directory: Option<&Path>) -> Self {
         let file = state_directory.map(|directory| directory.join(FILE_NAME));
         let kept = file.as_ref().and_then(|file| state_file::read::<KeptDigests>(file)).unwrap_or_default();
-        let digests = kept.digests.iter().filter_map(KeptDigest::entry).take(MAX_ENTRIES).collect();
-        Self { file, known: Mutex::new(Known { digests, is_dirty: false }) }
+        let known = Cache::new(MAX_ENTRIES);
+        for (stamp, digest) in kept.digests.iter().filter_map(KeptDigest::entry).take(MAX_ENTRIES) {
+            known.insert(stamp, digest);
+        }
+        Self { file, known, is_dirty: AtomicBool::new(false) }
     }
 
     /// The digest of `path`, hashed if it isn't known. Reads the whole file in that case.
@@ -79,8 +78,7 @@ impl Digests {
     pub(super) fn of(&self, path: &Path) -> io::Result<Digest> {
         for _ in 0..MAX_ATTEMPTS {
             let sight = Sight::at(path, Links::Followed).ok_or(io::ErrorKind::NotFound)?;
-            let known = self.lock().digests.get(&sight.stamp).copied();
-            if let Some((_, digest)) = known.filter(|(settled, _)| settled.holds()) {
+            if let Some((_, digest)) = self.known.get(&sight.stamp).filter(|(settled, _)| settled.holds()) {
                 return Ok(digest);
             }
             let digest = hash(path)?;
@@ -96,34 +94,23 @@ impl Digests {
 
     fn keep(&self, sight: &Sight, digest: Digest) {
         if sight.settled != Settled::No {
-            let mut known = self.lock();
-            if known.digests.len() >= MAX_ENTRIES {
-                known.digests.clear();
-            }
-            known.digests.insert(sight.stamp, (sight.settled, digest));
-            known.is_dirty = true;
+            self.known.insert(sight.stamp, (sight.settled, digest));
+            self.is_dirty.store(true, Ordering::Relaxed);
         }
     }
 
     /// Writes what is new to the state directory. A failure costs time at the next start, no more.
     pub(super) fn save(&self) {
         let Some(file) = &self.file else { return };
-        let digests = {
-            let mut known = self.lock();
-            if !std::mem::take(&mut known.is_dirty) {
-                return;
-            }
-            // The next process can't know what the clock did meanwhile.
-            let lasting = known.digests.iter().filter(|(_, (settled, _))| *settled == Settled::Yes);
-            lasting.filter_map(|(stamp, (_, digest))| KeptDigest::of(*stamp, digest)).collect()
-        };
+        if !self.is_dirty.swap(false, Ordering::Relaxed) {
+            return;
+        }
+        // The next process can't know what the clock did meanwhile.
+        let lasting = self.known.iter().filter(|(_, (settled, _))| *settled == Settled::Yes);
+        let digests = lasting.filter_map(|(stamp, (_, digest))| KeptDigest::of(stamp, &digest)).collect();
         if let Err(error) = state_file::write(file, &KeptDigests { digests }) {
             tracing::warn!("{}: not written: {error}", file.display());
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Known> {
-        self.known.lock()
     }
 }
 

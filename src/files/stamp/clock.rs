@@ -58,7 +58,8 @@ fn read(clock: ClockId) -> i128 {
     i128::from(time.tv_sec) * 1_000_000_000 + i128::from(time.tv_nsec)
 }
 
-/// By device, how far the server's clock is ahead of this machine's time since boot, at least.
+/// How far the server's clock is ahead of this machine's time since boot, at least, by device. Updated in place, so no
+/// cache that evicts by itself.
 static SERVERS: LazyLock<DashMap<u64, i128>> = LazyLock::new(DashMap::new);
 
 /// Notes that something on `device` was seen before `moment` that changed at `changed_ns` by the server's clock. A stamp

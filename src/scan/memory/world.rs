@@ -7,7 +7,7 @@ use crate::files::kept::Encoder;
 use crate::files::{FileStore, View};
 use crate::scan::lex::directives::{Directives, LexModes};
 use crate::scan::lex::lexer::lex;
-use crate::scan::limits::{MAX_PROGRAMS_WITH_USES, MAX_REMEMBERED_BYTES, MAX_WORDS_FILES};
+use crate::scan::limits::{MAX_PROGRAM_WITH_USES_BYTES, MAX_REMEMBERED_BYTES, MAX_SETTINGS, MAX_WORDS_FILES};
 use crate::scan::memory::effects::Budget;
 use crate::scan::memory::kept_directives;
 use crate::scan::preprocess::definitions::{DefinitionId, Definitions};
@@ -22,8 +22,9 @@ use crate::scan::text::words::Words;
 use crate::scan::work::Counters;
 use crate::scan::working_directory;
 use bytes::Bytes;
-use dashmap::DashMap;
 use parking_lot::Mutex;
+use quick_cache::Weighter;
+use quick_cache::sync::Cache;
 use std::ffi::OsString;
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
@@ -48,6 +49,19 @@ pub(crate) struct ProgramKey {
     pub(crate) names: Arc<[Symbol]>,
 }
 
+/// About how large a program is: what a cache's own table is sized by.
+const USUAL_PROGRAM_BYTES: usize = 16 << 10;
+
+/// Weighs programs by what they take.
+#[derive(Debug, Clone)]
+struct ByBytes;
+
+impl Weighter<ProgramKey, Arc<Program>> for ByBytes {
+    fn weight(&self, key: &ProgramKey, program: &Arc<Program>) -> u64 {
+        (program.bytes() + size_of_val(&*key.names)) as u64
+    }
+}
+
 /// A scanner's memory. It is thrown away as a whole when it has grown too large.
 #[derive(Debug)]
 pub(crate) struct World {
@@ -59,11 +73,11 @@ pub(crate) struct World {
     pub(crate) effect_budget: Budget,
     /// How many bytes the directives of all files took, those included that changed since.
     pub(crate) program_bytes: AtomicUsize,
-    settings: DashMap<Vec<u8>, Arc<Setting>, foldhash::fast::RandomState>,
+    settings: Cache<Vec<u8>, Arc<Setting>>,
     tables: Mutex<Vec<MacroTable>>,
     /// The words of files that were asked for them, by their numbers and generations.
-    words: DashMap<(u32, u32), Arc<Words>, foldhash::fast::RandomState>,
-    programs_with_uses: DashMap<ProgramKey, Arc<Program>, foldhash::fast::RandomState>,
+    words: Cache<(u32, u32), Arc<Words>>,
+    programs_with_uses: Cache<ProgramKey, Arc<Program>, ByBytes>,
     pub(crate) counters: Arc<Counters>,
     /// How many files had been lexed when what is known of files was kept last.
     kept_lexed: AtomicU64,
@@ -78,10 +92,14 @@ impl World {
             probes: Probes::new(state),
             effect_budget: Budget::default(),
             program_bytes: AtomicUsize::new(0),
-            settings: DashMap::default(),
+            settings: Cache::new(MAX_SETTINGS),
             tables: Mutex::default(),
-            words: DashMap::default(),
-            programs_with_uses: DashMap::default(),
+            words: Cache::new(MAX_WORDS_FILES),
+            programs_with_uses: Cache::with_weighter(
+                MAX_PROGRAM_WITH_USES_BYTES / USUAL_PROGRAM_BYTES,
+                MAX_PROGRAM_WITH_USES_BYTES as u64,
+                ByBytes,
+            ),
             kept_lexed: AtomicU64::new(counters.work().lexed_files),
             counters,
         }
@@ -97,7 +115,7 @@ impl World {
     /// would keep its place for ever.
     pub(crate) fn make_room_for_effects(&self) {
         if self.effect_budget.begins_anew() {
-            for setting in &self.settings {
+            for (_, setting) in self.settings.iter() {
                 setting.forget_effects();
             }
         }
@@ -133,16 +151,9 @@ impl World {
         make: impl FnOnce() -> Result<Program, Fallback>,
     ) -> Result<Arc<Program>, Fallback> {
         if let Some(program) = self.programs_with_uses.get(&key) {
-            return Ok(Arc::clone(&program));
+            return Ok(program);
         }
         let program = Arc::new(make()?);
-        if self.programs_with_uses.len() >= MAX_PROGRAMS_WITH_USES {
-            self.programs_with_uses.retain(|_, program| {
-                self.program_bytes.fetch_sub(program.bytes(), Ordering::Relaxed);
-                false
-            });
-        }
-        self.program_bytes.fetch_add(program.bytes(), Ordering::Relaxed);
         self.programs_with_uses.insert(key, Arc::clone(&program));
         Ok(program)
     }
@@ -154,12 +165,9 @@ impl World {
     pub(crate) fn words(&self, file: &SourceFile, content: &Content) -> Result<Arc<Words>, Fallback> {
         let key = (file.id(), content.generation);
         if let Some(words) = self.words.get(&key) {
-            return Ok(Arc::clone(&words));
+            return Ok(words);
         }
         let words = Arc::new(Words::of(&content.bytes_again(file.path())?));
-        if self.words.len() >= MAX_WORDS_FILES {
-            self.words.clear();
-        }
         self.words.insert(key, Arc::clone(&words));
         Ok(words)
     }
@@ -211,7 +219,7 @@ impl World {
         if let Some(setting) = self.settings.get(&key)
             && setting.is_current(view, &self.store)
         {
-            return Ok(Arc::clone(&setting));
+            return Ok(setting);
         }
         let mut trail = crate::files::resolve::Trail::default();
         let start = working_directory(command, &self.store, view, &mut trail)?;
