@@ -83,6 +83,11 @@ pub fn role(name: &OsStr) -> Option<Role> {
     Row::of(name.as_bytes()).map(|row| row.role)
 }
 
+/// The names of all variables in the table, and the patterns.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    TABLE.iter().chain(PATTERNS).map(|row| row.name)
+}
+
 /// Whether [`parse`](super::parse) looks at the variable `name`: the launcher has to send it. Costs no allocation.
 pub fn is_relevant(name: &OsStr) -> bool {
     name == STDERR_IS_TERMINAL || role(name).is_some_and(|role| !matches!(role, Role::Harmless(_)))

@@ -109,11 +109,6 @@ impl Stamp {
         self.size_bytes
     }
 
-    /// The time of the last change of the content.
-    pub const fn modified_ns(&self) -> i128 {
-        self.modified_ns
-    }
-
     /// Whether any execute permission is set.
     pub const fn is_executable(&self) -> bool {
         self.mode & 0o111 != 0

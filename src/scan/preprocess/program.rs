@@ -114,7 +114,7 @@ pub(crate) enum Pragma {
     /// `GCC system_header`
     SystemHeader,
     /// `GCC dependency`
-    Dependency(u32),
+    Dependency,
     /// `GCC target` and `GCC optimize`: gcc's own macros are others from then on. The operand starts with the second word.
     Target(u32),
 }
@@ -481,9 +481,7 @@ impl Binder<'_> {
             known::PUSH_MACRO => Pragma::Push(macro_name()?),
             known::POP_MACRO => Pragma::Pop(macro_name()?),
             known::GCC if second == known::SYSTEM_HEADER => Pragma::SystemHeader,
-            known::GCC | known::CLANG if second == known::DEPENDENCY => {
-                Pragma::Dependency(operand(rest(b"dependency")? + 10))
-            }
+            known::GCC | known::CLANG if second == known::DEPENDENCY => Pragma::Dependency,
             known::GCC if second == known::TARGET => Pragma::Target(operand(rest(b"target")?)),
             known::GCC if second == known::OPTIMIZE => Pragma::Target(operand(rest(b"optimize")?)),
             _ => return None,

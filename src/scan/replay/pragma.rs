@@ -2,9 +2,9 @@
 
 use crate::command::Family;
 use crate::fallback::{Fallback, Reason};
-use crate::files::file::{SourceFile, Want};
+use crate::files::file::Want;
 use crate::scan::preprocess::definitions::DefinitionId;
-use crate::scan::preprocess::program::{Inclusion, Pragma};
+use crate::scan::preprocess::program::Pragma;
 use crate::scan::preprocess::symbols::{Symbol, known};
 use crate::scan::preprocess::tokens::Kind;
 use crate::scan::probe::Probe;
@@ -29,7 +29,10 @@ impl Replay<'_> {
             // In the source itself it has no effect.
             Pragma::SystemHeader if place.header.position == Position::Primary => {}
             Pragma::SystemHeader => self.begin_system_header(place, at, true)?,
-            Pragma::Dependency(operand) => self.dependency(place, at, operand)?,
+            // It compares the times of files, which neither travel nor are looked at again.
+            Pragma::Dependency => {
+                return Err(self.refuse_at(place, at, Reason::TimeDependent, "#pragma GCC dependency"));
+            }
         }
         Ok(())
     }
@@ -133,31 +136,6 @@ impl Replay<'_> {
         let content = header.file.content(self.searcher.view, Want::Bytes)?;
         let bytes = content.bytes_again(header.file.path())?;
         Ok(bytes.windows(2).any(|pair| matches!(pair, b"//" | b"/\\")))
-    }
-
-    /// `#pragma GCC dependency "file"`: the compiler compares times, which do not travel.
-    pub(super) fn dependency(&mut self, place: &Place<'_>, at: usize, operand: u32) -> Result<(), Fallback> {
-        let Some(name) = place.program.header(operand) else { return Ok(()) };
-        self.record.spoil();
-        let lookup = self.setting.look_up(name, Inclusion::Plain, place.includer(), &self.searcher);
-        let clock = self.clock();
-        self.record.add_lookup(&lookup, clock);
-        self.record.add_probed(&lookup);
-        if let Some(header) = lookup.found.header() {
-            let modified = |file: &SourceFile| {
-                let content = file.content(self.searcher.view, Want::Bytes)?;
-                Ok::<_, Fallback>(content.stamp.modified_ns())
-            };
-            if modified(&header.file)? > modified(&place.header.file)? {
-                return Err(self.refuse_at(
-                    place,
-                    at,
-                    Reason::TimeDependent,
-                    "#pragma GCC dependency names a newer file",
-                ));
-            }
-        }
-        Ok(())
     }
 }
 

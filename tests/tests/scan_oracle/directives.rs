@@ -375,13 +375,20 @@ fn harmless_directives_change_nothing() {
 }
 
 #[test]
-fn a_dependency_is_read() {
-    let mut case = Case::new().file("a.c", "#pragma GCC dependency \"b.y\" rerun\nint a;\n").file("b.y", "%%\n");
-    case.write();
-    let old = std::fs::FileTimes::new().set_modified(std::time::UNIX_EPOCH);
-    std::fs::File::options().write(true).open(case.root().join("b.y")).unwrap().set_times(old).unwrap();
-    let closure = case.check("gcc a.c");
-    assert!(case.holds(&closure, "b.y"));
+fn a_dependency_compares_times_which_are_not_watched() {
+    for text in [
+        "#pragma GCC dependency \"b.y\" rerun\nint a;\n",
+        "#define OF \"b.y\"\n#pragma GCC dependency OF\nint a;\n",
+        "_Pragma(\"GCC dependency \\\"b.y\\\"\") int a;\n",
+        "#include \"b.h\"\nint a;\n",
+    ] {
+        let mut case =
+            Case::new().file("a.c", text).file("b.y", "%%\n").file("b.h", "#pragma GCC dependency \"b.y\"\n");
+        for line in ["gcc a.c", "clang a.c"] {
+            case.refuses(line, Reason::TimeDependent);
+        }
+    }
+    Case::new().file("a.c", "#if 0\n#pragma GCC dependency \"b.y\"\n#endif\n").check("gcc a.c");
 }
 
 #[test]

@@ -5,12 +5,15 @@
 mod closures;
 mod corpora;
 mod edits;
+mod environments;
 mod execute;
 mod include_server;
 mod launcher;
 mod nfs;
 mod objects;
 mod projects;
+#[path = "../scan_fuzz/random.rs"]
+mod random;
 mod scan;
 mod table;
 mod usage;
@@ -18,7 +21,8 @@ mod usage;
 use anyhow::{Result, bail};
 use std::process::ExitCode;
 
-const USAGE: &str = "usage: tests/bench launcher|scan|closures|edits|execute|projects|objects|include-server|nfs";
+const USAGE: &str =
+    "usage: tests/bench launcher|scan|closures|edits|execute|projects|objects|include-server|nfs|environments";
 
 fn main() -> ExitCode {
     let name = std::env::args().nth(1).unwrap_or_default();
@@ -43,6 +47,7 @@ fn run(name: &str) -> Result<()> {
         "objects" => objects::run(&arguments),
         "include-server" => include_server::run(),
         "nfs" => nfs::run(&arguments),
+        "environments" => environments::run(&arguments),
         _ => bail!("no bench {name:?}\n{USAGE}"),
     }
 }
