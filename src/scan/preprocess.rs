@@ -18,3 +18,5 @@ pub(crate) mod macros;
 pub(crate) mod program;
 pub(crate) mod symbols;
 pub(crate) mod tokens;
+#[cfg(test)]
+mod trial;

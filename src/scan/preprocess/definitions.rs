@@ -235,3 +235,44 @@ fn parameters(text: &[u8], modes: TokenModes, symbols: &Symbols) -> Option<(Vec<
     }
     Some((names, is_variadic))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scan::preprocess::trial::spell;
+
+    #[test]
+    fn a_definition_is_parameters_and_a_replacement_list() {
+        let check = |text: &str, parameters: Option<usize>, is_variadic: bool, list: &str| {
+            let (symbols, definitions) = (Symbols::default(), Definitions::default());
+            let id = definitions.text(text.as_bytes(), TokenModes::default());
+            let body = definitions.body(id, &symbols).expect("a #define has a body");
+            let shown = (body.parameters, body.is_variadic, spell(&body.tokens, &symbols));
+            assert_eq!(shown, (parameters, is_variadic, list.to_owned()), "of {text:?}");
+        };
+        check("A", None, false, "");
+        check("A  b  c", None, false, "b c");
+        check("A (b)", None, false, "(b)");
+        check("A()b", Some(0), false, "b");
+        check("A(x, y) y+x z", Some(2), false, "$1+$0 z");
+        check("A(x, ...) x __VA_ARGS__", Some(2), true, "$0 $1");
+        check("A(x...) x", Some(1), true, "$0");
+        check("A(x, +) x", None, false, "?");
+        check("A(x", None, false, "?");
+    }
+
+    #[test]
+    fn equal_definitions_are_one_and_several_are_a_set() {
+        let definitions = Definitions::default();
+        let text = |text: &str| definitions.text(text.as_bytes(), TokenModes::default());
+        let (one, two, three) = (text("A 1"), text("A 2"), text("A 3"));
+        assert_eq!(text("A 1"), one);
+        assert_ne!(one, two);
+        assert_eq!(definitions.several([one, one]), one);
+        assert_eq!(definitions.several([two, one]), definitions.several([one, two]));
+        assert_eq!(
+            definitions.several([definitions.several([one, two]), three]),
+            definitions.several([three, two, one])
+        );
+    }
+}

@@ -496,3 +496,54 @@ impl Drop for Expander<'_> {
         self.surroundings.buffers.ranges.clear();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Trouble;
+    use crate::command::Family;
+    use crate::scan::preprocess::trial::Trial;
+
+    fn check(macros: &[&str], line: &str, expect: &str) {
+        for family in [Family::Gcc, Family::Clang] {
+            let expanded = Trial::of(macros).like(family).expand(line);
+            assert_eq!(expanded.as_deref(), Ok(expect), "{line:?} under {macros:?} as {family:?}");
+        }
+    }
+
+    #[test]
+    fn names_expand_to_what_they_stand_for() {
+        check(&["A 1"], "A B", "1 B");
+        check(&["A B", "B C", "C 2"], "A", "2");
+        check(&["F(x) x+x", "A 1"], "F(A) F (2)", "1+1 2+2");
+        check(&["F() 3"], "F() F", "3 F");
+        check(&["F(x, y) y x"], "F((a, b), c)", "c (a, b)");
+        check(&["F(...) __VA_ARGS__"], "F(a, b)", "a, b");
+        check(&[], "__LINE__ __FILE__ __COUNTER__ __COUNTER__", "7 \"a.c\" 0 1");
+    }
+
+    #[test]
+    fn a_macro_does_not_expand_within_itself() {
+        check(&["A A+1"], "A", "A+1");
+        check(&["A B", "B A"], "A B", "A B");
+        check(&["F(x) x F"], "F(F)(1)", "F F(1)");
+        // The example of the standard, C17 6.10.3.5.
+        let macros = ["x 3", "f(a) f(x * (a))", "z z[0]", "g f", "t(a) a"];
+        check(&macros, "t(t(g)(0) + t)(1)", "f(3 * (0)) + t(1)");
+    }
+
+    #[test]
+    fn uses_that_the_compiler_refuses_are_malformed() {
+        for line in ["F(1", "F(1, 2)", "F("] {
+            assert_eq!(Trial::of(&["F(x) x"]).expand(line), Err(Trouble::Malformed), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_macro_with_several_definitions_is_unknown() {
+        let mut trial = Trial::of(&[]);
+        let (symbol, one) = trial.define("A 1");
+        let (_, other) = trial.define("A f(x)");
+        trial.table.write(symbol, trial.definitions.several([one, other]));
+        assert_eq!(trial.expand("A + 1").as_deref(), Ok("? + 1"));
+    }
+}

@@ -488,3 +488,56 @@ impl Binder<'_> {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scan::lex::directives::LexModes;
+    use crate::scan::lex::lexer::lex;
+
+    /// Compares the steps of `source`, each with its line and where its group goes on, with `expect`.
+    fn check(source: &str, expect: &str) {
+        let (symbols, definitions) = (Symbols::default(), Definitions::default());
+        let directives = lex(source.as_bytes(), LexModes::default());
+        let program = Program::new(directives, TokenModes::default(), &symbols, &definitions);
+        let show = |at: usize| {
+            let name = format!("{:?}", program.ops[at]);
+            let name = name.split([' ', '(']).next().unwrap_or_default().to_lowercase();
+            let next = match program.ops[at] {
+                Op::If { next, .. }
+                | Op::Ifdef { next, .. }
+                | Op::Ifndef { next, .. }
+                | Op::Elif { next, .. }
+                | Op::Else { next } => format!("->{next}"),
+                _ => String::new(),
+            };
+            format!("{}:{name}{next}", program.line(at))
+        };
+        let shown: Vec<String> = (0..program.ops.len()).map(show).collect();
+        assert_eq!(shown.join(" "), expect, "of {source:?}");
+    }
+
+    #[test]
+    fn groups_know_where_they_go_on() {
+        check("#if A\n#elif B\n#else\n#endif\n", "1:if->1 2:elif->2 3:else->3 4:endif");
+        check("#ifdef A\n#ifndef B\n#endif\n#endif\n#undef C\n", "1:ifdef->3 2:ifndef->2 3:endif 4:endif 5:undef");
+        check("#if A\n#define B\n", "1:if->2 2:define 2:endif");
+        check("#endif\n#else\n", "1:error 2:error");
+        check("#pragma once\n#pragma omp parallel\n#include <a.h>\n", "1:pragma 3:include");
+    }
+
+    #[test]
+    fn a_guard_is_one_ifndef_around_all() {
+        let check = |source: &str, expect: Option<&str>| {
+            let (symbols, definitions) = (Symbols::default(), Definitions::default());
+            let directives = lex(source.as_bytes(), LexModes::default());
+            let program = Program::new(directives, TokenModes::default(), &symbols, &definitions);
+            let guard = program.guard.map(|guard| String::from_utf8_lossy(symbols.text(guard)).into_owned());
+            assert_eq!(guard.as_deref(), expect, "of {source:?}");
+        };
+        check("#ifndef G\n#define G\n#endif\n", Some("G"));
+        check("#ifndef G\n#else\n#endif\n", None);
+        check("#ifndef G\n#endif\n#define G\n", None);
+        check("#ifdef G\n#endif\n", None);
+    }
+}

@@ -137,3 +137,23 @@ impl Symbols {
         self.bytes.load(Ordering::Relaxed)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_spelling_has_one_symbol_and_a_symbol_one_spelling() {
+        let symbols = Symbols::default();
+        let check = |text: &str| {
+            let symbol = symbols.intern(text.as_bytes());
+            assert_eq!(symbols.text(symbol), text.as_bytes());
+            assert_eq!(symbols.intern(text.as_bytes()), symbol, "{text}");
+        };
+        for text in ["", "a", "a ", "A", "once", "\u{e9}"] {
+            check(text);
+        }
+        assert_eq!(symbols.intern(b"__VA_OPT__"), known::VA_OPT);
+        assert_ne!(symbols.intern(b"a"), symbols.intern(b"A"));
+    }
+}

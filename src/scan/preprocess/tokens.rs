@@ -427,3 +427,55 @@ pub(crate) const fn operator_of(name: Symbol) -> Option<Symbol> {
         _ => return None,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scan::preprocess::trial::CXX;
+
+    /// Compares the tokens of `text`, each with the first letters of its kind, with `expect`.
+    fn check(modes: TokenModes, text: &str, expect: &str) {
+        let symbols = Symbols::default();
+        let mut tokens = Vec::new();
+        tokenize(text.as_bytes(), modes, &symbols, &mut tokens);
+        let shown: Vec<String> = tokens
+            .iter()
+            .map(|token| {
+                let kind: String = format!("{:?}", token.kind).chars().take(2).collect();
+                format!("{kind}:{}", String::from_utf8_lossy(symbols.text(token.symbol)))
+            })
+            .collect();
+        assert_eq!(shown.join(" "), expect, "of {text:?}");
+    }
+
+    #[test]
+    fn text_splits_into_the_longest_tokens() {
+        let c = TokenModes::default();
+        check(c, "", "");
+        check(c, "a+++b", "Id:a Pu:++ Pu:+ Id:b");
+        check(c, "x<<=1...y", "Id:x Pu:<<= Nu:1...y");
+        check(c, "0x1p-3 1e+5f .5 1.2.3", "Nu:0x1p-3 Nu:1e+5f Nu:.5 Nu:1.2.3");
+        check(c, "L'a' u8\"b\" \"c\\\"d\"", "Ch:L'a' Te:u8\"b\" Te:\"c\\\"d\"");
+        check(c, "a$b @ \\u00e9", "Id:a$b St:@ Id:\u{e9}");
+        check(c, "%:%: %: <:", "Pu:## Pu:# Pu:<:");
+        check(c, "'open", "St:'open");
+    }
+
+    #[test]
+    fn modes_decide_what_a_token_is() {
+        check(TokenModes::default(), "1'0 and R\"(a)\"", "Nu:1 St:'0 and R\"(a)\"");
+        check(CXX, "1'000 and R\"x()\")x\" a::b", "Nu:1'000 Pu:and Te:R\"x()\")x\" Id:a Pu::: Id:b");
+        check(TokenModes { no_dollars: true, ..CXX }, "a$b", "Id:a St:$ Id:b");
+    }
+
+    #[test]
+    fn a_header_of_a_condition_is_one_token() {
+        let symbols = Symbols::default();
+        let count = |text: &str| {
+            let tokens = tokenize_condition(text.as_bytes(), CXX, &symbols, &[]);
+            tokens.iter().filter(|token| token.kind == Kind::Header).count()
+        };
+        assert_eq!(count("__has_include(<a/b.h>) && __has_include ( \"c.h\" )"), 2);
+        assert_eq!(count("defined(a) < b > c"), 0);
+    }
+}

@@ -60,3 +60,21 @@ fn trigraph(text: &[u8]) -> Option<u8> {
         _ => return None,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn trigraphs_are_replaced_but_in_raw_strings() {
+        let check = |text: &str, expect: &str| {
+            let modes = LexModes { raw_strings: true, ..LexModes::default() };
+            assert_eq!(String::from_utf8_lossy(&replace(text.as_bytes(), modes)), expect, "of {text:?}");
+        };
+        check("plain ? text", "plain ? text");
+        check("??=define A ??( ??) ??< ??> ??! ??' ??-", "#define A [ ] { } | ^ ~");
+        check("a??/\nb ???= ??x", "a\\\nb ?# ??x");
+        check("R\"(??=)\" ??=", "R\"(??=)\" #");
+        check("u8R\"(??=)\" xR\"(??=)\"", "u8R\"(??=)\" xR\"(#)\"");
+    }
+}

@@ -177,3 +177,36 @@ const fn shift(a: u64, a_unsigned: bool, count: u64, right: bool) -> u64 {
         (true, false) => ((a as i64) >> if count < 64 { count } else { 63 }) as u64,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn integers_and_characters_have_the_compilers_values() {
+        let signed = |bits| Value::Known { bits, is_unsigned: false };
+        let unsigned = |bits| Value::Known { bits, is_unsigned: true };
+        let check = |text: &str, expect: Value| assert_eq!(parse(text.as_bytes()), expect, "{text}");
+        check("0", signed(0));
+        check("017", signed(15));
+        check("0x1F", signed(31));
+        check("0b101", signed(5));
+        check("1'000", signed(1000));
+        check("3uLL", unsigned(3));
+        check("9223372036854775807", signed(i64::MAX as u64));
+        check("9223372036854775808", unsigned(1 << 63));
+        for none in ["08", "1.0", "1e3", "0x", "18446744073709551616", "1q", "5lul"] {
+            check(none, Value::Unknown);
+        }
+        let check = |text: &str, expect: Value| assert_eq!(character(text.as_bytes()), expect, "{text}");
+        check("'a'", signed(97));
+        check("'ab'", signed(97 << 8 | 98));
+        check("'\\0'", signed(0));
+        check("'\\x41'", signed(65));
+        check("'\\''", signed(39));
+        check("u'a'", unsigned(97));
+        for none in ["'\\xff'", "L'a'", "'\u{e9}'", "''"] {
+            check(none, Value::Unknown);
+        }
+    }
+}

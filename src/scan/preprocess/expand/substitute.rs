@@ -246,3 +246,24 @@ fn joined(left: Symbol, right: Symbol, modes: TokenModes, symbols: &Symbols) -> 
     tokenize(&spelling, modes, symbols, &mut tokens);
     if let [token] = tokens[..] { Some(token) } else { None }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::scan::preprocess::trial::Trial;
+
+    #[test]
+    fn operators_of_replacement_lists() {
+        let check = |macros: &[&str], line: &str, expect: &str| {
+            assert_eq!(Trial::of(macros).expand(line).as_deref(), Ok(expect), "{line:?} under {macros:?}");
+        };
+        let text = ["S(x) #x", "A 1"];
+        check(&text, "S(A  +\"b\\n\")", "\"A +\\\"b\\\\n\\\"\"");
+        check(&text, "S()", "\"\"");
+        let paste = ["P(x, y) x##y", "AB 2", "A 1"];
+        check(&paste, "P(A, B) P(, B) P(A,) P(1, .5)", "2 B 1 1.5");
+        check(&["HASH # ## #", "A HASH"], "A", "##");
+        let variadic = ["V(x, ...) f(x __VA_OPT__(,) __VA_ARGS__)"];
+        check(&variadic, "V(a, b)", "f(a , b)");
+        check(&["G(x, ...) f(x, ##__VA_ARGS__)"], "G(a) G(a, b)", "f(a) f(a, b)");
+    }
+}

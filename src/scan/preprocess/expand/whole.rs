@@ -122,3 +122,27 @@ impl Expander<'_> {
             })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::scan::preprocess::trial::Trial;
+
+    #[test]
+    fn what_is_remembered_is_what_would_be_made() {
+        let mut trial = Trial::of(&["A B + C", "B (D)", "C 3", "D 4", "F(x) [x]"]);
+        let check = |trial: &mut Trial, line: &str, expect: &str| {
+            for _ in 0..3 {
+                assert_eq!(trial.expand(line).as_deref(), Ok(expect), "{line}");
+            }
+        };
+        check(&mut trial, "A", "(4) + 3");
+        check(&mut trial, "F(A) A", "[(4) + 3] (4) + 3");
+        // Another definition of what it read is another expansion.
+        let (symbol, definition) = trial.define("D 5");
+        trial.table.write(symbol, definition);
+        check(&mut trial, "A", "(5) + 3");
+        let (symbol, definition) = trial.define("C F");
+        trial.table.write(symbol, definition);
+        check(&mut trial, "A(6)", "(5) + [6]");
+    }
+}
