@@ -23,7 +23,7 @@ use crate::config::{Config, REMOTE_VARIABLE};
 use crate::fallback::{Fallback, Reason};
 use crate::files::events::Events;
 use crate::ipc::socket::Directories;
-use crate::ipc::{CompileRequest, Completed};
+use crate::ipc::{CompileRequest, Completed, Terminal};
 use crate::local::LocalCache;
 use crate::remote::{RemoteError, Remotes};
 use crate::scan::Scanner;
@@ -142,6 +142,21 @@ impl Compiler {
     /// Decides about a compile, and does all of it that the launcher need not do. Dropped, it stops: nothing runs on, here
     /// or on a server.
     pub async fn compile(self: &Arc<Self>, request: Arc<CompileRequest>, times: &mut StageTimes) -> Decision {
+        let terminal = request.terminal;
+        match self.decide(request, times).await {
+            // Compilers cut lines to a terminal's width, and add colours and links that it knows.
+            Decision::Done { completed, .. } if terminal == Terminal::Yes && completed.says_anything() => {
+                let fallback = Fallback::new(Reason::Terminal, "");
+                let (compiler, notice) = (PathBuf::new(), completed.notice);
+                let plan =
+                    LocalPlan { compiler, arguments: None, notice, fallback, store: None, slot: None, unit: None };
+                Decision::Local(Box::new(plan))
+            }
+            decision => decision,
+        }
+    }
+
+    async fn decide(self: &Arc<Self>, request: Arc<CompileRequest>, times: &mut StageTimes) -> Decision {
         self.notices.compile_begins(Instant::now());
         // 1. understand the command line, 2. identify the compiler, 3. find what is read, 4. build the input root,
         // 5. build the action, 6. look into the local cache: all of it blocks, and takes a millisecond where it is warm.

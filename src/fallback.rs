@@ -77,6 +77,8 @@ reasons! {
     OutputPlace = "output-place",
     /// The result depends on the time (`__DATE__`, `__TIME__`, `__TIMESTAMP__`).
     TimeDependent = "time-dependent",
+    /// There are messages for a terminal, which look otherwise there than in a stored result.
+    Terminal = "terminal",
     /// No server is configured.
     NoServer = "no-server",
     /// The server can't be reached, or answered with an error.

@@ -114,6 +114,13 @@ pub struct Completed {
     pub notice: Vec<u8>,
 }
 
+impl Completed {
+    /// Whether the compiler wrote anything.
+    pub const fn says_anything(&self) -> bool {
+        !self.stdout.is_empty() || !self.stderr.is_empty()
+    }
+}
+
 /// A compile that the launcher is to run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LocalRun {

@@ -17,6 +17,7 @@ mod quiet;
 mod races;
 mod reapi;
 mod seeds;
+mod terminals;
 mod time_of_day;
 mod time_stamps;
 mod views;
