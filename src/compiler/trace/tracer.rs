@@ -49,6 +49,8 @@ pub(super) struct Tracer<'a> {
     /// The errno with which the very first `execve` failed.
     refused_start: Option<i32>,
     unforeseen: Option<Unforeseen>,
+    /// Why this kernel can't be asked for calls (before Linux 5.3, and where it is a process itself).
+    untold: Option<Errno>,
     code: Option<i32>,
 }
 
@@ -83,6 +85,7 @@ impl<'a> Tracer<'a> {
             has_begun: false,
             refused_start: None,
             unforeseen: None,
+            untold: None,
             code: None,
         };
         match waitpid(root, Some(WaitPidFlag::__WALL)).map_err(unavailable)? {
@@ -120,6 +123,9 @@ impl<'a> Tracer<'a> {
                 // Nothing is left to wait for.
                 Err(_) => break,
             }
+        }
+        if let Some(error) = self.untold {
+            return Err(TraceError::Unavailable(format!("the kernel doesn't tell of system calls: {error}")));
         }
         if let Some(unforeseen) = self.unforeseen {
             return Err(TraceError::Unforeseen(unforeseen));
@@ -202,6 +208,12 @@ impl<'a> Tracer<'a> {
     fn enter(&mut self, thread: Pid) -> nix::Result<()> {
         let entry = match tracee::entry(thread) {
             Ok(entry) => entry,
+            // Not even the call that starts the program can be read: the program has nothing to do with it.
+            Err(error) if !self.has_begun && error != Errno::ESRCH => {
+                self.untold = Some(error);
+                self.end_all();
+                return Err(error);
+            }
             Err(error) => {
                 self.refuse(thread, Deed::Unreadable(error.to_string()));
                 return Err(error);
