@@ -31,7 +31,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// The largest file that is hashed as an input (profiles, `.incbin` data, …).
 pub const MAX_INPUT_FILE_BYTES: u64 = 4 << 30;
@@ -119,6 +119,11 @@ impl FileStore {
         let since = asked.saturating_duration_since(self.started).as_nanos() as u64 + 1;
         self.last_view.fetch_max(since, Ordering::Relaxed);
         View { since }
+    }
+
+    /// The moment from which on checks are believed in `view`.
+    pub(crate) fn asked(&self, view: View) -> Instant {
+        self.started + Duration::from_nanos(view.since - 1)
     }
 
     /// The root directory.

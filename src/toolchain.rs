@@ -10,6 +10,7 @@
 //! processes and hashes the compiler, later ones cost a `stat` for each file.
 
 use crate::command::{Command, Family, Language};
+use crate::compiler::trace::shared::Since;
 use crate::compiler::trace::sights::{Sights, Validity};
 use crate::fallback::{Fallback, Reason};
 use crate::scan::closure::InputFile;
@@ -26,6 +27,7 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Instant;
 use tree::{Grown, Tree};
 
 mod digests;
@@ -117,9 +119,9 @@ struct Memory {
 }
 
 impl Memory {
-    fn get(&self) -> Option<Arc<Toolchain>> {
+    fn get(&self, asked: Since) -> Option<Arc<Toolchain>> {
         let answer = self.answer.read();
-        answer.as_ref().filter(|(_, validity)| validity.holds()).map(|(toolchain, _)| toolchain.clone())
+        answer.as_ref().filter(|(_, validity)| validity.holds(asked)).map(|(toolchain, _)| toolchain.clone())
     }
 }
 
@@ -141,16 +143,25 @@ impl Toolchains {
     /// [`Reason::Compiler`] where the driver or the dynamic linker doesn't answer, or a program is missing;
     /// [`Reason::Unreadable`] where a file can't be read.
     pub fn of(&self, command: &Command) -> Result<Arc<Toolchain>, Fallback> {
+        self.of_since(command, Instant::now())
+    }
+
+    /// Like [`Toolchains::of`], as of `asked`: what was seen to stand after that moment isn't looked at again.
+    ///
+    /// # Errors
+    /// As there.
+    pub(crate) fn of_since(&self, command: &Command, asked: Instant) -> Result<Arc<Toolchain>, Fallback> {
+        let asked = Since::at(asked);
         let mut question = Question::of(command);
         if question.directory.is_none() && self.directory_bound.contains_key(&question) {
             question.directory = Some(command.working_directory.clone());
         }
         let memory = self.memory(&question);
-        if let Some(toolchain) = memory.get() {
+        if let Some(toolchain) = memory.get(asked) {
             return Ok(toolchain);
         }
         let _asking = memory.asking.lock();
-        if let Some(toolchain) = memory.get() {
+        if let Some(toolchain) = memory.get(asked) {
             return Ok(toolchain);
         }
         let Found { toolchain, validity, depends_on_directory } = self.find_standing_still(command)?;
@@ -263,7 +274,7 @@ impl Toolchains {
 
     fn needs(&self, program: &Path, linker: Option<&Path>, library_path: Option<&OsStr>) -> io::Result<Needs> {
         let question = (program.to_owned(), linker.map(Path::to_owned), library_path.map(OsStr::to_owned));
-        let kept = self.needs.get(&question).filter(|kept| kept.0.holds());
+        let kept = self.needs.get(&question).filter(|kept| kept.0.holds(Since::now()));
         if let Some(kept) = kept {
             return Ok(kept.1.clone());
         }

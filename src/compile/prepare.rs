@@ -17,6 +17,7 @@ use pumphouse_proto::reapi::ActionResult;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Instant;
 
 /// What the steps came to.
 pub(super) enum Front {
@@ -98,11 +99,13 @@ impl Compiler {
     ) -> Result<Prepared, Fallback> {
         let places =
             times.time(Stage::Parse, || Places::find(&command.outputs, &request.working_directory, request.umask))?;
-        let toolchain = times.time(Stage::Toolchain, || self.toolchains.of(&command))?;
+        // What is seen from now on serves the toolchain and the closure.
+        let asked = Instant::now();
+        let toolchain = times.time(Stage::Toolchain, || self.toolchains.of_since(&command, asked))?;
         if toolchain.objects == Objects::Passing {
             return Err(Fallback::new(Reason::TimeDependent, "the object holds the time of day"));
         }
-        let closure = times.time(Stage::Scan, || self.scanner.scan(&command))?;
+        let closure = times.time(Stage::Scan, || self.scanner.scan_since(&command, asked))?;
         // Clang knows the variable only from version 16 on.
         let is_fixed =
             command.family == Family::Gcc && command.environment.iter().any(|(name, _)| name == "SOURCE_DATE_EPOCH");

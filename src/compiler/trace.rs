@@ -8,6 +8,7 @@
 //! It does not know what an answer means, or why somebody asks. It blocks; a thread of its own follows each run.
 
 mod calls;
+pub(crate) mod shared;
 pub(crate) mod sights;
 mod tracee;
 mod tracer;
@@ -313,7 +314,7 @@ impl Scratch {
 }
 
 /// Whether programs can be traced here, and why not. Runs a program that does nothing.
-#[expect(dead_code, reason = "the command that tells of it follows")]
+#[allow(dead_code, reason = "the command that tells of it follows")]
 pub(crate) fn availability() -> Result<(), String> {
     let scratch = Scratch::new().map_err(|error| error.to_string())?;
     let request = Request {

@@ -15,6 +15,7 @@ mod run;
 use crate::command::{Command, Family, Language};
 use crate::compiler::installation;
 use crate::compiler::process::Request;
+use crate::compiler::trace::shared::Since;
 use crate::compiler::trace::sights::{Role, Sights, Validity};
 use crate::fallback::{Fallback, Reason};
 use crate::files::resolve::Trail;
@@ -41,6 +42,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::Instant;
 
 /// A compiler's answers under one set of flags.
 #[derive(Debug)]
@@ -207,7 +209,10 @@ impl Probes {
         }
         let current = |key: &ProbeKey| {
             let probe = self.known.get(key);
-            probe.filter(|probe| probe.trail.is_current(context.view, context.store) && probe.is_same_compiler())
+            probe.filter(|probe| {
+                probe.trail.is_current(context.view, context.store)
+                    && probe.is_same_compiler(context.store.asked(context.view))
+            })
         };
         if let Some(probe) = current(&key) {
             return Ok(Some(probe));
@@ -446,9 +451,9 @@ fn builtin(name: Symbol) -> Builtin {
 }
 
 impl Probe {
-    /// Whether the compiler is the same one still. Costs a `stat` for each file of it.
-    pub(crate) fn is_same_compiler(&self) -> bool {
-        self.key.is_current() && self.validity.holds()
+    /// Whether the compiler is the same one still. Costs a `stat` for each file of it that nobody has looked at since `asked`.
+    pub(crate) fn is_same_compiler(&self, asked: Instant) -> bool {
+        self.key.is_current() && self.validity.holds(Since::at(asked))
     }
 
     /// The value of `question`, say `__has_builtin(__builtin_expect)`; `None` where the compiler refuses it. Costs a run of

@@ -9,18 +9,22 @@
 //!
 //! **Source:** `path_resolution(7)`; statx(2).
 
+use super::shared::{Lacking, Shared, Since};
 use super::{Looks, Outcome};
 use crate::files::MAX_SYMLINKS_IN_A_PATH;
-use crate::files::stamp::watch::{Watch, WatchList};
+use crate::files::stamp::watch::Watch;
 use crate::files::stamp::{FileSystem, Moment, Settled, Stamp};
+use dashmap::DashMap;
 use parking_lot::Mutex;
 use pumphouse_proto::digest::Digest;
 use rustix::fs::{AtFlags, CWD, FileType, StatxFlags};
 use rustix::io::Errno;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ffi::OsString;
+use std::ops::Bound;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Component, Path, PathBuf};
+use std::sync::{Arc, LazyLock};
 
 /// How something is looked at again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -58,8 +62,9 @@ pub(crate) struct Sights {
 /// All that an answer depends on.
 #[derive(Debug, Default)]
 pub(crate) struct Validity {
-    watches: WatchList,
-    places: Vec<(PathBuf, Option<Place>)>,
+    watches: Vec<Arc<Shared<Watch>>>,
+    lacking: Vec<(Arc<Lacking>, u32)>,
+    places: Vec<Arc<Shared<(PathBuf, Option<Place>)>>>,
     names: Vec<(PathBuf, Mutex<Names>)>,
 }
 
@@ -187,19 +192,50 @@ impl Sights {
 
     /// All of it, to be looked at again.
     pub(crate) fn finish(self) -> Validity {
-        Validity {
-            watches: self.watches.into_values().collect(),
-            places: self.places.into_iter().collect(),
-            names: self.names.into_iter().map(|(path, names)| (path, Mutex::new(names))).collect(),
+        static PLACES: LazyLock<DashMap<PathBuf, Arc<Shared<(PathBuf, Option<Place>)>>>> = LazyLock::new(DashMap::new);
+        let standing = self.standing();
+        let mut validity = Validity::default();
+        for ((path, role), watch) in self.watches {
+            let lacking = watch.stamp().is_none().then(|| Lacking::of(&path)).flatten();
+            match lacking {
+                Some((lacking, generation)) => {
+                    let known = validity.lacking.iter_mut().find(|(known, _)| Arc::ptr_eq(known, &lacking));
+                    match known {
+                        // A name came meanwhile: the first one's generation is the one that counts.
+                        Some((_, first)) => *first = (*first).min(generation),
+                        None => validity.lacking.push((lacking, generation)),
+                    }
+                }
+                None => validity.watches.push(Shared::watch((path, role as u32), watch)),
+            }
         }
+        let places = self.places.into_iter().filter(|(path, place)| place.is_none() || !is_above(path, &standing));
+        validity.places = places.map(|(path, known)| Shared::place(&PLACES, path, known, place)).collect();
+        validity.names = self.names.into_iter().map(|(path, names)| (path, Mutex::new(names))).collect();
+        validity
+    }
+
+    /// The paths of all that is there.
+    fn standing(&self) -> BTreeSet<PathBuf> {
+        let watches = self.watches.iter().filter(|(_, watch)| watch.stamp().is_some()).map(|((path, _), _)| path);
+        let places = self.places.iter().filter(|(_, place)| place.is_some()).map(|(path, _)| path);
+        watches.chain(places).chain(self.names.keys()).cloned().collect()
     }
 }
 
+/// Whether one of the `standing` paths is below `directory`: where that stands, so does the directory.
+fn is_above(directory: &Path, standing: &BTreeSet<PathBuf>) -> bool {
+    let mut next = standing.range::<Path, _>((Bound::Excluded(directory), Bound::Unbounded));
+    next.next().is_some_and(|path| path.starts_with(directory))
+}
+
 impl Validity {
-    /// Whether every look would be answered as it was. Costs a `stat` for each file, link and directory.
-    pub(crate) fn holds(&self) -> bool {
-        self.watches.holds()
-            && self.places.iter().all(|(path, known)| place(path) == *known)
+    /// Whether every look would be answered as it was. Costs a `stat` for each file, link and directory that nobody has looked
+    /// at since `asked`.
+    pub(crate) fn holds(&self, asked: Since) -> bool {
+        self.watches.iter().all(|watch| watch.stands(asked, Watch::holds))
+            && self.lacking.iter().all(|(lacking, generation)| lacking.still_lacks(*generation, asked))
+            && self.places.iter().all(|known| known.stands(asked, |(path, known)| place(path) == *known))
             && self.names.iter().all(|(path, known)| still_names(path, known))
     }
 }
@@ -292,7 +328,7 @@ mod tests {
                 let mut sights = Sights::default();
                 sights.add(&looks).expect("unchanged");
                 let validity = sights.finish();
-                if validity.holds() {
+                if validity.holds(Since::now()) {
                     return validity;
                 }
                 assert!(begin.elapsed() < std::time::Duration::from_secs(10), "never settles");
@@ -338,8 +374,8 @@ mod tests {
             let tree = Tree::new();
             let validity = tree.look(name, outcome);
             change(&tree);
-            assert_eq!(validity.holds(), holds, "{number}: {name} {outcome:?}");
-            assert_eq!(validity.holds(), holds, "{number}: {name} {outcome:?}, again");
+            assert_eq!(validity.holds(Since::now()), holds, "{number}: {name} {outcome:?}");
+            assert_eq!(validity.holds(Since::now()), holds, "{number}: {name} {outcome:?}, again");
         }
     }
 

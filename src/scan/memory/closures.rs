@@ -78,7 +78,7 @@ impl ClosureMemo {
         let is_current = known.command == *command
             && known.directories.iter().all(|(directory, generation)| directory.generation(view, store) == *generation)
             && known.files.iter().all(|(file, generation)| file.generation(view).ok() == Some(*generation))
-            && known.compiler.is_same_compiler();
+            && known.compiler.is_same_compiler(store.asked(view));
         is_current.then(|| Arc::clone(&known.closure))
     }
 

@@ -12,6 +12,7 @@ use crate::command::handed_on::{HandedOn, check_specs, read_configuration};
 use crate::command::{Command, Family, LEADING_VARIABLES};
 use crate::compiler::answer::{self, LIBRARIES, OptionFile, PROGRAMS, search_list};
 use crate::compiler::process::Request;
+use crate::compiler::trace::shared::Since;
 use crate::compiler::trace::sights::{Sights, Validity};
 use crate::compiler::{driver, installation};
 use crate::fallback::{Fallback, Reason};
@@ -136,7 +137,7 @@ impl DriverAnswer {
     /// Whether the driver would answer the same. Costs a `stat` for each file and directory that it went by.
     pub(crate) fn is_current(&self, view: View, store: &FileStore) -> bool {
         self.watches.iter().all(Watch::holds)
-            && self.validity.holds()
+            && self.validity.holds(Since::at(store.asked(view)))
             && self.trail.is_current(view, store)
             && self.files.iter().all(|(file, generation)| file.generation(view).ok() == Some(*generation))
     }
