@@ -91,8 +91,6 @@ reasons! {
     Demoted = "demoted",
     /// The daemon sees the file system from elsewhere than the launcher: another namespace, another root.
     OtherVantage = "other-vantage",
-    /// The daemon could not be started or spoken to.
-    NoDaemon = "no-daemon",
 }
 
 impl Fallback {

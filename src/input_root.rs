@@ -94,16 +94,6 @@ impl Entries {
             _ => None,
         })
     }
-
-    /// How many there are.
-    pub fn len(&self) -> usize {
-        self.0.len()
-    }
-
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
 }
 
 /// The order of a depth-first walk: by components, so that whatever is below a directory stands together behind it.

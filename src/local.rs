@@ -150,7 +150,8 @@ impl LocalCache {
     }
 
     /// The bytes that are stored, as far as is known; counting happens in the background.
-    pub fn usage_bytes(&self) -> Option<u64> {
+    #[cfg(test)]
+    fn usage_bytes(&self) -> Option<u64> {
         self.eviction.usage_bytes()
     }
 

@@ -93,7 +93,7 @@ impl Places {
         self.list.iter()
     }
 
-    /// The same outputs, to be written into `directory` instead.
+    /// These outputs, to be written into `directory` instead.
     #[must_use]
     pub fn moved_to(&self, directory: &Path) -> Self {
         let moved =

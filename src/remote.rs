@@ -17,7 +17,7 @@ pub use availability::{Remote, Remotes};
 pub use download::{Fetched, check_result, must_fetch_bytes};
 pub use execute::{Executed, Progress};
 pub use health::{Health, Service, Trial};
-pub use session::{Caller, InUse, Session};
+pub use session::{Caller, InUse};
 pub use upload::Blobs;
 
 use tonic::{Code, Status};

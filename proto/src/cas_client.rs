@@ -89,7 +89,7 @@ impl CasClient {
         self
     }
 
-    /// The same client, which counts in `meter` each answer and each piece that moves.
+    /// This client, made to count in `meter` each answer and each piece that moves.
     #[must_use]
     pub fn with_meter(mut self, meter: Arc<AtomicU64>) -> Self {
         self.meter = meter;

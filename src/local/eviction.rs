@@ -80,6 +80,7 @@ impl Eviction {
         }
     }
 
+    #[cfg(test)]
     pub(super) fn usage_bytes(&self) -> Option<u64> {
         self.is_counted.load(Ordering::Acquire).then(|| self.total.load(Ordering::Relaxed).max(0) as u64)
     }

@@ -76,14 +76,14 @@ impl Client {
         })
     }
 
-    /// The same client, which waits for servers as users' clients do.
+    /// This client, made to wait for servers as users' clients do.
     #[must_use]
     pub const fn impatient(mut self) -> Self {
         self.patience_percent = 100;
         self
     }
 
-    /// The same client in another network namespace: that of the file `network`.
+    /// This client in another network namespace: that of the file `network`.
     #[must_use]
     pub fn inside(mut self, network: &Path) -> Self {
         self.network = Some(network.to_owned());

@@ -29,13 +29,13 @@ use std::sync::{Arc, LazyLock};
 /// How something is looked at again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Role {
-    /// By the stamp of what the path leads to, or its absence.
+    /// Told by the stamp of what the path leads to, or its absence.
     Content = 0,
-    /// By the stamp of the link that it is.
+    /// Told by the stamp of the link that it is.
     Link = 1,
-    /// By what kind of thing stands there, which one, and who may use it.
+    /// Told by the kind of thing that stands there: which one, and who may use it.
     Place = 2,
-    /// By the names in it.
+    /// Told by the names in it.
     Names = 3,
 }
 

@@ -63,7 +63,7 @@ impl ProbeKey {
         Self { request: Request { directory, ..request.clone() }, files: self.files.clone() }
     }
 
-    /// The same key for answers that hang on the working directory.
+    /// This key for answers that hang on the working directory.
     pub(super) fn bound_to(&self, directory: &Path) -> Self {
         let request = Request { directory: directory.to_owned(), ..self.request.clone() };
         Self { request, files: self.files.clone() }

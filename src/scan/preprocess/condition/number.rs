@@ -200,7 +200,7 @@ mod tests {
         }
         let check = |text: &str, expect: Value| assert_eq!(character(text.as_bytes()), expect, "{text}");
         check("'a'", signed(97));
-        check("'ab'", signed(97 << 8 | 98));
+        check("'ab'", signed(0x6162));
         check("'\\0'", signed(0));
         check("'\\x41'", signed(65));
         check("'\\''", signed(39));

@@ -19,7 +19,7 @@ use std::time::Duration;
 const EDITS: usize = 300;
 /// How long the machine may take for so many, and for its start.
 const LIMIT: Duration = Duration::from_secs(3 * 3600);
-/// By which word the bench knows that it is inside.
+/// The word that tells the bench that it is inside.
 const INSIDE: &str = "inside";
 
 /// The source directory, on each client.
