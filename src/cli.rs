@@ -2,6 +2,7 @@
 
 mod control;
 mod daemon;
+mod doctor;
 mod log;
 mod scan;
 mod services;
@@ -40,11 +41,12 @@ Environment:
   PUMPHOUSE_LOCAL_JOBS    compiles that run on this machine at a time [default: its processors]
   PUMPHOUSE_IDLE_TIMEOUT  seconds without work after which the daemon leaves [default: 900]
   PUMPHOUSE_PATIENCE      how long compiles wait for a slow server while there is room here, in percent [default: 100]
+  PUMPHOUSE_AUDIT         one in so many hits is compiled again when there is time, 0 for none [default: 1000]
   PUMPHOUSE_LOG           what the daemon logs, as tracing directives [default: info]
   PUMPHOUSE_DISABLE       anything but 0: compilers run as if pumphouse were not there
 
 The same can stand in ~/.config/pumphouse.toml as remote, cache_size, local_jobs, idle_timeout_seconds,
-patience and log.";
+patience, audit and log.";
 
 #[derive(Debug, Subcommand)]
 enum SubCommand {
@@ -62,6 +64,11 @@ enum SubCommand {
     Stop,
     /// Show what happened to the compiles
     Stats(control::StatsArguments),
+    /// Say what is not as it should be on this machine
+    Doctor,
+    /// Run a compile whose outputs go elsewhere (the daemon does so)
+    #[command(name = crate::audit::apart::SUB_COMMAND, hide = true)]
+    CompileApart(doctor::ApartArguments),
     /// Answer distcc's clients which files a compile needs: the include server of its pump mode
     IncludeServer(Box<IncludeServerArguments>),
 }
@@ -123,6 +130,8 @@ pub fn run() -> u8 {
         SubCommand::Daemon(arguments) => daemon::run(&arguments).map(|()| 0),
         SubCommand::Stop => control::stop().map(|()| 0),
         SubCommand::Stats(arguments) => control::stats(&arguments).map(|()| 0),
+        SubCommand::Doctor => doctor::run(),
+        SubCommand::CompileApart(arguments) => doctor::compile_apart(arguments).map(|()| 0),
         SubCommand::IncludeServer(arguments) => include_server::run(*arguments).map(|()| 0),
     };
     match result {

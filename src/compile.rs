@@ -4,6 +4,7 @@
 //! said, or the launcher runs the compiler. Nothing that goes wrong here is an error of the compile: it is a reason to
 //! run it locally.
 
+mod audit;
 mod build;
 mod in_flight;
 mod local_store;
@@ -19,6 +20,8 @@ mod witness;
 
 pub use witness::Witness;
 
+use crate::audit::Drawn;
+use crate::audit::report::distrusted;
 use crate::config::{Config, REMOTE_VARIABLE};
 use crate::fallback::{Fallback, Reason};
 use crate::files::events::Events;
@@ -29,15 +32,19 @@ use crate::remote::{RemoteError, Remotes};
 use crate::scan::Scanner;
 use crate::stats::{Outcome, Stage, StageTimes, Statistics, Success};
 use crate::toolchain::Toolchains;
+use audit::Hit;
 use build::Notices;
 use in_flight::{Claim, End, InFlight, Leader};
 use local_store::StorePlan;
+use parking_lot::RwLock;
 use patience::{Expectations, Unit};
 use prepare::{Front, Prepared};
+use pumphouse_proto::digest::Digest;
 use race::Winner;
 use remote_run::Failure;
 use roots::Roots;
 use slots::{LocalSlot, Slots};
+use std::collections::HashSet;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -62,6 +69,11 @@ pub struct Compiler {
     in_flight: Arc<InFlight>,
     events: Arc<Events>,
     remotes: Remotes,
+    /// Hits that are to be compiled again.
+    drawn: Drawn<Arc<Hit>>,
+    /// Actions whose results were found to be wrong.
+    distrusted: RwLock<HashSet<String>>,
+    state: PathBuf,
     /// How long compiles take here.
     expectations: Expectations,
     /// The places for compiles that run on this machine.
@@ -133,6 +145,9 @@ impl Compiler {
             in_flight: Arc::default(),
             events: Arc::default(),
             remotes: Remotes::default(),
+            drawn: Drawn::new(config.audit),
+            distrusted: RwLock::new(distrusted(&directories.state)),
+            state: directories.state.clone(),
             expectations: Expectations::default(),
             slots: Slots::new(config.local_jobs),
             config,
@@ -185,6 +200,9 @@ impl Compiler {
         // 7. ask the server for a result, 8. have it made there, 9. put the outputs in place.
         match self.remote(&request, &prepared, times).await {
             Ok((completed, outcome)) => {
+                if outcome == Outcome::RemoteHit && prepared.command.is_deterministic {
+                    self.offer_audit(&request, || Arc::clone(&prepared));
+                }
                 if let Some(leader) = leader {
                     leader.end(End::Done);
                 }
@@ -260,6 +278,9 @@ impl Compiler {
         prepared: &Arc<Prepared>,
         times: &mut StageTimes,
     ) -> Result<(Completed, Outcome), Refusal> {
+        if self.is_distrusted(&prepared.action.digest) {
+            return Err(Refusal::quiet(Reason::Distrusted, ""));
+        }
         let Some(address) = self.remote_address(request) else { return Err(Refusal::quiet(Reason::NoServer, "")) };
         if self.notices.discrepancies() >= DEMOTION_LIMIT {
             let message = format!(
@@ -300,6 +321,17 @@ impl Compiler {
         }
     }
 
+    /// Whether an audit has found that a result of `action` was wrong.
+    fn is_distrusted(&self, action: &Digest) -> bool {
+        let distrusted = self.distrusted.read();
+        !distrusted.is_empty() && distrusted.contains(&action.hash_hex())
+    }
+
+    /// Has a hit compiled again some time, if it is drawn.
+    fn offer_audit(&self, request: &CompileRequest, prepared: impl FnOnce() -> Arc<Prepared>) {
+        self.drawn.offer(|| Arc::new(Hit { prepared: prepared(), request: request.clone() }));
+    }
+
     /// The server that the request names, or else the configuration.
     fn remote_address(&self, request: &CompileRequest) -> Option<String> {
         let named = request.environment.iter().find(|(name, _)| name == REMOTE_VARIABLE);
@@ -322,7 +354,7 @@ impl Compiler {
         let compiler = prepared.command.program.clone();
         let unit = Some(self.expectations.unit(&prepared));
         // A closure that may lack something must not name a result.
-        let is_trusted = !matches!(fallback.reason, Reason::RemoteFailed | Reason::Demoted);
+        let is_trusted = !matches!(fallback.reason, Reason::RemoteFailed | Reason::Demoted | Reason::Distrusted);
         // What is stored must be what the action says, colours included.
         let arguments = is_trusted.then(|| prepared.command.arguments.clone());
         let plan = StorePlan::new(prepared, leader);

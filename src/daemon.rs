@@ -4,6 +4,7 @@
 //! the server, the statistics. It runs no compiler for a build: what must run locally is run by the launcher, in the
 //! build's own environment. This file knows the daemon's life; what happens to one request is in `session`.
 
+mod audits;
 mod company;
 mod connection;
 pub mod detach;
@@ -17,6 +18,7 @@ use crate::heap;
 use crate::ipc::socket::{self, Directories};
 use crate::stats::Statistics;
 use anyhow::{Context as _, bail};
+use audits::Audits;
 use company::Company;
 use std::fs::File;
 use std::os::unix::net::UnixListener as StdListener;
@@ -24,7 +26,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use tokio::net::UnixListener;
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -67,6 +69,8 @@ pub struct Daemon {
     finished: CancellationToken,
     started: Instant,
     last_use_ms: AtomicU64,
+    /// Told whenever a compile begins or ends.
+    used: Notify,
     /// Whether the statistics could not be written the last time.
     flush_failed: AtomicBool,
 }
@@ -115,6 +119,7 @@ pub fn run(config: Config, directories: &Directories, statistics: Arc<Statistics
         finished: CancellationToken::new(),
         started: Instant::now(),
         last_use_ms: AtomicU64::new(0),
+        used: Notify::new(),
         flush_failed: AtomicBool::new(false),
     });
     runtime.block_on(async {
@@ -212,6 +217,7 @@ async fn accept_until_leaving(
     // A daemon that was killed leaves what it kept when it last had nothing to do.
     let mut remembered_use = 0;
     let mut looked = Instant::now();
+    let mut audits = Audits::new();
     loop {
         let accept = async {
             let permit = Arc::clone(sessions).acquire_owned().await.ok();
@@ -235,6 +241,9 @@ async fn accept_until_leaving(
                 }
                 if compiles.is_empty() && daemon.idle_time() >= idle_timeout {
                     return;
+                }
+                if compiles.is_empty() {
+                    audits.tick(daemon).await;
                 }
                 if compiles.is_empty() && looked.elapsed() >= COMPANY_INTERVAL && daemon.idle_time() >= COMPANY_INTERVAL {
                     looked = Instant::now();
@@ -296,6 +305,7 @@ impl Daemon {
     /// Notes that the daemon is in use.
     fn touch(&self) {
         self.last_use_ms.store(self.started.elapsed().as_millis() as u64, Ordering::Relaxed);
+        self.used.notify_waiters();
     }
 
     fn idle_time(&self) -> Duration {

@@ -89,6 +89,8 @@ reasons! {
     RemoteFailed = "remote-failed",
     /// Demoted to local compiles after discrepancies in this build.
     Demoted = "demoted",
+    /// An audit found that a result of the same action was wrong.
+    Distrusted = "distrusted",
     /// The daemon sees the file system from elsewhere than the launcher: another namespace, another root.
     OtherVantage = "other-vantage",
 }

@@ -5,6 +5,8 @@
 
 /// What a worker is asked to run.
 pub mod action;
+/// Hits that are compiled again, to see whether the caches tell the truth.
+pub mod audit;
 /// The command line of the sub-commands.
 pub mod cli;
 /// A command line that is fully understood.

@@ -149,6 +149,17 @@ impl LocalCache {
         self.publish(&content, &self.entry_path(action))
     }
 
+    /// Removes the result of `action`. That there is none is no error.
+    ///
+    /// # Errors
+    /// It can't be removed.
+    pub fn remove(&self, action: &Digest) -> io::Result<()> {
+        match std::fs::remove_file(self.entry_path(action)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+
     /// The bytes that are stored, as far as is known; counting happens in the background.
     #[cfg(test)]
     fn usage_bytes(&self) -> Option<u64> {

@@ -136,6 +136,14 @@ impl Scanner {
         self.memory().world.keep()
     }
 
+    /// Forgets everything, what is kept for the next scanner too: something that was learned is wrong.
+    pub fn forget(&self) {
+        if let Some(state) = &self.state {
+            World::remove_kept(state);
+        }
+        *self.memory.write() = Memory::new(self.state.as_deref(), &self.counters);
+    }
+
     /// How much work all scans were.
     pub fn work(&self) -> Work {
         self.counters.work()

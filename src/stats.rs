@@ -58,6 +58,12 @@ pub struct Counters {
     pub discrepancies: u64,
     /// Entries of the local cache that were corrupt, and were removed.
     pub corrupt_entries: u64,
+    /// Hits that were compiled again, with a verdict.
+    pub audits: u64,
+    /// Second compiles that showed nothing: an input changed, or the compiler differs from itself.
+    pub audits_open: u64,
+    /// Hits that a second compile showed to be wrong.
+    pub audit_differences: u64,
     /// Launchers that ran without the daemon, by reason: in none of the figures above, and not in the file.
     pub without_daemon: BTreeMap<String, u64>,
     /// What went wrong lately.
@@ -163,6 +169,9 @@ impl Counters {
         self.bytes_downloaded += other.bytes_downloaded;
         self.discrepancies += other.discrepancies;
         self.corrupt_entries += other.corrupt_entries;
+        self.audits += other.audits;
+        self.audits_open += other.audits_open;
+        self.audit_differences += other.audit_differences;
         self.problems.add_all(&other.problems);
         for (reason, count) in &other.local_runs {
             *self.local_runs.entry(reason.clone()).or_default() += count;

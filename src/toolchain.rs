@@ -137,6 +137,14 @@ impl Toolchains {
         }
     }
 
+    /// Forgets everything, what is kept for the next daemon too: something that was learned is wrong.
+    pub fn forget(&self) {
+        self.memories.clear();
+        self.known.clear();
+        self.needs.clear();
+        self.digests.forget();
+    }
+
     /// The toolchain of `command`. Blocks: where it is not known yet, by a few processes and the hashing of the compiler.
     ///
     /// # Errors

@@ -60,6 +60,11 @@ pub(super) fn stats(arguments: &StatsArguments) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Has the daemon write its statistics; false where none serves.
+pub(super) fn flush(directories: &Directories) -> anyhow::Result<bool> {
+    tell(directories, &Request::FlushStatistics)
+}
+
 /// Has the daemon do something; false where none serves, or one of another build.
 fn tell(directories: &Directories, request: &Request) -> anyhow::Result<bool> {
     let Some(mut stream) = connect(directories)? else { return Ok(false) };

@@ -52,7 +52,12 @@ impl Compiler {
         let program = command.program.clone();
         match self.prepare_command(command, request, times) {
             Ok(mut prepared) => match times.time(Stage::LocalCache, || self.restore(&prepared)) {
-                Restored::Hit(completed) => Front::Hit(completed),
+                Restored::Hit(completed) => {
+                    if prepared.command.is_deterministic {
+                        self.offer_audit(request, || Arc::new(prepared));
+                    }
+                    Front::Hit(completed)
+                }
                 Restored::Miss(notice) => {
                     prepared.notice = notice;
                     self.claim(prepared, request)
@@ -121,6 +126,9 @@ impl Compiler {
 
     /// Looks the action up, and puts the outputs in place if it is known.
     fn restore(&self, prepared: &Prepared) -> Restored {
+        if self.is_distrusted(&prepared.action.digest) {
+            return Restored::Miss(Vec::new());
+        }
         match self.cache.lookup(&prepared.action.digest) {
             Lookup::Miss => Restored::Miss(Vec::new()),
             Lookup::Corrupt(message) => Restored::Miss(self.report_corrupt(&message)),

@@ -106,6 +106,9 @@ pub(crate) struct Context<'a> {
     pub(crate) definitions: &'a Definitions,
 }
 
+/// The directory of the answers that are kept.
+const KEPT: &str = "probes";
+
 impl Probes {
     /// Answers are kept in `directory` across daemons, if one is given.
     pub(crate) fn new(directory: Option<&Path>) -> Self {
@@ -113,11 +116,16 @@ impl Probes {
             known: Cache::new(MAX_PROBES),
             drivers: Cache::new(MAX_DRIVER_ANSWERS),
             directory_bound: Cache::new(MAX_PROBES),
-            directory: directory.map(|directory| directory.join("probes")),
+            directory: directory.map(|directory| directory.join(KEPT)),
             next: AtomicU32::new(0),
             asking: Mutex::new(()),
             asked: Arc::default(),
         }
+    }
+
+    /// Removes the answers that are kept in `directory`.
+    pub(crate) fn remove_kept(directory: &Path) {
+        let _ = std::fs::remove_dir_all(directory.join(KEPT));
     }
 
     /// What the driver of `command` would run, where the command line alone doesn't tell; `None` where it does.

@@ -31,6 +31,15 @@ pub fn render(counters: &Counters) -> String {
     if counters.corrupt_entries > 0 {
         let _ = writeln!(table, "{:<28}{:>12}", "corrupt cache entries", counters.corrupt_entries);
     }
+    for (name, count) in [
+        ("hits compiled again", counters.audits),
+        ("  without a verdict", counters.audits_open),
+        ("  wrong", counters.audit_differences),
+    ] {
+        if count > 0 {
+            let _ = writeln!(table, "{name:<28}{count:>12}");
+        }
+    }
     let _ = writeln!(table, "{:<28}{:>12}", "bytes uploaded", size(counters.bytes_uploaded));
     let _ = writeln!(table, "{:<28}{:>12}", "bytes downloaded", size(counters.bytes_downloaded));
     for (stage, milliseconds) in &counters.stage_ms {

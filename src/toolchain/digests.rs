@@ -99,6 +99,16 @@ impl Digests {
         }
     }
 
+    /// Forgets all, on disk too.
+    pub(super) fn forget(&self) {
+        self.known.clear();
+        self.is_dirty.store(false, Ordering::Relaxed);
+        if let Some(file) = &self.file {
+            // What can't be removed is replaced at the next chance.
+            let _ = std::fs::remove_file(file);
+        }
+    }
+
     /// Writes what is new to the state directory. A failure costs time at the next start, no more.
     pub(super) fn save(&self) {
         let Some(file) = &self.file else { return };

@@ -44,6 +44,15 @@ pub struct Stats {
     pub bytes_uploaded: u64,
     /// Bytes received from the server.
     pub bytes_downloaded: u64,
+    /// Hits that were compiled again, with a verdict.
+    #[serde(default)]
+    pub audits: u64,
+    /// Second compiles that showed nothing.
+    #[serde(default)]
+    pub audits_open: u64,
+    /// Hits that a second compile showed to be wrong.
+    #[serde(default)]
+    pub audit_differences: u64,
     /// Milliseconds spent in each stage, summed over compiles.
     pub stage_ms: BTreeMap<String, f64>,
 }

@@ -172,6 +172,12 @@ impl World {
         Ok(words)
     }
 
+    /// Removes what was kept in `state`. What can't be removed is replaced at the next chance.
+    pub(crate) fn remove_kept(state: &Path) {
+        let _ = std::fs::remove_file(state.join(KEPT_FILES));
+        Probes::remove_kept(state);
+    }
+
     /// Keeps what the next scanner can use, where a state directory was given.
     ///
     /// # Errors

@@ -3,6 +3,7 @@
 //! A test whose tool is absent fails and names the package; `tests/install run` installs them all.
 
 mod anything;
+mod audit;
 mod bazel;
 mod cache;
 mod compile;

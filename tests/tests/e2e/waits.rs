@@ -167,7 +167,7 @@ fn a_queue_is_waited_in_as_long_as_there_is_no_room_here() -> Result<()> {
     let proxy = Proxy::before(site.address())?;
     let client = Client::new(&site.root().join("impatient"), Some(&proxy.remote()))?.impatient();
     let workspace = workspace()?;
-    let script = "#!/bin/sh\nread -r _ <fifo\nexec gcc \"$@\"\n";
+    let script = "#!/bin/sh\n[ -e go ] || read -r _ <fifo\nexec \"$@\"\n";
     workspace.write("slow", script)?;
     std::fs::set_permissions(workspace.path().join("slow"), std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
     rustix::fs::mknodat(
@@ -178,7 +178,7 @@ fn a_queue_is_waited_in_as_long_as_there_is_no_room_here() -> Result<()> {
         0,
     )?;
     // The one place here is taken by a compile that goes on for as long as the test wants.
-    let mut holder = client.pumphouse(["./slow", "-c", "a.c", "-DA=0", "-o", "held.o"]);
+    let mut holder = client.pumphouse(["gcc", "-wrapper", "./slow", "-c", "a.c", "-DA=0", "-o", "held.o"]);
     let mut holder = holder.env("PUMPHOUSE_LOCAL_JOBS", "1").current_dir(workspace.path()).spawn()?;
     let mut fifo = std::fs::File::options().write(true).open(workspace.path().join("fifo"))?;
     proxy.set(Fault::Stays(ExecutionStage::Queued));
@@ -186,6 +186,7 @@ fn a_queue_is_waited_in_as_long_as_there_is_no_room_here() -> Result<()> {
     let mut queued = queued.current_dir(workspace.path()).spawn()?;
     let long = Duration::from_secs(6);
     ensure!(pumphouse_tests::process::wait(&mut queued, long)?.is_none(), "it did not wait in the queue");
+    workspace.write("go", "")?;
     std::io::Write::write_all(&mut fifo, b"go\n")?;
     drop(fifo);
     for child in [&mut holder, &mut queued] {
