@@ -15,6 +15,7 @@ pub mod directory;
 pub(crate) mod events;
 pub mod file;
 pub(crate) mod kept;
+pub(crate) mod lease;
 pub(crate) mod lexical;
 pub(crate) mod own_paths;
 pub mod resolve;

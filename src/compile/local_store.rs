@@ -10,6 +10,7 @@ use super::in_flight::{End, Leader};
 use super::prepare::Prepared;
 use super::remote_run::stream;
 use super::witness::{Witness, Written, is_unchanged, written};
+use crate::files::lease;
 use crate::files::stamp::watch::Watch;
 use crate::files::stamp::{Moment, Stamp};
 use crate::ipc::Completed;
@@ -111,11 +112,18 @@ impl Compiler {
 /// The output at `place`, as one reading finds it.
 fn read_output(place: &Place) -> io::Result<OutputFile> {
     let mut file = File::open(&place.path)?;
+    // Before it is read and after it: whoever writes now, or opened it before it was watched, is not this compile.
+    if lease::is_being_written(&file) {
+        return Err(io::Error::other("is still being written"));
+    }
     let before = file.metadata()?;
     let mut content = Vec::with_capacity(before.len() as usize);
     file.read_to_end(&mut content)?;
     let is_same =
         |metadata: &Metadata| metadata.nlink() == 1 && Stamp::of_metadata(metadata) == Stamp::of_metadata(&before);
+    if lease::is_being_written(&file) {
+        return Err(io::Error::other("is still being written"));
+    }
     if !before.is_file() || !is_same(&file.metadata()?) || !is_same(&place.path.symlink_metadata()?) {
         return Err(io::Error::other("changed while it was read"));
     }

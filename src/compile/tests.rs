@@ -112,7 +112,6 @@ impl Site {
         }
     }
 
-    #[expect(clippy::needless_pass_by_value, reason = "a plan is carried out once")]
     fn run(&self, mut plan: LocalPlan, arguments: &[&str], meanwhile: impl FnOnce()) -> Ended {
         let compiler = if plan.compiler.as_os_str().is_empty() { Path::new("gcc") } else { &plan.compiler };
         let witness = plan.store.as_ref().map(|store| self.compiler.witness(store));

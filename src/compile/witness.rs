@@ -29,6 +29,13 @@ pub struct Witness {
     period: Option<Period>,
 }
 
+/// What a file's writers do before they close it, or with its name.
+const WRITES: ReadFlags = ReadFlags::CREATE
+    .union(ReadFlags::DELETE)
+    .union(ReadFlags::MOVED_FROM)
+    .union(ReadFlags::MOVED_TO)
+    .union(ReadFlags::MODIFY);
+
 /// What became of an output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Written {
@@ -80,7 +87,10 @@ pub(super) fn written(events: &[ReadFlags], place: &Place, prepared: &Prepared) 
     }
     let is_split = is_split_object(place, prepared);
     let is_handed_on = is_split || place.presence == Presence::Possible;
+    // Whatever comes after the last writer has closed it is by another one.
+    let last_write = events.iter().rposition(|event| event.intersects(ReadFlags::CLOSE_WRITE)).unwrap_or_default();
     let is_alone = arrivals <= 1
+        && events[last_write..].iter().all(|event| !event.intersects(WRITES))
         && writes == 1 + usize::from(is_split)
         && count(ReadFlags::MOVED_FROM) == 0
         && if is_handed_on { openings <= closings } else { openings == 1 && closings == 1 };

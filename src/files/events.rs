@@ -296,7 +296,7 @@ mod tests {
         drop(period);
         assert_eq!(changed(&later).len(), 2);
         drop(later);
-        assert_eq!(changed(&events.period(&[&base], &[]).expect("told")), [PathBuf::new(); 0]);
+        assert!(changed(&events.period(&[&base], &[]).expect("told")).is_empty());
     }
 
     #[test]
@@ -337,7 +337,7 @@ mod tests {
         fs::create_dir(&absent).expect("made");
         fs::write(absent.join("a.h"), "").expect("written");
         fs::remove_dir_all(&absent).expect("removed");
-        assert_eq!(period.review().expect("nothing is missing").changed, [absent.clone()]);
+        assert_eq!(period.review().expect("nothing is missing").changed, std::slice::from_ref(&absent));
         assert!(events.period(&[], &[&absent.join("a.o")]).is_none());
     }
 }

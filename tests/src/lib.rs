@@ -11,6 +11,7 @@
 //! * [`mount`]: disks of other kinds: almost full, with coarse time stamps, behind another program.
 //! * [`nfs`]: a machine with an NFS server and its clients.
 //! * [`proxy`]: what hung and hostile servers do.
+//! * [`random`]: seeded choices, for fuzzers.
 //! * [`remote`]: a bare client of the Remote Execution API.
 //! * [`container`]: the image and the manifests, run by an OCI runtime.
 //! * [`distcc`]: a farm of distcc's, for the include server.
@@ -32,6 +33,7 @@ pub mod program;
 pub mod project;
 pub mod proxy;
 pub mod pumphouse;
+pub mod random;
 pub mod remote;
 pub mod scan_oracle;
 pub mod variables;

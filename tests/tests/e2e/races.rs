@@ -22,7 +22,7 @@ struct Site {
 impl Site {
     fn new() -> Result<Self> {
         let directory = tempfile::tempdir()?;
-        let slow: String = (0..SLOW_LINES).map(|number| format!("int slow{number}(int);\n")).collect();
+        let slow = "int slow(int);\n".repeat(SLOW_LINES);
         let workspace = Workspace::new(&[
             ("a.c", "#include <slow.h>\n#include <h.h>\n#include <sub/w.h>\nint v = V, w = W;\n"),
             ("broken.c", "#include <slow.h>\nint broken(void) { return x; }\n"),
@@ -54,7 +54,13 @@ impl Site {
     }
 }
 
+/// Makes something appear.
+type Appear = fn(&Site) -> Result<()>;
+
 const COMPILE: &str = "gcc -Iearly -Ilate -c a.c -o a.o";
+const BROKEN: &str = "gcc -Ilate -c broken.c -o broken.o";
+/// The daemon refuses to understand it, and still must not take its object for another command's.
+const REFUSED: &str = "gcc -Iearly -Ilate -march=native -DW -g -c a.c -o a.o";
 
 #[test]
 fn equal_compiles_at_once_are_one_run() -> Result<()> {
@@ -87,7 +93,6 @@ fn whoever_waits_for_a_killed_compile_runs_it() -> Result<()> {
 #[test]
 fn whoever_waits_for_a_failing_compile_fails_by_itself() -> Result<()> {
     let site = Site::new()?;
-    const BROKEN: &str = "gcc -Ilate -c broken.c -o broken.o";
     let mut first = site.start_compiler("first", BROKEN)?;
     let mut second = site.start("second", BROKEN)?;
     ensure!(!first.wait()?.success() && !second.wait()?.success());
@@ -120,8 +125,6 @@ fn an_output_that_others_write_meanwhile_is_not_remembered() -> Result<()> {
 #[test]
 fn an_unknown_compile_that_writes_the_same_output_is_noticed() -> Result<()> {
     let site = Site::new()?;
-    // The daemon refuses to understand the second one, and still must not take its object for the first one's.
-    const REFUSED: &str = "gcc -Iearly -Ilate -march=native -DW -g -c a.c -o a.o";
     for round in 0..4 {
         let mut known = site.start_compiler(&format!("known-{round}"), COMPILE)?;
         let mut refused = site.start(&format!("refused-{round}"), REFUSED)?;
@@ -135,7 +138,6 @@ fn an_unknown_compile_that_writes_the_same_output_is_noticed() -> Result<()> {
 
 #[test]
 fn what_stands_only_while_the_compile_runs_is_not_remembered() -> Result<()> {
-    type Appear = fn(&Site) -> Result<()>;
     let cases: [(Appear, &str); 3] = [
         // A header in an earlier directory.
         (|site| site.workspace.write("early/h.h", "#define V 2\n"), "rm early/h.h"),
@@ -177,5 +179,13 @@ fn objects_that_appear_beside_the_source_forbid_nothing() -> Result<()> {
     ensure!(launcher.wait()?.success(), "{}", launcher.log());
     site.workspace.check(&site.client, COMPILE)?;
     ensure!(site.client.stats()?.local_hits == 1, "{:?}", site.client.stats()?);
+    Ok(())
+}
+
+#[test]
+fn some_random_races_leave_nothing_wrong() -> Result<()> {
+    let mut fuzzer = Command::new(env!("CARGO_BIN_EXE_races"));
+    let said = succeed(fuzzer.args(["--seed", "5", "--cases", "12"]))?;
+    ensure!(said.contains(" 0 wrong"), "{said}");
     Ok(())
 }

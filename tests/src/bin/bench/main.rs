@@ -12,13 +12,12 @@ mod launcher;
 mod nfs;
 mod objects;
 mod projects;
-#[path = "../scan_fuzz/random.rs"]
-mod random;
 mod scan;
 mod table;
 mod usage;
 
 use anyhow::{Result, bail};
+use pumphouse_tests::random;
 use std::process::ExitCode;
 
 const USAGE: &str =
