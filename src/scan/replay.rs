@@ -13,10 +13,10 @@ mod oracle;
 mod pragma;
 mod prefix_map;
 mod record;
-mod sought;
 mod text_input;
 mod text_macros;
 mod text_uses;
+mod watched_macros;
 
 use crate::command::{Command, Family, MacroOption};
 use crate::fallback::{Fallback, Reason};
@@ -330,7 +330,7 @@ impl<'a> Replay<'a> {
             Family::Clang => first.map_or(0, |first| u32::from(first.lines)),
         };
         place.line_shift = line - i64::from(place.program.line(at) + lines_before) - 1;
-        if let Some(name) = tokens.get(1).filter(|token| token.kind == Kind::Text) {
+        if let Some(name) = tokens.get(1).filter(|token| token.kind == Kind::StringLiteral) {
             place.presumed = Some(assembler::unescape(text(name.symbol)));
             if is_marker {
                 let is_system = tokens[2..].iter().take(2).any(|flag| text(flag.symbol) == b"3");

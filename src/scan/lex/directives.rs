@@ -171,7 +171,7 @@ kinds! {
     TextInput = "[input]",
     /// The names before parentheses that the next `[input]` or `[call]` stands in: if one is a macro, the input is assembly,
     /// and the call is part of that macro's use
-    Within = "[within]",
+    EnclosingNames = "[within]",
     /// A macro in text that was asked for: its name and what follows it, without comments
     TextUse = "[use]",
     /// A macro in text that was asked for: its name and its arguments alone, and macros around it come first

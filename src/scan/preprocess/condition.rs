@@ -200,8 +200,8 @@ impl Parser<'_, '_> {
             (Kind::Punctuator, known::TILDE) => self.unary(evaluates)?.map(|bits| !bits),
             (Kind::Punctuator, known::OPEN) => self.parenthesised(evaluates)?,
             (Kind::Number, symbol) => number::parse(self.expander.spelling(symbol)),
-            (Kind::Character, _) if self.expander.surroundings.has_foreign_characters => Value::Unknown,
-            (Kind::Character, symbol) => number::character(self.expander.spelling(symbol)),
+            (Kind::CharacterConstant, _) if self.expander.surroundings.has_foreign_characters => Value::Unknown,
+            (Kind::CharacterConstant, symbol) => number::character(self.expander.spelling(symbol)),
             (Kind::Identifier, known::DEFINED) => self.defined()?,
             (Kind::Identifier, _) => self.identifier(token)?,
             (Kind::Unknown, _) => self.unknown()?,
@@ -244,7 +244,7 @@ impl Parser<'_, '_> {
         let state = self.expander.surroundings.table.read(name.symbol);
         Ok(match self.expander.surroundings.definitions.get(state) {
             Definition::None => truth(false),
-            Definition::Several(states) if states.iter().any(|state| !state.is_some()) => Value::Unknown,
+            Definition::Alternatives(states) if states.iter().any(|state| !state.is_some()) => Value::Unknown,
             _ => truth(true),
         })
     }
@@ -289,7 +289,7 @@ impl Parser<'_, '_> {
         let first = self.expander.next()?.ok_or(Problem::Unknown)?;
         let mut operand = self.expander.spelling(first.symbol).to_vec();
         match first.kind {
-            Kind::Header | Kind::Text => {}
+            Kind::Header | Kind::StringLiteral => {}
             Kind::Punctuator if first.symbol == known::LESS => loop {
                 let token = self.expander.next()?.ok_or(Problem::Unknown)?;
                 if token.kind == Kind::Unknown {

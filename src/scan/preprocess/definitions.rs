@@ -48,7 +48,7 @@ pub(crate) enum Definition {
     /// Computed by the compiler.
     Builtin(Builtin),
     /// One of these, the compiler alone knows which; sorted.
-    Several(Box<[DefinitionId]>),
+    Alternatives(Box<[DefinitionId]>),
 }
 
 /// A definition's parameters and replacement list.
@@ -77,7 +77,7 @@ pub(crate) struct Definitions {
 enum Key {
     Text(Arc<[u8]>, TokenModes),
     Builtin(Builtin),
-    Several(Box<[DefinitionId]>),
+    Alternatives(Box<[DefinitionId]>),
 }
 
 impl Default for Definitions {
@@ -106,7 +106,7 @@ impl Definitions {
         let mut all = Vec::new();
         for state in states {
             match self.get(state) {
-                Definition::Several(states) => all.extend_from_slice(states),
+                Definition::Alternatives(states) => all.extend_from_slice(states),
                 _ => all.push(state),
             }
         }
@@ -116,7 +116,7 @@ impl Definitions {
             return only;
         }
         let states = all.into_boxed_slice();
-        self.intern(Key::Several(states.clone()), states.len() * 4, || Definition::Several(states))
+        self.intern(Key::Alternatives(states.clone()), states.len() * 4, || Definition::Alternatives(states))
     }
 
     fn intern(&self, key: Key, size: usize, make: impl FnOnce() -> Definition) -> DefinitionId {

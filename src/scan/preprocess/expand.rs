@@ -1,7 +1,8 @@
 //! Macro expansion, token by token, as the preprocessor does it.
 //!
 //! Expansion runs over a stack of contexts: the directive's own tokens at the bottom, each macro's replacement above.
-//! A macro is disabled while its context stands; its name met there is painted and never expands again.
+//! A macro is disabled while its context stands; its name met there is marked `NO_EXPAND` and never expands again: cpplib's
+//! way to the standard's hide sets.
 //!
 //! **Source:** C17 6.10.3, C++20 [cpp.subst]; Prosser's algorithm as gcc's cpplib realises it, whose contexts end where
 //! arguments are collected past them.
@@ -218,7 +219,7 @@ impl<'a> Expander<'a> {
     pub(crate) fn next(&mut self) -> Result<Option<Token>, Trouble> {
         loop {
             let Some((token, is_final)) = self.pull() else { return Ok(None) };
-            if token.kind != Kind::Identifier || token.flags.has(Flags::PAINTED) || is_final {
+            if token.kind != Kind::Identifier || token.flags.has(Flags::NO_EXPAND) || is_final {
                 return Ok(Some(token));
             }
             let id = self.state(token.symbol);
@@ -226,11 +227,11 @@ impl<'a> Expander<'a> {
                 return Ok(Some(token));
             }
             if self.surroundings.table.is_busy(token.symbol) {
-                return Ok(Some(Token { flags: token.flags.with(Flags::PAINTED), ..token }));
+                return Ok(Some(Token { flags: token.flags.with(Flags::NO_EXPAND), ..token }));
             }
             match self.surroundings.definitions.get(id) {
                 Definition::None => return Ok(Some(token)),
-                Definition::Several(states) => {
+                Definition::Alternatives(states) => {
                     if !(self.takes_numbers_at_once && states.iter().all(|state| self.is_number(*state))) {
                         self.undecided.get_or_insert(token.symbol);
                     }
@@ -362,7 +363,7 @@ impl<'a> Expander<'a> {
                 self.surroundings.buffers.ends.push(self.surroundings.buffers.scratch.len());
                 continue;
             } else if token.kind == Kind::Identifier && self.surroundings.table.is_busy(token.symbol) {
-                token.flags = token.flags.with(Flags::PAINTED);
+                token.flags = token.flags.with(Flags::NO_EXPAND);
             }
             self.made += 1;
             if self.made > MAX_EXPANSION_TOKENS {
@@ -431,7 +432,7 @@ impl<'a> Expander<'a> {
     /// Whether the token of `scratch` at `at` names a macro.
     fn may_expand(&mut self, at: usize) -> bool {
         let token = self.surroundings.buffers.scratch[at];
-        token.kind == Kind::Identifier && !token.flags.has(Flags::PAINTED) && self.state(token.symbol).is_some()
+        token.kind == Kind::Identifier && !token.flags.has(Flags::NO_EXPAND) && self.state(token.symbol).is_some()
     }
 
     fn builtin(&mut self, builtin: Builtin, token: Token) -> Token {
@@ -454,15 +455,15 @@ impl<'a> Expander<'a> {
             }
             Builtin::File => {
                 self.surroundings.observations.saw_place |= self.surroundings.position.is_mapped;
-                (Kind::Text, quoted(self.surroundings.position.file))
+                (Kind::StringLiteral, quoted(self.surroundings.position.file))
             }
             Builtin::FileName => {
                 let name = self.surroundings.position.file.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
-                (Kind::Text, quoted(name))
+                (Kind::StringLiteral, quoted(name))
             }
             Builtin::BaseFile => {
                 self.surroundings.observations.saw_place = true;
-                (Kind::Text, quoted(self.surroundings.position.base_file))
+                (Kind::StringLiteral, quoted(self.surroundings.position.base_file))
             }
             Builtin::IncludeLevel => {
                 self.surroundings.observations.saw_place = true;

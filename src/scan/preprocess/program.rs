@@ -84,7 +84,7 @@ pub(crate) enum Op {
         operand: u32,
     },
     /// The names around the next step: if one is a macro, an input is assembly, and a call is part of another.
-    Within {
+    EnclosingNames {
         operand: u32,
     },
     DefinedInput {
@@ -366,7 +366,7 @@ impl Binder<'_> {
             DirectiveKind::DefinedJoin => Op::TextTime(TimeClues::JOIN),
             DirectiveKind::TextTimestamp => Op::TextTimestamp,
             DirectiveKind::TextInput => Op::TextInput { operand: self.operand(directive) },
-            DirectiveKind::Within => Op::Within { operand: self.operand(directive) },
+            DirectiveKind::EnclosingNames => Op::EnclosingNames { operand: self.operand(directive) },
             DirectiveKind::DefinedInput => Op::DefinedInput { operand: self.operand(directive), symbol: self.defined },
             DirectiveKind::TextUse => Op::TextUse { operand: self.operand(directive) },
             DirectiveKind::TextCall => Op::TextCall { operand: self.operand(directive) },
@@ -467,7 +467,7 @@ impl Binder<'_> {
         let mut tokens = Vec::new();
         tokenize(text, self.modes, self.symbols, &mut tokens);
         let macro_name = || match tokens.get(1..)? {
-            [open, name, ..] if open.is(known::OPEN) && name.kind == Kind::Text => {
+            [open, name, ..] if open.is(known::OPEN) && name.kind == Kind::StringLiteral => {
                 let text = self.symbols.text(name.symbol);
                 Some(identifier(text.get(1..text.len() - 1)?, self.symbols))
             }

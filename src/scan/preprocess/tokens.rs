@@ -13,11 +13,11 @@ use crate::scan::preprocess::symbols::{Symbol, Symbols, known};
 pub(crate) enum Kind {
     Identifier,
     Number,
-    Character,
-    Text,
+    CharacterConstant,
+    StringLiteral,
     Punctuator,
     /// A lone byte that is no token of C.
-    Stray,
+    Other,
     /// A macro's parameter: the symbol's number is its index.
     Parameter,
     /// The operand of `__has_include` as it stands in a condition, with its quotes or brackets.
@@ -50,7 +50,7 @@ impl Flags {
     pub(crate) const PADDED: Self = Self(2);
     pub(crate) const PADDING_BLANK: Self = Self(4);
     /// The name of a macro that is being expanded: never expanded again.
-    pub(crate) const PAINTED: Self = Self(8);
+    pub(crate) const NO_EXPAND: Self = Self(8);
     /// A name that spells characters by their numbers, which its symbol doesn't.
     pub(crate) const NUMBERED: Self = Self(16);
 
@@ -296,7 +296,7 @@ fn prefixed_literal(text: &[u8], prefix: usize, modes: TokenModes) -> Option<(Ki
     match (&text[..prefix], quote) {
         (b"L" | b"u" | b"U" | b"u8", _) => Some(literal(text, prefix, quote)),
         (b"R" | b"LR" | b"uR" | b"UR" | b"u8R", b'"') if modes.raw_strings => {
-            Some((Kind::Text, raw_string_end(text, prefix + 1).unwrap_or(text.len())))
+            Some((Kind::StringLiteral, raw_string_end(text, prefix + 1).unwrap_or(text.len())))
         }
         _ => None,
     }
@@ -322,12 +322,12 @@ fn literal(text: &[u8], prefix: usize, quote: u8) -> (Kind, usize) {
         match text[at] {
             b'\\' => at += 2,
             byte if byte == quote => {
-                return (if quote == b'"' { Kind::Text } else { Kind::Character }, at + 1);
+                return (if quote == b'"' { Kind::StringLiteral } else { Kind::CharacterConstant }, at + 1);
             }
             _ => at += 1,
         }
     }
-    (Kind::Stray, text.len())
+    (Kind::Other, text.len())
 }
 
 fn number_length(text: &[u8], modes: TokenModes) -> usize {
@@ -392,7 +392,7 @@ fn punctuator(text: &[u8]) -> (Kind, usize) {
             | b'{'
             | b'}'
     );
-    (if is_punctuator { Kind::Punctuator } else { Kind::Stray }, 1)
+    (if is_punctuator { Kind::Punctuator } else { Kind::Other }, 1)
 }
 
 /// Digraphs are their primary spelling, except that `#` and the join of a file name keep what was written.
@@ -455,17 +455,17 @@ mod tests {
         check(c, "a+++b", "Id:a Pu:++ Pu:+ Id:b");
         check(c, "x<<=1...y", "Id:x Pu:<<= Nu:1...y");
         check(c, "0x1p-3 1e+5f .5 1.2.3", "Nu:0x1p-3 Nu:1e+5f Nu:.5 Nu:1.2.3");
-        check(c, "L'a' u8\"b\" \"c\\\"d\"", "Ch:L'a' Te:u8\"b\" Te:\"c\\\"d\"");
-        check(c, "a$b @ \\u00e9", "Id:a$b St:@ Id:\u{e9}");
+        check(c, "L'a' u8\"b\" \"c\\\"d\"", "Ch:L'a' St:u8\"b\" St:\"c\\\"d\"");
+        check(c, "a$b @ \\u00e9", "Id:a$b Ot:@ Id:\u{e9}");
         check(c, "%:%: %: <:", "Pu:## Pu:# Pu:<:");
-        check(c, "'open", "St:'open");
+        check(c, "'open", "Ot:'open");
     }
 
     #[test]
     fn modes_decide_what_a_token_is() {
-        check(TokenModes::default(), "1'0 and R\"(a)\"", "Nu:1 St:'0 and R\"(a)\"");
-        check(CXX, "1'000 and R\"x()\")x\" a::b", "Nu:1'000 Pu:and Te:R\"x()\")x\" Id:a Pu::: Id:b");
-        check(TokenModes { no_dollars: true, ..CXX }, "a$b", "Id:a St:$ Id:b");
+        check(TokenModes::default(), "1'0 and R\"(a)\"", "Nu:1 Ot:'0 and R\"(a)\"");
+        check(CXX, "1'000 and R\"x()\")x\" a::b", "Nu:1'000 Pu:and St:R\"x()\")x\" Id:a Pu::: Id:b");
+        check(TokenModes { no_dollars: true, ..CXX }, "a$b", "Id:a Ot:$ Id:b");
     }
 
     #[test]

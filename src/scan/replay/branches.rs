@@ -112,7 +112,7 @@ impl Replay<'_> {
         mut work: impl FnMut(&mut Self, &mut Place<'_>) -> Result<(), Fallback>,
     ) -> Result<(), Fallback> {
         let state = self.table.read(symbol);
-        let Definition::Several(states) = self.world.definitions.get(state) else { return Ok(()) };
+        let Definition::Alternatives(states) = self.world.definitions.get(state) else { return Ok(()) };
         let mut outcomes = Outcomes::new();
         for state in states {
             let branch = self.begin_unknown(place, at)?;
@@ -139,7 +139,7 @@ impl Replay<'_> {
                 states.push(self.table.read(symbol));
             }
             let state = self.world.definitions.several(states);
-            if let Definition::Several(states) = self.world.definitions.get(state)
+            if let Definition::Alternatives(states) = self.world.definitions.get(state)
                 && states.len() > MAX_ALTERNATIVES
             {
                 return Err(self.refuse_at(place, at, Reason::ScanLimit, "a macro has too many possible definitions"));
@@ -153,7 +153,7 @@ impl Replay<'_> {
     fn refine(&mut self, place: &Place<'_>, at: usize, taken: Taken) {
         let Some((symbol, is_defined)) = self.tested_macro(place, at) else { return };
         let state = self.table.read(symbol);
-        let Definition::Several(states) = self.world.definitions.get(state) else { return };
+        let Definition::Alternatives(states) = self.world.definitions.get(state) else { return };
         let keeps_defined = is_defined == (taken == Taken::Yes);
         let kept: Vec<_> = states.iter().copied().filter(|state| state.is_some() == keeps_defined).collect();
         if !kept.is_empty() {

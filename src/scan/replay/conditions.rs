@@ -40,7 +40,7 @@ impl Replay<'_> {
             return Truth::False;
         }
         match self.world.definitions.get(state) {
-            Definition::Several(states) if states.iter().any(|state| !state.is_some()) => Truth::Unknown,
+            Definition::Alternatives(states) if states.iter().any(|state| !state.is_some()) => Truth::Unknown,
             _ => Truth::True,
         }
     }
@@ -121,7 +121,9 @@ impl Replay<'_> {
         alternatives: &mut u32,
     ) -> Result<Option<Truth>, Fallback> {
         let state = self.table.read(symbol);
-        let Definition::Several(states) = self.world.definitions.get(state) else { return Ok(Some(Truth::Unknown)) };
+        let Definition::Alternatives(states) = self.world.definitions.get(state) else {
+            return Ok(Some(Truth::Unknown));
+        };
         let (mut all, mut ends) = (None, Vec::with_capacity(states.len()));
         let counter = self.observations.counter;
         for state in states {

@@ -314,7 +314,7 @@ impl Replay<'_> {
         let once = self.once_symbol(header);
         let state = self.table.read(once);
         if state.is_some() {
-            return Ok(!matches!(self.world.definitions.get(state), Definition::Several(_)));
+            return Ok(!matches!(self.world.definitions.get(state), Definition::Alternatives(_)));
         }
         let (alias, _) = self.alias(header)?;
         if !self.table.read(alias).is_some() {
@@ -369,7 +369,7 @@ impl Replay<'_> {
     fn name_of(&self, tokens: &[Token]) -> Option<HeaderName> {
         let symbols = &self.world.symbols;
         let first = tokens.first()?;
-        if first.kind == Kind::Text {
+        if first.kind == Kind::StringLiteral {
             let text = symbols.text(first.symbol);
             let content = text.strip_prefix(b"\"")?.strip_suffix(b"\"")?;
             return Some(HeaderName { name: symbols.intern(content), quoting: Quoting::Quotes });

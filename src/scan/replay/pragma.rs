@@ -98,11 +98,13 @@ impl Replay<'_> {
         let options = self.expand_operand(place, at, options)?.map_or_else(|_| Vec::new(), |(options, _)| options);
         let mut flags = Vec::new();
         // Strings that follow each other are one.
-        for string in options.chunk_by(|token, next| token.kind == Kind::Text && next.kind == Kind::Text) {
+        for string in
+            options.chunk_by(|token, next| token.kind == Kind::StringLiteral && next.kind == Kind::StringLiteral)
+        {
             let mut parts = string.iter().map(|token| self.world.symbols.text(token.symbol));
             match string[0].kind {
                 Kind::Number if is_optimize => flags.extend(parts.next().map(|number| [b"-O", number].concat())),
-                Kind::Text => {
+                Kind::StringLiteral => {
                     let whole: Vec<u8> = parts.flat_map(unescape).collect();
                     let options = whole.split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
                     let options = options.filter(|option| !option.is_empty());

@@ -45,7 +45,7 @@ impl Replay<'_> {
 
     /// Whether a name around the step at `at` is a macro; `None` where no names are told.
     pub(super) fn is_within_macro(&mut self, place: &Place<'_>, at: usize) -> Option<bool> {
-        let Op::Within { operand } = place.program.ops[at.checked_sub(1)?] else { return None };
+        let Op::EnclosingNames { operand } = place.program.ops[at.checked_sub(1)?] else { return None };
         self.record.spoil();
         let mut names = place.program.operand(operand).split(|byte| *byte == b' ');
         Some(names.any(|name| self.table.read(self.world.symbols.intern(name)).is_some()))
@@ -79,7 +79,7 @@ impl Replay<'_> {
             let spelled = self.world.symbols.text(token.symbol);
             // Numbers of characters beyond those of bytes, and in extended assembly the operands.
             let has_more = spelled.windows(2).any(|pair| matches!(pair, b"\\u" | b"\\U"));
-            token.kind == Kind::Unknown || token.kind == Kind::Text && !is_assembler && has_more
+            token.kind == Kind::Unknown || token.kind == Kind::StringLiteral && !is_assembler && has_more
         };
         if expanded.iter().any(is_unclear) {
             return Ok(None);
@@ -93,7 +93,7 @@ impl Replay<'_> {
                     text.push(b' ');
                 }
                 text.extend_from_slice(spelled);
-            } else if token.kind == Kind::Text {
+            } else if token.kind == Kind::StringLiteral {
                 text.extend(assembler::unescape(spelled));
             }
         }

@@ -17,7 +17,7 @@ use crate::scan::preprocess::program::{Op, Program};
 use crate::scan::preprocess::symbols::{Symbol, known};
 use crate::scan::preprocess::tokens::Kind;
 use crate::scan::replay::Replay;
-use crate::scan::replay::sought::Sought;
+use crate::scan::replay::watched_macros::WatchedMacros;
 use crate::scan::search::header::Header;
 use crate::scan::text::words::{NameParts, Words};
 use std::collections::{HashMap, HashSet};
@@ -28,9 +28,9 @@ use std::sync::Arc;
 #[derive(Debug, Default)]
 pub(super) struct TextMacros {
     /// Those that make assembly which reads files.
-    pub(super) inputs: Sought,
+    pub(super) inputs: WatchedMacros,
     /// Those that make pragmas, and `_Pragma` itself.
-    pub(super) pragmas: Sought,
+    pub(super) pragmas: WatchedMacros,
     /// Names in whose parentheses macros' bodies have what may be a pragma: they may be defined later.
     pending: HashSet<Symbol>,
     /// The names of all of them that are looked for, those that make assembly before the others.
@@ -176,7 +176,7 @@ impl Replay<'_> {
                 _ => {}
             }
             let state = self.table.peek(name);
-            if let Definition::Several(_) = self.world.definitions.get(state) {
+            if let Definition::Alternatives(_) = self.world.definitions.get(state) {
                 return true;
             }
             let Some(body) = self.world.definitions.body(state, &self.world.symbols) else { continue };

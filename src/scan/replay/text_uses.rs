@@ -76,7 +76,7 @@ impl Replay<'_> {
     fn has_unclear_pragma(&self, tokens: &[Token]) -> bool {
         let mut operands = tokens.windows(3).filter(|three| three[0].is(known::PRAGMA_OPERATOR)).map(|three| three[2]);
         let has_prefix = |operand: Token| {
-            operand.kind == Kind::Text
+            operand.kind == Kind::StringLiteral
                 && !matches!(self.world.symbols.text(operand.symbol), [b'"', ..] | [b'L', b'"', ..])
         };
         self.setting.family == Family::Gcc && operands.any(has_prefix)
@@ -89,7 +89,7 @@ impl Replay<'_> {
         for (at, token) in tokens.iter().enumerate() {
             match (token.symbol, &tokens[at + 1..]) {
                 (known::PRAGMA_OPERATOR, [open, string, close, ..])
-                    if open.is(known::OPEN) && close.is(known::CLOSE) && string.kind == Kind::Text =>
+                    if open.is(known::OPEN) && close.is(known::CLOSE) && string.kind == Kind::StringLiteral =>
                 {
                     pragmas.extend(unquoted(text(string)));
                 }

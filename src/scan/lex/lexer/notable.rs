@@ -295,7 +295,7 @@ impl Lexer<'_> {
                 Some(names) if names.is_empty() => {}
                 Some(names) => {
                     self.kept_rest += names.len();
-                    self.push(DirectiveKind::Within, notable.start, &names);
+                    self.push(DirectiveKind::EnclosingNames, notable.start, &names);
                     self.push_with_rest(DirectiveKind::TextInput, notable);
                 }
                 None => self.push_with_rest(DirectiveKind::TextInput, notable),
@@ -353,7 +353,7 @@ impl Lexer<'_> {
         self.kept_rest += call.cost + call.within.len();
         self.calls_end = call.whole.end;
         if !call.within.is_empty() {
-            self.push(DirectiveKind::Within, notable.start, &call.within);
+            self.push(DirectiveKind::EnclosingNames, notable.start, &call.within);
         }
         let operand = self.plain_text(call.whole);
         self.push(DirectiveKind::TextCall, notable.start, &operand);

@@ -203,7 +203,7 @@ impl Expander<'_> {
                 .entry((left.symbol, right.symbol))
                 .or_insert_with(|| joined(left.symbol, right.symbol, modes, symbols));
             if let Some(token) = pasted {
-                arena.push(Token { flags: left.flags.without(Flags::PAINTED), ..token });
+                arena.push(Token { flags: left.flags.without(Flags::NO_EXPAND), ..token });
             } else {
                 arena.push(left);
                 arena.push(Token { flags: right.flags.without(Flags::BLANK).without(Flags::PADDED), ..right });
@@ -219,7 +219,7 @@ impl Expander<'_> {
             if text.len() > 1 && token.has_blank_before() {
                 text.push(b' ');
             }
-            let escapes = matches!(token.kind, Kind::Text | Kind::Character);
+            let escapes = matches!(token.kind, Kind::StringLiteral | Kind::CharacterConstant);
             for byte in self.surroundings.symbols.text(token.symbol) {
                 if escapes && matches!(byte, b'"' | b'\\') {
                     text.push(b'\\');
@@ -229,7 +229,7 @@ impl Expander<'_> {
         }
         text.push(b'"');
         let is_known = !tokens.iter().any(|token| token.flags.has(Flags::NUMBERED));
-        let kind = if is_known { Kind::Text } else { Kind::Unknown };
+        let kind = if is_known { Kind::StringLiteral } else { Kind::Unknown };
         Token::new(kind, self.surroundings.symbols.intern(&text))
     }
 

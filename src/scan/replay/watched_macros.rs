@@ -6,18 +6,18 @@ use crate::scan::preprocess::tokens::Kind;
 use crate::scan::text::words::{NameParts, Words};
 use std::collections::{BTreeSet, HashSet};
 
-/// Macros of one kind.
+/// The macros of one kind whose uses matter: those that are watched for now, and those that turned up meanwhile.
 #[derive(Debug, Default)]
-pub(super) struct Sought {
-    /// Those whose uses the present replay looks for.
+pub(super) struct WatchedMacros {
+    /// Macros whose uses the present replay looks for.
     pub(super) known: BTreeSet<Symbol>,
-    /// Those that it found.
+    /// Macros that the present replay found.
     found: HashSet<Symbol>,
     /// All of these names, and their parts.
     parts: NameParts,
 }
 
-impl Sought {
+impl WatchedMacros {
     /// Whether uses in text are looked for.
     pub(super) fn is_active(&self) -> bool {
         !self.known.is_empty()
