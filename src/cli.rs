@@ -3,6 +3,7 @@
 mod control;
 mod daemon;
 mod doctor;
+mod failure;
 mod log;
 mod scan;
 mod services;
@@ -12,6 +13,7 @@ use crate::launcher::Invocation;
 use clap::error::{ContextKind, ContextValue};
 use clap::{CommandFactory as _, Parser, Subcommand};
 use std::ffi::{OsStr, OsString};
+use std::io::Write as _;
 use std::os::unix::ffi::OsStrExt as _;
 
 /// What a user sees of a command line that is wrong.
@@ -137,7 +139,8 @@ pub fn run() -> u8 {
     match result {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("pumphouse: {error:#}");
+            // Standard error may be a pipe that nobody reads any more.
+            let _ = writeln!(std::io::stderr(), "pumphouse: {}", failure::words(&error));
             1
         }
     }

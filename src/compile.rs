@@ -22,7 +22,7 @@ pub use witness::Witness;
 
 use crate::audit::Drawn;
 use crate::audit::report::distrusted;
-use crate::config::{Config, REMOTE_VARIABLE};
+use crate::config::{Config, REMOTE_VARIABLE, Settings};
 use crate::fallback::{Fallback, Reason};
 use crate::files::events::Events;
 use crate::ipc::socket::Directories;
@@ -59,7 +59,7 @@ const CACHE: &str = "cache";
 /// What handles compiles: everything that is remembered from one to the next.
 #[derive(Debug)]
 pub struct Compiler {
-    config: Config,
+    settings: Arc<Settings>,
     statistics: Arc<Statistics>,
     notices: Notices,
     toolchains: Toolchains,
@@ -134,7 +134,12 @@ impl Compiler {
     ///
     /// # Errors
     /// A directory can't be created or read.
-    pub fn new(config: Config, directories: &Directories, statistics: Arc<Statistics>) -> anyhow::Result<Self> {
+    pub fn new(
+        settings: Arc<Settings>,
+        directories: &Directories,
+        statistics: Arc<Statistics>,
+    ) -> anyhow::Result<Self> {
+        let config = settings.current();
         Ok(Self {
             statistics,
             notices: Notices::default(),
@@ -150,8 +155,14 @@ impl Compiler {
             state: directories.state.clone(),
             expectations: Expectations::default(),
             slots: Slots::new(config.local_jobs),
-            config,
+            settings,
         })
+    }
+
+    /// Takes a configuration that has changed from `old` to `new`, as far as it is not asked for with each compile.
+    pub fn configure(&self, old: &Config, new: &Config) {
+        self.cache.set_limit(new.cache_size_bytes);
+        self.slots.resize(old.local_jobs, new.local_jobs);
     }
 
     /// Decides about a compile, and does all of it that the launcher need not do. Dropped, it stops: nothing runs on, here
@@ -337,7 +348,7 @@ impl Compiler {
         let named = request.environment.iter().find(|(name, _)| name == REMOTE_VARIABLE);
         match named {
             Some((_, value)) => Some(value.to_string_lossy().into_owned()).filter(|address| !address.is_empty()),
-            None => self.config.remote.clone(),
+            None => self.settings.current().remote.clone(),
         }
     }
 

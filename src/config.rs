@@ -1,10 +1,13 @@
 //! What can be configured on the client, and where each value comes from.
 //!
 //! Precedence: a flag, then the environment, then `pumphouse.toml` in the user's configuration directory, then the
-//! default. The launcher reads none of this; what it must pass on (`PUMPHOUSE_REMOTE`) travels with its request.
+//! default. The launcher reads none of this. What is each launcher's own (`PUMPHOUSE_REMOTE`) travels with its request, and never
+//! with the daemon that it starts; flags and variables of the daemon hold until it leaves, the file as it stands.
 
+mod settings;
 mod size;
 
+pub use settings::Settings;
 pub use size::parse_size;
 
 use serde::Deserialize;
@@ -121,7 +124,6 @@ impl Config {
     /// # Errors
     /// A value can't be understood; the message names where it stands.
     pub fn load(flags: &Flags) -> Result<Self, InvalidConfig> {
-        let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
         let file = match config_path(&variable) {
             Some(path) => (read(&path)?, path),
             None => (ConfigFile::default(), PathBuf::new()),
@@ -173,6 +175,11 @@ impl Config {
             audit: parse(audit, parse_number)?.unwrap_or(DEFAULT_AUDIT),
         })
     }
+}
+
+/// A variable of this process's environment, where it says something.
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
 fn config_path(variable: &impl Fn(&str) -> Option<String>) -> Option<PathBuf> {

@@ -13,7 +13,7 @@ mod processes;
 mod session;
 
 use crate::compile::Compiler;
-use crate::config::Config;
+use crate::config::{Config, Settings};
 use crate::heap;
 use crate::ipc::socket::{self, Directories};
 use crate::stats::Statistics;
@@ -54,13 +54,17 @@ const BLOCKING_THREADS_PER_PROCESSOR: usize = 1;
 /// How long the runtime's threads wait for the next request before they end.
 const THREAD_KEEP_ALIVE: Duration = Duration::from_secs(60);
 
+/// Has the log hold what these directives say.
+pub type Relog = Box<dyn Fn(&str) + Send + Sync>;
+
 /// What all sessions share.
-#[derive(Debug)]
 pub struct Daemon {
     /// What handles compiles.
     pub compiler: Arc<Compiler>,
     /// What happened so far.
     pub statistics: Arc<Statistics>,
+    settings: Arc<Settings>,
+    relog: Relog,
     /// Cancelled when the daemon is to leave.
     leave: CancellationToken,
     /// Cancelled when a leaving daemon's socket and lock are free for another.
@@ -88,7 +92,13 @@ pub enum Start {
 ///
 /// # Errors
 /// The directories, the cache or the socket can't be set up, or (in the foreground) another daemon serves already.
-pub fn run(config: Config, directories: &Directories, statistics: Arc<Statistics>, start: Start) -> anyhow::Result<()> {
+pub fn run(
+    settings: Arc<Settings>,
+    directories: &Directories,
+    statistics: Arc<Statistics>,
+    start: Start,
+    relog: Relog,
+) -> anyhow::Result<()> {
     heap::prepare();
     // Outputs get the permissions that the launcher's mask allows, not this process's.
     rustix::process::umask(rustix::fs::Mode::empty());
@@ -110,10 +120,11 @@ pub fn run(config: Config, directories: &Directories, statistics: Arc<Statistics
         .thread_keep_alive(THREAD_KEEP_ALIVE)
         .enable_all()
         .build()?;
-    let idle_timeout = config.idle_timeout;
     let daemon = Arc::new(Daemon {
-        compiler: Arc::new(Compiler::new(config, directories, Arc::clone(&statistics))?),
+        compiler: Arc::new(Compiler::new(Arc::clone(&settings), directories, Arc::clone(&statistics))?),
         statistics,
+        settings,
+        relog,
         leave: CancellationToken::new(),
         socket_gone: CancellationToken::new(),
         finished: CancellationToken::new(),
@@ -128,7 +139,7 @@ pub fn run(config: Config, directories: &Directories, statistics: Arc<Statistics
             detach::tell_ready()?;
         }
         tracing::info!(directory = %directories.socket.display(), "serving");
-        serve(&daemon, socket, idle_timeout).await;
+        serve(&daemon, socket).await;
         tracing::info!("leaving");
         anyhow::Ok(())
     })
@@ -173,11 +184,11 @@ fn listen(listener: StdListener) -> anyhow::Result<UnixListener> {
     Ok(UnixListener::from_std(listener)?)
 }
 
-async fn serve(daemon: &Arc<Daemon>, socket: Socket<'_>, idle_timeout: Duration) {
+async fn serve(daemon: &Arc<Daemon>, socket: Socket<'_>) {
     let compiles = TaskTracker::new();
     let controls = TaskTracker::new();
     let sessions = Arc::new(Semaphore::new(SESSION_LIMIT));
-    accept_until_leaving(daemon, &socket, &compiles, &controls, &sessions, idle_timeout).await;
+    accept_until_leaving(daemon, &socket, &compiles, &controls, &sessions).await;
     // Whoever finds no socket starts another daemon; whoever connected before is still served.
     let _ = std::fs::remove_file(socket.directories.socket.join(socket::SOCKET));
     while let Ok(Ok((stream, _))) = tokio::time::timeout(LAST_LOOK, socket.listener.accept()).await {
@@ -208,7 +219,6 @@ async fn accept_until_leaving(
     compiles: &TaskTracker,
     controls: &TaskTracker,
     sessions: &Arc<Semaphore>,
-    idle_timeout: Duration,
 ) {
     let mut flushes = tokio::time::interval(FLUSH_INTERVAL);
     flushes.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -218,6 +228,8 @@ async fn accept_until_leaving(
     let mut remembered_use = 0;
     let mut looked = Instant::now();
     let mut audits = Audits::new();
+    let mut changes = daemon.settings.subscribe();
+    let mut config = daemon.settings.current();
     loop {
         let accept = async {
             let permit = Arc::clone(sessions).acquire_owned().await.ok();
@@ -239,7 +251,7 @@ async fn accept_until_leaving(
                     remembered_use = last_use;
                     remember(daemon).await;
                 }
-                if compiles.is_empty() && daemon.idle_time() >= idle_timeout {
+                if compiles.is_empty() && daemon.idle_time() >= config.idle_timeout {
                     return;
                 }
                 if compiles.is_empty() {
@@ -257,16 +269,26 @@ async fn accept_until_leaving(
                     }
                 }
             }
+            // The daemon has the other end, so there is always a next value to wait for.
+            Ok(()) = changes.changed() => {
+                let new = Arc::clone(&changes.borrow_and_update());
+                daemon.configure(&config, &new);
+                config = new;
+            }
             () = daemon.leave.cancelled() => return,
             () = &mut signalled => return,
         }
     }
 }
 
-/// Adds what was counted to the statistics on disk. That it fails is said once, until it succeeds again.
+/// Adds what was counted to the statistics on disk, and takes a configuration that has changed meanwhile. That it fails is said once, until it succeeds again.
 async fn flush(daemon: &Arc<Daemon>) {
-    let statistics = Arc::clone(&daemon.statistics);
-    let flushed = match tokio::task::spawn_blocking(move || statistics.flush()).await {
+    let (statistics, settings) = (Arc::clone(&daemon.statistics), Arc::clone(&daemon.settings));
+    let work = move || {
+        settings.refresh();
+        statistics.flush()
+    };
+    let flushed = match tokio::task::spawn_blocking(work).await {
         Ok(flushed) => flushed,
         Err(error) => Err(std::io::Error::other(error)),
     };
@@ -302,6 +324,14 @@ async fn signalled() {
 }
 
 impl Daemon {
+    /// Takes a configuration that has changed from `old` to `new`. Running compiles go on as they began.
+    fn configure(&self, old: &Config, new: &Config) {
+        self.compiler.configure(old, new);
+        if old.log != new.log {
+            (self.relog)(&new.log);
+        }
+    }
+
     /// Notes that the daemon is in use.
     fn touch(&self) {
         self.last_use_ms.store(self.started.elapsed().as_millis() as u64, Ordering::Relaxed);

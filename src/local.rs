@@ -90,6 +90,11 @@ impl LocalCache {
         Ok(Self { root: root.to_owned(), eviction: Arc::new(Eviction::new(root, limit_bytes)) })
     }
 
+    /// Changes the bound, which what is stored from then on keeps to.
+    pub fn set_limit(&self, limit_bytes: u64) {
+        self.eviction.set_limit(limit_bytes);
+    }
+
     /// Looks for the result of `action`. Costs one open, one read and a SHA-256 over the compressed entry.
     pub fn lookup(&self, action: &Digest) -> Lookup {
         let path = self.entry_path(action);

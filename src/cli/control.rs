@@ -24,7 +24,7 @@ pub(super) struct StatsArguments {
 pub(super) fn stop() -> anyhow::Result<()> {
     let directories = Directories::from_environment()?;
     let Some(mut stream) = connect(&directories)? else {
-        println!("no daemon serves {}", directories.socket.display());
+        writeln!(io::stdout(), "no daemon serves {}", directories.socket.display())?;
         return Ok(());
     };
     match ask(&mut stream, &Request::Stop)? {

@@ -1,8 +1,8 @@
 //! `pumphouse daemon`.
 
-use super::log;
-use crate::config::{Config, Flags, InvalidConfig};
-use crate::daemon::{self, Start, detach};
+use super::{failure, log};
+use crate::config::{Config, Flags, Settings};
+use crate::daemon::{self, Relog, Start, detach};
 use crate::ipc::socket::{Directories, LOG};
 use crate::stats::Statistics;
 use anyhow::Context as _;
@@ -60,19 +60,18 @@ pub(super) fn run(arguments: &DaemonArguments) -> anyhow::Result<()> {
     };
     let directories = Directories::from_environment()?;
     if arguments.foreground {
-        let config = Config::load(&flags)?;
-        log::to_stderr(&config.log)?;
+        // Whoever looks on is told of a configuration that is refused, and mends it.
+        Config::load(&flags)?;
+        let settings = Settings::load(flags)?;
+        let relog = log::to_stderr(&settings.current().log)?;
         let statistics = Arc::new(Statistics::new(&directories));
-        daemon::run(config, &directories, statistics, Start::InForeground)?;
-        return Ok(());
+        return daemon::run(Arc::new(settings), &directories, statistics, Start::InForeground, relog);
     }
     directories.create()?;
-    // A configuration that is refused is said in the log, since nobody reads the daemon's standard error; launchers
-    // then compile without a daemon.
-    let result = serve(Config::load(&flags), &directories);
+    let result = serve(flags, &directories);
     if let Err(error) = &result {
         // The one who started it waits for a word.
-        let _ = writeln!(io::stdout(), "{error:#}");
+        let _ = writeln!(io::stdout(), "{}", failure::words(error));
     }
     result
 }
@@ -86,21 +85,26 @@ fn in_background() -> anyhow::Result<()> {
     result.context("starting the daemon")
 }
 
-fn serve(config: Result<Config, InvalidConfig>, directories: &Directories) -> anyhow::Result<()> {
+fn serve(flags: Flags, directories: &Directories) -> anyhow::Result<()> {
     let statistics = Arc::new(Statistics::new(directories));
-    log_to_file(config.as_ref().map_or(log::DEFAULT, |config| &config.log), directories, &statistics)?;
-    let result = config
-        .map_err(Into::into)
-        .and_then(|config| daemon::run(config, directories, Arc::clone(&statistics), Start::ByLauncher));
+    let settings = Settings::load(flags);
+    let directives = settings.as_ref().map_or(log::DEFAULT.to_owned(), |settings| settings.current().log.clone());
+    let relog = log_to_file(&directives, directories, &statistics)?;
+    if let Some(error) = settings.as_ref().ok().and_then(Settings::refused) {
+        tracing::warn!("{error}; the defaults hold until it is mended");
+    }
+    let result = settings.map_err(Into::into).and_then(|settings| {
+        daemon::run(Arc::new(settings), directories, Arc::clone(&statistics), Start::ByLauncher, relog)
+    });
     if let Err(error) = &result {
-        tracing::error!("{error:#}");
+        tracing::error!("{}", failure::words(error));
     }
     result
 }
 
 /// Logs to the state directory's log. Where that is another daemon's, which serves another view of the file system, to one
 /// beside the socket.
-fn log_to_file(directives: &str, directories: &Directories, statistics: &Arc<Statistics>) -> anyhow::Result<()> {
+fn log_to_file(directives: &str, directories: &Directories, statistics: &Arc<Statistics>) -> anyhow::Result<Relog> {
     let shared = directories.state.join(LOG);
     let opening = |path: &Path| format!("{}: opening the log", path.display());
     let lock = |file: &File| rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive).is_ok();

@@ -3,6 +3,7 @@
 //! A log that can't be written is lost, and nothing else: a program whose standard error is a closed pipe, or one that
 //! nobody reads any more, goes on.
 
+use crate::daemon::Relog;
 use crate::stats::{Recorder, Statistics};
 use anyhow::Context as _;
 use parking_lot::Mutex;
@@ -12,31 +13,42 @@ use std::io::{self, IsTerminal as _, Write};
 use std::sync::Arc;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
-use tracing_subscriber::{EnvFilter, Layer as _, fmt};
+use tracing_subscriber::{EnvFilter, Layer as _, fmt, reload};
 
 /// What is logged where nothing is said.
 pub(super) const DEFAULT: &str = "info";
 
-/// Logs what `directives` say to standard error.
+/// Logs what `directives` say to standard error. Gives what changes them.
 ///
 /// # Errors
 /// They are not understood.
-pub(super) fn to_stderr(directives: &str) -> anyhow::Result<()> {
+pub(super) fn to_stderr(directives: &str) -> anyhow::Result<Relog> {
     let is_terminal = io::stderr().is_terminal();
     let lines = fmt::layer().with_ansi(is_terminal).log_internal_errors(false).with_writer(|| LossyStderr);
-    tracing_subscriber::registry().with(lines.with_filter(filter(directives)?)).init();
-    Ok(())
+    let (filter, handle) = reload::Layer::new(filter(directives)?);
+    tracing_subscriber::registry().with(lines.with_filter(filter)).init();
+    Ok(relog(handle))
 }
 
-/// Logs what `directives` say to `file`; warnings and errors also count as problems of `statistics`.
+/// Logs what `directives` say to `file`; warnings and errors also count as problems of `statistics`. Gives what changes
+/// the directives.
 ///
 /// # Errors
 /// They are not understood.
-pub(super) fn to_file(directives: &str, file: File, statistics: &Arc<Statistics>) -> anyhow::Result<()> {
+pub(super) fn to_file(directives: &str, file: File, statistics: &Arc<Statistics>) -> anyhow::Result<Relog> {
     let lines = fmt::layer().with_ansi(false).log_internal_errors(false).with_writer(file);
     let problems = Recorder(Arc::clone(statistics));
-    tracing_subscriber::registry().with(lines.with_filter(filter(directives)?)).with(problems).init();
-    Ok(())
+    let (filter, handle) = reload::Layer::new(filter(directives)?);
+    tracing_subscriber::registry().with(lines.with_filter(filter)).with(problems).init();
+    Ok(relog(handle))
+}
+
+fn relog<S: 'static>(handle: reload::Handle<EnvFilter, S>) -> Relog {
+    Box::new(move |directives| match filter(directives) {
+        // The subscriber lives as long as the process.
+        Ok(filter) => drop(handle.reload(filter)),
+        Err(error) => tracing::warn!("{error:#}"),
+    })
 }
 
 /// Standard error, as long as somebody reads it: what can't be written at once is lost.

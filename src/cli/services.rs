@@ -82,7 +82,7 @@ pub(super) fn up(arguments: UpArguments) -> anyhow::Result<()> {
         if let Some(slots) = slots {
             worker.slots = slots;
         }
-        announce(address)?;
+        announce(address);
         // The worker leaves first, so that what it runs can still be told to the server; if it fails, both end.
         let server_shutdown = CancellationToken::new();
         let serving = server.serve(server_shutdown.clone().cancelled_owned());
@@ -100,7 +100,7 @@ pub(super) fn up(arguments: UpArguments) -> anyhow::Result<()> {
 pub(super) fn server(arguments: ServerArguments) -> anyhow::Result<()> {
     run(async move |shutdown| {
         let server = Server::bind(server_config(&arguments)?).await?;
-        announce(server.local_addr()?)?;
+        announce(server.local_addr()?);
         server.serve(shutdown.cancelled_owned()).await
     })
 }
@@ -148,10 +148,14 @@ fn directory(flag: Option<&Path>, name: &str) -> anyhow::Result<PathBuf> {
     }
 }
 
-/// Says where the server listens, at once, since somebody may be waiting for it.
-fn announce(address: SocketAddr) -> anyhow::Result<()> {
+/// Says where the server listens, at once, since somebody may be waiting for it. One who is gone by then is no reason not
+/// to serve.
+fn announce(address: SocketAddr) {
     let mut stdout = std::io::stdout();
-    writeln!(stdout, "listening on {address}").and_then(|()| stdout.flush()).context("writing to standard output")
+    let said = writeln!(stdout, "listening on {address}").and_then(|()| stdout.flush());
+    if let Err(error) = said {
+        tracing::warn!(%address, %error, "saying on standard output where it listens");
+    }
 }
 
 /// Where this process reaches a server that listens at `address`.
@@ -170,7 +174,7 @@ where
     F: Future<Output = anyhow::Result<()>>,
 {
     let variable = std::env::var("PUMPHOUSE_LOG").ok().filter(|log| !log.is_empty());
-    log::to_stderr(variable.as_deref().unwrap_or(log::DEFAULT))?;
+    drop(log::to_stderr(variable.as_deref().unwrap_or(log::DEFAULT))?);
     crate::daemon::raise_descriptor_limit();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {

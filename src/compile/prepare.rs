@@ -44,6 +44,7 @@ pub(super) struct Prepared {
 impl Compiler {
     /// Takes `request` as far as it goes without a server. Blocks on the file system.
     pub(super) fn prepare(&self, request: &CompileRequest, times: &mut StageTimes) -> Front {
+        self.settings.refresh();
         let parsed = times.time(Stage::Parse, || parse(request));
         let command = match parsed {
             Ok(command) => command,

@@ -109,7 +109,7 @@ impl Compiler {
             let (stage, since) = *progress.borrow_and_update();
             let expected = self.expectations.of(unit);
             let patience = async {
-                let limit = stage.limit(expected, self.config.patience);
+                let limit = stage.limit(expected, self.settings.current().patience);
                 if remote.health.is_on_hold(stage.service()) {
                     return;
                 }

@@ -18,6 +18,24 @@ impl Slots {
         Self(Arc::new(Semaphore::new(count)))
     }
 
+    /// Makes the places as many as `new` where there were `old`. Those that are taken go as they become free.
+    pub(super) fn resize(&self, old: usize, new: usize) {
+        if let Some(more) = new.checked_sub(old) {
+            self.0.add_permits(more);
+            return;
+        }
+        let fewer = old - new;
+        let rest = fewer - self.0.forget_permits(fewer);
+        let places = Arc::clone(&self.0);
+        tokio::spawn(async move {
+            for _ in 0..rest {
+                if let Ok(place) = places.acquire().await {
+                    place.forget();
+                }
+            }
+        });
+    }
+
     /// A place for the compile of `request`, when there is one. One that a compiler of a local compile starts is part of that
     /// one's place: waiting for another would wait for itself.
     pub async fn place(&self, request: &CompileRequest) -> LocalSlot {

@@ -61,7 +61,8 @@ impl Site {
             audit: 0,
         };
         let statistics = Arc::new(Statistics::new(&directories));
-        let compiler = Arc::new(Compiler::new(config, &directories, statistics).expect("opened"));
+        let compiler =
+            Arc::new(Compiler::new(Arc::new(Settings::fixed(config)), &directories, statistics).expect("opened"));
         Self { _scratch: scratch, build, state, compiler, runtime }
     }
 

@@ -1,6 +1,9 @@
 //! Starting the daemon: exactly one, however many launchers find none at the same time.
 
 use super::without::{self, Why, Without};
+use super::{DISABLE_VARIABLE, NESTED_VARIABLE};
+use crate::compiler::search::PASSED_VARIABLE;
+use crate::config::REMOTE_VARIABLE;
 use crate::daemon::detach;
 use crate::ipc::socket::{self, Directories};
 use crate::ipc::{DEPTH_VARIABLE, socket::LOG};
@@ -17,6 +20,10 @@ use std::time::{Duration, Instant};
 /// The environment variables that a daemon inherits besides `PUMPHOUSE_*` and `XDG_*`: it serves every build of its user,
 /// so what one of them happens to have set is none of its business.
 const INHERITED_VARIABLES: &[&str] = &["HOME", "LOGNAME", "PATH", "TMPDIR", "USER"];
+
+/// The variables that are each launcher's own, and no setting of a daemon that serves others as well.
+const LAUNCHERS_VARIABLES: &[&str] =
+    &[REMOTE_VARIABLE, DISABLE_VARIABLE, DEPTH_VARIABLE, NESTED_VARIABLE, PASSED_VARIABLE];
 
 /// How long a launcher waits for another one that starts the daemon.
 const LOCK_LIMIT: Duration = Duration::from_secs(3);
@@ -135,6 +142,6 @@ fn log_says_why(state: &Path) -> String {
 
 fn is_inherited(name: &OsStr) -> bool {
     let bytes = name.as_bytes();
-    let is_own = bytes.starts_with(b"PUMPHOUSE_") && bytes != DEPTH_VARIABLE.as_bytes();
-    is_own || bytes.starts_with(b"XDG_") || INHERITED_VARIABLES.iter().any(|variable| name == *variable)
+    let is_setting = bytes.starts_with(b"PUMPHOUSE_") && !LAUNCHERS_VARIABLES.iter().any(|variable| name == *variable);
+    is_setting || bytes.starts_with(b"XDG_") || INHERITED_VARIABLES.iter().any(|variable| name == *variable)
 }

@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::time::SystemTime;
 
 /// The shards: one for each value of a hash's first byte.
@@ -31,7 +31,7 @@ const BLOCK_SIZE_BYTES: u64 = 512;
 #[derive(Debug)]
 pub(super) struct Eviction {
     root: PathBuf,
-    limit_bytes: u64,
+    limit_bytes: AtomicU64,
     shards: Vec<AtomicI64>,
     total: AtomicI64,
     is_counted: AtomicBool,
@@ -51,7 +51,7 @@ impl Eviction {
     pub(super) fn new(root: &Path, limit_bytes: u64) -> Self {
         let eviction = Self {
             root: root.to_owned(),
-            limit_bytes,
+            limit_bytes: AtomicU64::new(limit_bytes),
             shards: (0..SHARDS).map(|_| AtomicI64::new(0)).collect(),
             total: AtomicI64::new(0),
             is_counted: AtomicBool::new(false),
@@ -70,11 +70,20 @@ impl Eviction {
         eviction
     }
 
+    /// Changes the bound; what passes it goes when something is stored next.
+    pub(super) fn set_limit(&self, limit_bytes: u64) {
+        self.limit_bytes.store(limit_bytes, Ordering::Relaxed);
+    }
+
+    fn limit_bytes(&self) -> u64 {
+        self.limit_bytes.load(Ordering::Relaxed)
+    }
+
     /// Notes a new file, and evicts in the background where the bound is passed.
     pub(super) fn added(self: &Arc<Self>, path: &Path, size_bytes: u64) {
         let Some(shard) = shard_of(path) else { return };
         self.change(shard, stored_size(size_bytes) as i64);
-        let is_over = self.total.load(Ordering::Relaxed) > self.limit_bytes as i64;
+        let is_over = self.total.load(Ordering::Relaxed) > self.limit_bytes() as i64;
         if is_over || !self.is_counted.load(Ordering::Acquire) {
             self.work_in_background(shard);
         }
@@ -120,14 +129,14 @@ impl Eviction {
         if !self.is_counted.load(Ordering::Acquire) {
             self.count();
         }
-        if self.total.load(Ordering::Relaxed) <= self.limit_bytes as i64 {
+        if self.total.load(Ordering::Relaxed) <= self.limit_bytes() as i64 {
             return;
         }
-        if self.limit_bytes <= ORDERED_WHOLE_BYTES {
+        if self.limit_bytes() <= ORDERED_WHOLE_BYTES {
             self.evict_oldest((0..SHARDS).collect(), 0);
             return;
         }
-        let floor_bytes = self.limit_bytes / SHARDS as u64 * EMPTIED_PERCENT / 100;
+        let floor_bytes = self.limit_bytes() / SHARDS as u64 * EMPTIED_PERCENT / 100;
         for shard in (shard..SHARDS).chain(0..shard) {
             self.evict_oldest(vec![shard], floor_bytes);
             if self.is_emptied() {
@@ -137,7 +146,7 @@ impl Eviction {
     }
 
     fn is_emptied(&self) -> bool {
-        self.total.load(Ordering::Relaxed) <= (self.limit_bytes / 100 * EMPTIED_PERCENT) as i64
+        self.total.load(Ordering::Relaxed) <= (self.limit_bytes() / 100 * EMPTIED_PERCENT) as i64
     }
 
     /// Removes the oldest files of `shards` until the cache is emptied enough or they hold no more than `floor_bytes`.

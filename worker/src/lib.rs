@@ -46,6 +46,7 @@ use sandbox::{ControlGroups, Isolation};
 use session::{Identity, Session};
 use slots::Slots;
 use std::fs;
+use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::sync::Arc;
 use std::time::Duration;
@@ -73,7 +74,8 @@ pub async fn run(mut config: Config, shutdown: impl Future<Output = ()> + Send) 
     config.dir = fs::canonicalize(&config.dir).with_context(|| format!("looking for {}", config.dir.display()))?;
     let limits = config.limits();
     let isolation = Isolation::probe(config.isolation, &limits, &config.dir).await?;
-    eprintln!("isolation: {isolation}");
+    // Nobody needs to read it.
+    let _ = writeln!(std::io::stderr(), "isolation: {isolation}");
     tracing::info!(%isolation, slots = config.slots, "worker starts");
     let blobs = BlobCache::open(&config.dir.join("blobs"), config.cache_size_bytes)?;
     std::thread::spawn({

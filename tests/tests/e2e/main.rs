@@ -18,6 +18,7 @@ mod quiet;
 mod races;
 mod reapi;
 mod seeds;
+mod settings;
 mod terminals;
 mod time_of_day;
 mod time_stamps;

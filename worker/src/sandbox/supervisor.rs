@@ -20,7 +20,7 @@ use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitOptions};
 use rustix::thread::UnshareFlags;
 use std::fs;
-use std::io;
+use std::io::{self, Write as _};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::net::UnixStream;
@@ -37,7 +37,7 @@ pub(super) fn main(proof: SingleThreaded) -> ! {
     match serve(proof) {
         Ok(()) => syscalls::exit(0),
         Err(error) => {
-            eprintln!("pumphouse sandbox: {error:#}");
+            let _ = writeln!(io::stderr(), "pumphouse sandbox: {error:#}");
             syscalls::exit(1)
         }
     }
