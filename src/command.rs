@@ -7,8 +7,9 @@ pub use crate::compiler::Family;
 use crate::compiler::environment::{About, asking};
 use crate::compiler::process::Request;
 use crate::fallback::Fallback;
-use std::ffi::OsString;
-use std::os::unix::ffi::OsStringExt as _;
+pub use options::{Families, Flag, Names, Operand, PathKind, flags};
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
 
 mod arguments;
@@ -19,10 +20,11 @@ pub mod environment;
 pub(crate) mod handed_on;
 mod language;
 mod meant;
-mod options;
+pub(crate) mod options;
 mod outputs;
 mod parse;
 mod response_file;
+mod take;
 #[cfg(test)]
 mod tests;
 
@@ -76,6 +78,12 @@ pub struct Command {
     /// stand in `preprocessor` but change what the compiler has built in (`-std=`, `-nostdinc`, `--sysroot`, `-isysroot`,
     /// `-undef`, `-trigraphs`) are here as well; warnings are not. Relative paths in them start from the working directory.
     pub probe_arguments: Vec<OsString>,
+    /// The same for what the driver runs: those under which it is asked for its programs and their files.
+    pub toolchain_arguments: Vec<OsString>,
+    /// Whether these flags name a path from the working directory.
+    pub asked_from: AskedFrom,
+    /// Whether characters are converted between sets.
+    pub characters: Characters,
     /// The operands of `-specs=` and `--config`: files with further options, as written. A bare name may also be one of the
     /// compiler's own files. What they say stands in no other field: the scanner asks the driver.
     pub option_files: Vec<PathBuf>,
@@ -117,6 +125,46 @@ impl Command {
             environment: asking(variables, About::Compile),
             directory: self.working_directory.clone(),
         })
+    }
+
+    /// From where its compiler may be asked under flags that are themselves `asked_from` somewhere: `variables`, by which
+    /// programs are found, may name relative paths as well.
+    pub(crate) fn asked_from(&self, asked_from: AskedFrom, variables: &[&str]) -> AskedFrom {
+        let is_relative = |(name, value): &(OsString, OsString)| {
+            let finds = variables.iter().any(|variable| name == variable);
+            finds && value.as_bytes().split(|byte| *byte == b':').any(|entry| !entry.starts_with(b"/"))
+        };
+        match asked_from {
+            AskedFrom::Anywhere if self.environment.iter().chain(&self.tool_environment).any(is_relative) => {
+                AskedFrom::WorkingDirectory
+            }
+            asked_from => asked_from,
+        }
+    }
+
+    /// Each flag of the table among `arguments`, which are some of this command's, with its operand and as it is written.
+    pub(crate) fn flags_in<'a>(
+        &self,
+        arguments: &'a [OsString],
+    ) -> impl DoubleEndedIterator<Item = (&'static Flag, &'a OsStr, &'a [OsString])> {
+        let read = arguments::read(arguments, self.family, arguments::Reader::Proper).unwrap_or_default();
+        read.into_iter().filter_map(|argument| match argument {
+            arguments::Argument::Flag { flag, operand, written } => Some((flag, operand.unwrap_or_default(), written)),
+            arguments::Argument::File(_) | arguments::Argument::Unknown(_) => None,
+        })
+    }
+
+    /// The last flag that names the machine, as it is written.
+    pub(crate) fn machine(&self) -> Option<&[u8]> {
+        let machines = self.flags_in(&self.probe_arguments).rev();
+        let mut machines = machines.filter(|(flag, ..)| options::names_architecture(flag));
+        machines.find_map(|(_, _, written)| written.first()).map(|flag| flag.as_bytes())
+    }
+
+    /// The paths of `kind` that flags among `arguments` name, from the working directory.
+    pub(crate) fn paths_in(&self, arguments: &[OsString], kind: PathKind) -> Vec<PathBuf> {
+        let named = self.flags_in(arguments).filter(|(flag, ..)| flag.names == Names::Path(kind));
+        named.map(|(_, operand, _)| self.working_directory.join(operand)).collect()
     }
 
     /// Whether what the driver hands on doesn't follow from the command line, as far as that tells: there are files of
@@ -226,8 +274,43 @@ pub struct PreprocessorOptions {
     pub no_standard_includes: bool,
     /// `-undef`.
     pub undef: bool,
+    /// `-ffile-prefix-map=` and `-fmacro-prefix-map=`, in order.
+    pub mapped_prefixes: Vec<MappedPrefix>,
+    /// `-fno-canonical-system-headers`: gcc spells these as they are found.
+    pub keeps_system_headers: bool,
+    /// Flags by which it may hang on debug information whether `__GCC_HAVE_DWARF2_CFI_ASM` is defined.
+    pub names_unwind_tables: bool,
     /// `-fpreprocessed` / `-fdirectives-only`, under which directives mean something else.
     pub preprocessed: bool,
+}
+
+/// From where a compiler may be asked under a set of flags.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub enum AskedFrom {
+    /// From any directory: the answer is the same.
+    #[default]
+    Anywhere,
+    /// From the working directory alone, since a flag names a path relative to it.
+    WorkingDirectory,
+}
+
+/// Which set characters are in.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Characters {
+    /// In the object as in the source.
+    #[default]
+    AsTheyAre,
+    /// In another one: the C library's tables are needed.
+    Converted,
+}
+
+/// A prefix of names, and what takes its place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MappedPrefix {
+    /// Which names it is for.
+    pub(crate) names: options::PrefixMap,
+    /// `old=new`, as written.
+    pub(crate) operand: OsString,
 }
 
 /// A `-D` or `-U`.

@@ -9,7 +9,7 @@
 //! It does not know headers: those are the scanner's. It blocks; the first question about a compiler starts a few
 //! processes and hashes the compiler, later ones cost a `stat` for each file.
 
-use crate::command::{Command, Family, Language};
+use crate::command::{AskedFrom, Command, Family, Language};
 use crate::compiler::trace::shared::Since;
 use crate::compiler::trace::sights::{Sights, Validity};
 use crate::fallback::{Fallback, Reason};
@@ -38,6 +38,9 @@ mod looks;
 #[cfg(test)]
 mod tests;
 mod tree;
+
+/// Variables by which programs and their files are found.
+const FINDING_VARIABLES: [&str; 3] = ["COMPILER_PATH", "GCC_EXEC_PREFIX", "PATH"];
 
 /// How many questions are remembered: one for each compiler and set of flags.
 const MAX_MEMORIES: usize = 4096;
@@ -107,7 +110,7 @@ struct Question {
     language: Language,
     arguments: Vec<OsString>,
     environment: Vec<(OsString, OsString)>,
-    /// Only where a flag may name something by a relative path.
+    /// Only where a flag or a variable names something by a relative path.
     directory: Option<PathBuf>,
 }
 
@@ -236,7 +239,7 @@ impl Toolchains {
         }
         let mut variables = Vec::new();
         let libraries = self.libraries(&programs, &description.files, command, &mut variables).map_err(refuse)?;
-        wanted.extend(locale::files(&command.environment, &command.probe_arguments, &libraries));
+        wanted.extend(locale::files(&command.environment, command.characters, &libraries));
         for file in programs.iter().chain(&libraries).chain(&wanted) {
             tree.add(file, &self.digests)
                 .map_err(|error| Fallback::at(Reason::Unreadable, error.to_string(), file, 0))?;
@@ -302,27 +305,6 @@ impl Toolchains {
 
 impl Question {
     fn of(command: &Command) -> Self {
-        const PATH_FLAGS: [&[u8]; 17] = [
-            b"-B",
-            b"--prefix",
-            b"-specs",
-            b"--specs",
-            b"--config",
-            b"--sysroot",
-            b"-isysroot",
-            b"--gcc-toolchain",
-            b"-gcc-toolchain",
-            b"--gcc-install-dir",
-            b"-fplugin=",
-            b"-fpass-plugin=",
-            b"-load",
-            b"-resource-dir",
-            b"-fsanitize-",
-            b"-fxray-",
-            b"-fprofile-",
-        ];
-        let names_path = |argument: &OsString| PATH_FLAGS.iter().any(|flag| argument.as_bytes().starts_with(flag));
-        let is_relative = command.probe_arguments.iter().any(names_path);
         let mut environment = command.environment.clone();
         environment.retain(|(name, _)| name != "PWD");
         environment.extend(command.tool_environment.iter().cloned());
@@ -330,9 +312,12 @@ impl Question {
             compiler: command.compiler.clone(),
             family: command.family,
             language: command.language.asked_as(),
-            arguments: command.probe_arguments.clone(),
+            arguments: command.toolchain_arguments.clone(),
             environment,
-            directory: is_relative.then(|| command.working_directory.clone()),
+            directory: match command.asked_from(command.asked_from, &FINDING_VARIABLES) {
+                AskedFrom::Anywhere => None,
+                AskedFrom::WorkingDirectory => Some(command.working_directory.clone()),
+            },
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Arguments as written: each with the flag that it is and its operand, before anything is made of them.
 
 use super::Family;
-use super::options::{self, Flag, Meaning, Operand};
+use super::options::{self, Dependencies, Flag, Meaning, Operand};
 use crate::fallback::{Fallback, Reason};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
@@ -61,7 +61,7 @@ pub(super) fn read(list: &[OsString], family: Family, reader: Reader) -> Result<
         let takes_next = match flag.operand {
             Operand::Separate => true,
             Operand::Either => joined.is_none(),
-            Operand::None => flag.meaning == Meaning::Dependencies && reader != Reader::Driver,
+            Operand::None => flag.meaning == Meaning::Dependencies(Dependencies::Write) && reader != Reader::Driver,
             Operand::Joined => false,
         };
         let operand = if takes_next {

@@ -2,6 +2,7 @@
 //!
 //! **Source:** the GNU assembler's manual, "Command-Line Options".
 
+use super::options::proper::ForAssembler;
 use crate::fallback::{Fallback, Reason};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
@@ -28,34 +29,15 @@ pub(super) fn read(arguments: &[OsString]) -> Result<AssemblerOptions, Fallback>
         let bytes = argument.as_bytes();
         let refuse = |reason| Fallback::new(reason, format!("-Wa,{}", argument.to_string_lossy()));
         let mut operand = || rest.next().map(PathBuf::from).ok_or_else(|| refuse(Reason::MalformedFlag));
-        match bytes {
-            b"-I" => options.directories.push(operand()?),
-            [b'-', b'I', directory @ ..] => options.directories.push(OsStr::from_bytes(directory).into()),
-            b"--MD" | b"-MD" => options.outputs.push(operand()?),
-            b"--defsym"
-            | b"-defsym"
-            | b"--debug-prefix-map"
-            | b"--hash-size"
-            | b"--listing-lhs-width"
-            | b"--listing-rhs-width"
-            | b"--listing-lhs-width2"
-            | b"--listing-cont-lines" => drop(operand()?),
-            b"-o" | b"-v" | b"-version" | b"--version" | b"--statistics" | b"--help" | b"--target-help"
-            | b"-save-temps" => {
-                return Err(refuse(Reason::UnsupportedFlag));
-            }
-            [b'-', b'a', listing @ ..] => {
-                // With general information, a listing begins with the time of day.
-                let kinds = listing.split(|&byte| byte == b'=').next().unwrap_or_default();
-                if kinds.contains(&b'g') {
-                    return Err(refuse(Reason::TimeDependent));
-                }
-                if let Some(equals) = listing.iter().position(|&byte| byte == b'=') {
-                    options.outputs.push(OsStr::from_bytes(&listing[equals + 1..]).into());
-                }
-            }
-            [b'-', _, ..] => {}
-            _ => return Err(refuse(Reason::UnsupportedFlag)),
+        match ForAssembler::of(bytes) {
+            ForAssembler::Directory(None) => options.directories.push(operand()?),
+            ForAssembler::Directory(Some(directory)) => options.directories.push(OsStr::from_bytes(directory).into()),
+            ForAssembler::DependencyFile => options.outputs.push(operand()?),
+            ForAssembler::WithOperand => drop(operand()?),
+            ForAssembler::Listing(file) => options.outputs.extend(file.map(|file| OsStr::from_bytes(file).into())),
+            ForAssembler::DatedListing => return Err(refuse(Reason::TimeDependent)),
+            ForAssembler::Plain => {}
+            ForAssembler::Unfollowed | ForAssembler::File => return Err(refuse(Reason::UnsupportedFlag)),
         }
     }
     Ok(options)

@@ -10,7 +10,8 @@
 
 use super::arguments::Reader;
 use super::meant::Meant;
-use super::{Command, Family, Language, PreprocessorOptions, assembler, outputs, response_file};
+use super::options::proper;
+use super::{AskedFrom, Command, Family, Language, PreprocessorOptions, assembler, outputs, response_file};
 use crate::compiler::answer::{commands, is_gcc_proper};
 use crate::fallback::{Fallback, Reason};
 use std::ffi::{OsStr, OsString};
@@ -36,30 +37,9 @@ pub(crate) struct Proper {
     pub(crate) program: PathBuf,
     /// What it is told besides [`HandedOn::preprocessor`], the source, the outputs and the warnings.
     pub(crate) arguments: Vec<OsString>,
+    /// Whether one of them names a path from the working directory.
+    pub(crate) asked_from: AskedFrom,
 }
-
-/// Flags of the compiler proper that no driver's user writes and that name what it writes or how it is called; with an
-/// operand.
-const NAMES: [&str; 14] = [
-    "-auxbase",
-    "-auxbase-strip",
-    "-coverage-data-file",
-    "-coverage-notes-file",
-    "-dependency-file",
-    "-diagnostic-log-file",
-    "-main-file-name",
-    "-opt-record-file",
-    "-opt-record-format",
-    "-opt-record-passes",
-    "-serialize-diagnostic-file",
-    "-split-dwarf-file",
-    "-split-dwarf-output",
-    "-stack-usage-file",
-];
-
-/// Flags without an operand that say nothing of the compile: those for which the driver is asked here, and those by
-/// which the compiler proper says more or less.
-const REPORTING_FLAGS: [&str; 4] = ["-v", "-quiet", "-version", "-###"];
 
 /// Functions of specs that look at what the scanner doesn't see: variables and files.
 const UNSEEN_FUNCTIONS: [&[u8]; 3] = [b"%:getenv", b"%:if-exists", b"%:find-file"];
@@ -87,10 +67,10 @@ impl HandedOn {
                 name if is_gcc_proper(name) && read.proper.is_none() => {
                     read.compiles(program, arguments, command)?;
                 }
-                _ if first == Some(b"-cc1") && read.proper.is_none() => {
+                _ if first == Some(proper::CLANG_PROPER.as_bytes()) && read.proper.is_none() => {
                     read.compiles(program, &arguments[1..], command)?;
                 }
-                _ if first == Some(b"-cc1as") && !assembles => {
+                _ if first == Some(proper::CLANG_ASSEMBLER.as_bytes()) && !assembles => {
                     read.preprocessor.assembler_path = Some(directories_of_integrated_assembler(&arguments[1..]));
                     assembles = true;
                 }
@@ -117,11 +97,11 @@ impl HandedOn {
         let mut writes_dependencies = false;
         let mut rest = arguments.iter();
         while let Some(word) = rest.next() {
-            if NAMES.iter().any(|name| word == name) {
-                writes_dependencies |= word == "-dependency-file";
+            if proper::is_name(word) {
+                writes_dependencies |= word == proper::DEPENDENCY_FILE;
                 rest.next();
-            } else if !(REPORTING_FLAGS.iter().any(|manner| word == manner)
-                || word == "-E" && command.language == Language::AssemblerWithCpp)
+            } else if !(proper::is_report(word)
+                || word == proper::ONLY_PREPROCESSES && command.language == Language::AssemblerWithCpp)
             {
                 list.push(word.clone());
             }
@@ -134,7 +114,7 @@ impl HandedOn {
         }
         // To a driver this would be a library.
         let assembler =
-            list.iter().position(|word| family == Family::Gcc && word == "-lang-asm").map(|at| list.remove(at));
+            list.iter().position(|word| family == Family::Gcc && word == proper::ASSEMBLY).map(|at| list.remove(at));
         let mut meant = Meant::default();
         meant.read(&list, family, Reader::Proper)?;
         meant.probe.extend(assembler);
@@ -151,21 +131,21 @@ impl HandedOn {
         let names_no_depfile = meant.dependency_file.as_deref() == Some(Path::new("/dev/null"));
         if (meant.writes_dependencies && !names_no_depfile || writes_dependencies) && command.outputs.depfile.is_none()
         {
-            return Err(Fallback::new(Reason::UnsupportedFlag, "-MD"));
+            return Err(Fallback::new(Reason::UnsupportedFlag, proper::DEPENDENCIES));
         }
         self.inputs = outputs::profile_inputs(&meant, &command.outputs.object, &command.working_directory, family);
         self.inputs.append(&mut meant.inputs);
         if family == Family::Clang {
-            meant.probe.insert(0, "-cc1".into());
+            meant.probe.insert(0, proper::CLANG_PROPER.into());
             if let Some(language) = meant.language {
-                meant.probe.extend(["-x", language.asked_as().name()].map(OsString::from));
+                meant.probe.extend([proper::LANGUAGE, language.asked_as().name()].map(OsString::from));
             }
         }
         meant.preprocessor.sysroot = meant.header_sysroot.take();
         self.preprocessor = meant.preprocessor;
         let is_path = program.as_bytes().contains(&b'/');
         let program = if is_path { command.working_directory.join(program) } else { program.into() };
-        self.proper = Some(Proper { program, arguments: meant.probe });
+        self.proper = Some(Proper { program, arguments: meant.probe, asked_from: meant.asked_from });
         Ok(())
     }
 
@@ -174,8 +154,8 @@ impl HandedOn {
         let mut list = arguments.to_vec();
         // The assembly comes last.
         list.pop();
-        list.retain(|word| !REPORTING_FLAGS.iter().any(|manner| word == manner));
-        if let Some(output) = list.iter().position(|word| word == "-o") {
+        list.retain(|word| !proper::is_report(word));
+        if let Some(output) = list.iter().position(|word| word == proper::OUTPUT) {
             list.drain(output..(output + 2).min(list.len()));
         }
         let options = assembler::read(&list)?;
@@ -191,9 +171,9 @@ fn directories_of_integrated_assembler(arguments: &[OsString]) -> Vec<PathBuf> {
     let mut directories = Vec::new();
     let mut rest = arguments.iter();
     while let Some(word) = rest.next() {
-        match word.as_bytes() {
-            b"-I" => directories.extend(rest.next().map(PathBuf::from)),
-            [b'-', b'I', directory @ ..] => directories.push(OsStr::from_bytes(directory).into()),
+        match proper::ForAssembler::of(word.as_bytes()) {
+            proper::ForAssembler::Directory(None) => directories.extend(rest.next().map(PathBuf::from)),
+            proper::ForAssembler::Directory(Some(directory)) => directories.push(OsStr::from_bytes(directory).into()),
             _ => {}
         }
     }
@@ -215,8 +195,8 @@ pub(crate) fn check_specs(content: &[u8]) -> Result<(), Fallback> {
         if holds(line, b"local_cpu_detect") && !holds(line, b"=native:") {
             return Err(Fallback::new(Reason::UnsupportedFlag, "%:local_cpu_detect"));
         }
-        if let Some(flag) = [b"-march=native", b"-mtune=native"].iter().find(|flag| holds(line, flag.as_slice())) {
-            return Err(Fallback::new(Reason::HostDependent, String::from_utf8_lossy(flag.as_slice())));
+        if let Some(flag) = proper::NATIVE_IN_SPECS.iter().find(|flag| holds(line, flag)) {
+            return Err(Fallback::new(Reason::HostDependent, String::from_utf8_lossy(flag)));
         }
     }
     Ok(())

@@ -3,7 +3,7 @@
 //! What it does not know: how flags are spelled and read ([`parse`](super::parse)).
 
 use super::options::{Color, Product, SaveTemps};
-use super::{Language, PreprocessorOptions};
+use super::{AskedFrom, Characters, Language, PreprocessorOptions};
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -44,7 +44,12 @@ pub(super) struct Meant {
     pub(super) sysroot: Option<PathBuf>,
     pub(super) header_sysroot: Option<PathBuf>,
     pub(super) prefix: Option<OsString>,
+    /// Under which the compiler is asked for its macros and directories.
     pub(super) probe: Vec<OsString>,
+    /// Under which the driver is asked for what it runs.
+    pub(super) toolchain: Vec<OsString>,
+    pub(super) asked_from: AskedFrom,
+    pub(super) characters: Characters,
     pub(super) color: Option<Color>,
     pub(super) records_command_line: bool,
     /// Whether a flag makes gcc write a random number where `-frandom-seed=` gives none.

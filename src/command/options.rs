@@ -1,21 +1,37 @@
-//! The flags of gcc and clang as a table: spelling, operand, family and meaning.
+//! The flags of gcc and clang as a table: spelling, operand, families, meaning, and what hangs on each.
 //!
-//! The parser goes from this table alone; it knows no spelling of its own. A flag that is not in the table and starts
-//! like a code generation, warning, machine or debug flag passes through to the compiler ([`is_passed_through`]), which
-//! is safe: it reaches the probe, the action and the action's digest alike. So the table must hold every flag that reads
-//! or writes a file, takes a separate operand, or talks to the preprocessor.
+//! Whoever wants to know something of a flag asks the table; no other module spells one. (Those that we ourselves pass
+//! when a compiler is asked stand in [`compiler::driver`](crate::compiler::driver), and a test of the sources sees to
+//! both.) Of a flag that no row but `-f`, `-m`, `-O`, `-g` or `-W` fits, only that is known; it reaches the probe, the
+//! action and the action's digest alike, and a value that may be a path is an input. So a row is needed for whatever
+//! writes a file, takes a separate operand, talks to the preprocessor, or names a path without looking like it.
+//!
+//! **To add a flag**: one row in the file of its topic below `table/`. Where a meaning is new, the compiler names the
+//! matches that have to think of it; where a path of a new kind is, the suite of relative paths wants a fixture.
 //!
 //! **Source:** gcc's manual, "Option Summary" and "Invoking GCC"; clang's "Command Line Argument Reference".
 
-use super::{Family, SearchChain};
-use crate::fallback::Reason;
-use std::ffi::OsString;
-use std::os::unix::ffi::OsStringExt as _;
+use super::Family;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::path::Path;
 use std::sync::LazyLock;
+
+mod columns;
+mod meaning;
+pub(crate) mod proper;
+mod table;
+
+pub(crate) use columns::{Asked, Distcc, Selects, UnderM, looks_like_path};
+pub use columns::{Names, PathKind};
+pub(crate) use meaning::{
+    Color, Dependencies, Diagnostic, HandOn, Input, Meaning, Output, Phases, Plain, PrefixMap, Preprocessor, Product,
+    SaveTemps, Search, Seed, Switch,
+};
 
 /// How a flag takes its operand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Operand {
+pub enum Operand {
     /// It takes none.
     None,
     /// It follows in the same argument, and may be empty.
@@ -26,187 +42,49 @@ pub(super) enum Operand {
     Either,
 }
 
-/// What a flag says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Meaning {
-    /// No compile is wanted, or its product goes elsewhere.
-    Refuse(Reason),
-    /// `-c`
-    Compile,
-    /// `-S`
-    Assemble,
-    /// `-o`
-    Output,
-    /// `-x`
-    Language,
-    /// `-D`
-    Define,
-    /// `-U`
-    Undefine,
-    /// `-include`
-    Include,
-    /// `-imacros`
-    IncludeMacros,
-    /// A directory of the search path.
-    Directory(SearchChain),
-    /// `-I-`
-    Split,
-    /// `-iprefix`
-    Prefix,
-    /// `-iwithprefix` and `-iwithprefixbefore`: the chain that the joined directory goes to.
-    WithPrefix(SearchChain),
-    /// `--embed-dir`
-    EmbedDirectory,
-    /// `--sysroot`
-    Sysroot,
-    /// `-isysroot`
-    HeaderSysroot,
-    /// `-nostdinc`
-    NoStandardIncludes,
-    /// `-undef`
-    Undef,
-    /// `-finput-charset=`: of another set than UTF-8, sources are not what their bytes say.
-    InputCharset,
-    /// `-fpreprocessed`, `-fdirectives-only`
-    Preprocessed,
-    /// `-MD`, `-MMD`: in the driver's own arguments without an operand.
-    Dependencies,
-    /// `-MF`
-    DependencyFile,
-    /// `-MT`, `-MQ`, `-MP`, `-MG`: kept for the compiler, without meaning here.
-    DependencyDetail,
-    /// `-Wp,`: a list for the preprocessor.
-    PreprocessorList,
-    /// `-Xpreprocessor`: one argument for the preprocessor.
-    PreprocessorArgument,
-    /// `-Wa,`: a list for the assembler.
-    AssemblerList,
-    /// `-Xassembler`: one argument for the assembler.
-    AssemblerArgument,
-    /// `-Xclang`: one argument for clang's front end.
-    FrontEndArgument,
-    /// `-mllvm`: one argument for LLVM.
-    LlvmArgument,
-    /// Its operand is a file that the compile reads.
-    Input,
-    /// Its operand is a file with options, or its name in the compiler's own directories: `-specs=`, `--config`.
-    OptionFile,
-    /// Its operand, where it is joined, is a file or a directory with profiles.
-    Profile,
-    /// `-fprofile-dir=`: where profiles are.
-    ProfileDirectory,
-    /// `-fprofile-generate=`: the same, and profiles are written there.
-    ProfileGenerate,
-    /// `-fprofile-prefix-path=`: what profiles' names leave out.
-    ProfilePrefix,
-    /// `-fauto-profile` without an operand: `fbdata.afdo`.
-    AutoProfile,
-    /// Its operand is one `=`-separated argument of a plugin, perhaps a file's name.
-    PluginArgument,
-    /// `-B`: a directory that programs and headers are looked for in.
-    ToolDirectory,
-    /// An additional output, named after the object.
-    Product(Product),
-    /// The last one of these turns the product off.
-    NoProduct(Product),
-    /// An additional output, named by the operand.
-    NamedOutput,
-    /// `-save-temps`, `-save-temps=obj`, `-save-temps=cwd`
-    SaveTemps(SaveTemps),
-    /// `-dumpbase`, `-dumpdir`, `-dumpbase-ext`
-    DumpName(DumpName),
-    /// `-emit-llvm`
-    EmitLlvm,
-    /// `-fsyntax-only`
-    SyntaxOnly,
-    /// `-fdiagnostics-color` and its relatives: the operand, or the flag itself, says when.
-    Color(Color),
-    /// `-march=`, `-mcpu=`, `-mtune=`: `native` means the machine that compiles.
-    MachineModel,
-    /// `-fopt-info`: its operand may name a file to write.
-    OptimizationReport,
-    /// `-fdiagnostics-format=`: its operand may ask for a file.
-    DiagnosticFormat,
-    /// Anything that needs nothing but to be passed on.
-    Pass,
-    /// Only the linker hears of it, or nothing that the probe is asked for depends on it.
-    Irrelevant,
-}
-
-/// An output besides the object and the depfile.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) enum Product {
-    /// `-gsplit-dwarf`: `.dwo`
-    SplitDwarf,
-    /// `-ftest-coverage`, `--coverage`: `.gcno`
-    Notes,
-    /// `-fstack-usage`: `.su`
-    StackUsage,
-    /// `-fcallgraph-info`: `.ci`
-    CallGraph,
-    /// `-ftime-trace`: `.json`
-    TimeTrace,
-    /// `-fsave-optimization-record`: `.opt.yaml`, or gcc's `.opt-record.json.gz`
-    OptimizationRecord,
-}
-
-/// What a dump name flag names.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum DumpName {
-    /// `-dumpbase`
-    Base,
-    /// `-dumpbase-ext`
-    Extension,
-    /// `-dumpdir`
-    Directory,
-}
-
-/// Where the files that the phases hand on stay.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum SaveTemps {
-    /// Beside the object.
-    BesideObject,
-    /// In the working directory.
-    InWorkingDirectory,
-}
-
-/// When diagnostics are coloured.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Color {
-    /// The operand says it.
-    Operand,
-    /// Always.
-    Always,
-    /// Never.
-    Never,
-}
-
 /// Which families know a flag.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Families {
+pub enum Families {
+    /// gcc's and clang's.
     Both,
+    /// gcc's.
     Gcc,
+    /// clang's.
     Clang,
 }
 
 impl Families {
-    const fn include(self, family: Family) -> bool {
+    /// Whether `family` is among them.
+    pub const fn include(self, family: Family) -> bool {
         matches!((self, family), (Self::Both, _) | (Self::Gcc, Family::Gcc) | (Self::Clang, Family::Clang))
     }
 }
 
-/// One flag.
+/// One flag: a row of the table.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Flag {
+pub struct Flag {
     /// As it is written, with its dashes and, where it has one, its `=`.
-    pub(super) spelling: &'static str,
-    pub(super) operand: Operand,
-    pub(super) meaning: Meaning,
-    pub(super) families: Families,
+    pub spelling: &'static str,
+    /// How it takes its operand.
+    pub operand: Operand,
+    /// Which drivers know it.
+    pub families: Families,
+    pub(crate) meaning: Meaning,
+    /// What its operand names.
+    pub names: Names,
+    pub(crate) asked: Asked,
+    pub(crate) under_m: UnderM,
+    pub(crate) distcc: Distcc,
+    pub(crate) selects: Selects,
+}
+
+/// Every row of the table.
+pub fn flags() -> impl Iterator<Item = &'static Flag> {
+    table::rows()
 }
 
 /// The entry for `argument` in the drivers' own table, and the operand that is joined to it: the longest spelling wins.
-pub(super) fn find(argument: &[u8], family: Family) -> Option<(&'static Flag, Option<&[u8]>)> {
+pub(crate) fn find(argument: &[u8], family: Family) -> Option<(&'static Flag, Option<&[u8]>)> {
     // The greatest spelling up to `key` is its longest prefix, or shows how long a prefix can be at the most.
     let mut key = argument;
     while key.len() >= MIN_SPELLING {
@@ -237,37 +115,79 @@ pub(super) fn find(argument: &[u8], family: Family) -> Option<(&'static Flag, Op
 /// The length of the shortest spelling.
 const MIN_SPELLING: usize = 2;
 
+/// How an argument is handed to the preprocessor.
+pub(crate) const FOR_PREPROCESSOR: &str = "-Xpreprocessor";
+/// How an argument is handed to clang's front end.
+pub(crate) const FOR_FRONT_END: &str = "-Xclang";
+/// What makes a compiler colour its diagnostics though it sees no terminal.
+pub(crate) const ALWAYS_COLORED: &str = "-fdiagnostics-color=always";
+
+/// The flag that names `root` as the system's.
+pub(crate) fn system_root(root: &Path) -> OsString {
+    let mut flag = OsString::from("--sysroot=");
+    flag.push(root);
+    flag
+}
+
+/// Parts of a file of options by which it names further files or directories.
+pub(crate) const NAMING_IN_FILES: [&[u8]; 6] = [b"-i", b"-I", b"-B", b"%include", b"%@", b"@"];
+
+/// The flags whose absolute operands distcc's server translates, in the order in which it compares them.
+pub(crate) fn translated_by_distcc() -> Vec<&'static Flag> {
+    let mut translated: Vec<_> = flags().filter(|flag| matches!(flag.distcc, Distcc::Translated(_))).collect();
+    translated.sort_by_key(|flag| match flag.distcc {
+        Distcc::Translated(place) => place,
+        Distcc::Untranslated => u8::MAX,
+    });
+    translated
+}
+
+/// Whether the argument behind `argument` names an output, or what a rule for make is for.
+pub(crate) fn names_output_next(argument: &OsStr) -> bool {
+    let is_whole = |flag: &Flag| flag.spelling.len() == argument.len();
+    let found = find(argument.as_bytes(), Family::Gcc).map(|(flag, _)| flag).filter(|flag| is_whole(flag));
+    found.is_some_and(|flag| {
+        matches!(flag.operand, Operand::Separate | Operand::Either)
+            && matches!(
+                flag.meaning,
+                Meaning::Output(Output::Object) | Meaning::Dependencies(Dependencies::File | Dependencies::Target)
+            )
+    })
+}
+
+/// Whether a flag names the machine whose instructions are used, not just the one to tune for.
+pub(crate) fn names_architecture(flag: &Flag) -> bool {
+    flag.meaning == Meaning::Plain(Plain::Machine) && flag.spelling != "-mtune="
+}
+
+/// Where a `list` behind `-Wp,` starts with `-MD` or `-MMD`, clang's driver takes it for that flag alone, and the second
+/// of two for the file that is written; whatever else stands in it is lost.
+///
+/// **Source:** `TranslateInputArgs` in clang's Driver.cpp.
+pub(crate) fn rewritten_dependencies(list: &[OsString], family: Family) -> Option<Option<&OsStr>> {
+    let is_rewritten = family == Family::Clang && list.first().is_some_and(|word| word == "-MD" || word == "-MMD");
+    is_rewritten.then(|| match list {
+        [_, file] => Some(file.as_os_str()),
+        _ => None,
+    })
+}
+
 /// What gcc's driver takes a flag with two dashes for that the table doesn't hold: `--no-common` for `-fno-common`,
 /// `--machine-sse2` for `-msse2`.
 ///
 /// **Source:** `option_map` in gcc's `opts-common.cc`.
-pub(super) fn short_spelling(argument: &[u8], family: Family) -> Option<OsString> {
+pub(crate) fn short_spelling(argument: &[u8], family: Family) -> Option<OsString> {
     let name = argument.strip_prefix(b"--").filter(|name| family == Family::Gcc && !name.is_empty())?;
     let of_machine = name.strip_prefix(b"machine-").or_else(|| name.strip_prefix(b"machine="));
     let spelling = of_machine.map_or_else(|| [b"-f", name].concat(), |rest| [b"-m", rest].concat());
     Some(OsString::from_vec(spelling))
 }
 
-/// Whether a flag that the table doesn't hold may be passed on without being understood.
-pub(super) fn is_passed_through(argument: &[u8]) -> bool {
-    const PREFIXES: [&[u8]; 6] = [b"-f", b"-W", b"-m", b"-O", b"-g", b"--param"];
-    PREFIXES.iter().any(|prefix| argument.starts_with(prefix))
-}
-
-/// Whether neither the predefined macros nor the built-in search path can depend on a flag that is passed through, so
-/// that compiles which differ in it share their probes.
-pub(super) fn is_irrelevant_to_probe(argument: &[u8]) -> bool {
-    const PREFIXES: [&[u8]; 3] = [b"-W", b"-fdiagnostics-", b"-frandom-seed="];
-    PREFIXES.iter().any(|prefix| argument.starts_with(prefix))
-}
-
 static SORTED: LazyLock<Vec<Flag>> = LazyLock::new(|| {
-    let mut flags: Vec<Flag> = table::groups().flatten().copied().collect();
+    let mut flags: Vec<Flag> = table::rows().copied().collect();
     flags.sort_by_key(|flag| flag.spelling);
     flags
 });
-
-mod table;
 
 #[cfg(test)]
 mod tests {
@@ -312,11 +232,93 @@ mod tests {
     }
 
     #[test]
-    fn unknown_flags_are_unknown() {
-        for argument in ["-fno-plt", "-Wall", "-mavx2", "-O2", "-g3"] {
-            assert!(find(argument.as_bytes(), Family::Gcc).is_none(), "{argument}");
-            assert!(is_passed_through(argument.as_bytes()), "{argument}");
+    fn other_flags_are_guessed_by_their_first_letters() {
+        for argument in ["-fno-plt", "-mavx2", "-O2", "-g3", "-mfpmath=sse"] {
+            let (flag, _) = find(argument.as_bytes(), Family::Gcc).expect(argument);
+            assert_eq!(flag.meaning, Meaning::Plain(Plain::Guess), "{argument}");
         }
-        assert!(find(b"-quux", Family::Gcc).is_none() && !is_passed_through(b"-quux"));
+        assert!(find(b"-quux", Family::Gcc).is_none());
+    }
+
+    #[test]
+    fn distccs_places_are_a_row() {
+        let mut places: Vec<u8> = flags()
+            .filter_map(|flag| match flag.distcc {
+                Distcc::Translated(place) => Some(place),
+                Distcc::Untranslated => None,
+            })
+            .collect();
+        places.sort_unstable();
+        assert!(places.iter().copied().eq(0..places.len() as u8), "{places:?}");
+    }
+
+    /// Literals that are no compiler's flags, though they look like one: whose they are.
+    const OTHERS: [(&str, &str); 6] = [
+        ("src/audit/apart.rs", "--output"),     // our own
+        ("src/scan/project.rs", "-c"),          // the shell's
+        ("src/daemon/processes.rs", "-c"),      // the shell's
+        ("src/include_server/email.rs", "-t"),  // sendmail's
+        ("src/include_server/email.rs", "-i"),  // sendmail's
+        ("src/compiler/trace.rs", "--version"), // any program's
+    ];
+
+    /// Where compilers are asked and their answers read: the flags that we ourselves pass stand there.
+    const ASKING: [&str; 2] = ["src/compiler/driver.rs", "src/compiler/answer.rs"];
+
+    /// Whether a literal spells a flag: a whole row, or one whose operand is joined.
+    fn spells_flag(literal: &str) -> bool {
+        [Family::Gcc, Family::Clang].into_iter().any(|family| {
+            find(literal.as_bytes(), family).is_some_and(|(flag, _)| {
+                let is_open = flag.spelling.ends_with(['=', ',']) || flag.meaning == Meaning::Plain(Plain::Guess);
+                literal == flag.spelling || is_open && !literal.contains([' ', '{'])
+            })
+        })
+    }
+
+    /// The text and byte literals of a source, its tests and comments left out.
+    fn literals(source: &str) -> Vec<String> {
+        let product = source.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
+        let code = product.lines().filter(|line| !line.trim_start().starts_with("//"));
+        let mut literals = Vec::new();
+        for line in code {
+            // Inside quotes is every second part; an escaped quote is none.
+            let line = line.replace("\\\\", "").replace("\\\"", "").replace("b'\"'", "").replace("'\"'", "");
+            literals.extend(line.split('"').skip(1).step_by(2).map(str::to_owned));
+        }
+        literals
+    }
+
+    fn check_sources(directory: &Path, found: &mut Vec<String>) {
+        for entry in std::fs::read_dir(directory).expect("sources") {
+            let path = entry.expect("an entry").path();
+            let name = path.strip_prefix(env!("CARGO_MANIFEST_DIR")).expect("below the root").to_str().expect("UTF-8");
+            let is_table = name.starts_with("src/command/options") || ASKING.contains(&name);
+            if is_table || name.ends_with("/tests.rs") || name.ends_with("/tests") {
+                continue;
+            }
+            if path.is_dir() {
+                check_sources(&path, found);
+                continue;
+            }
+            let literals = literals(&std::fs::read_to_string(&path).expect("a source"));
+            let spelled = literals.iter().filter(|literal| spells_flag(literal));
+            let strange = spelled.filter(|literal| !OTHERS.contains(&(name, literal.as_str())));
+            found.extend(strange.map(|literal| format!("{name}: {literal}")));
+        }
+    }
+
+    #[test]
+    fn no_other_module_spells_a_flag() {
+        for literal in ["-I", "-Wp,", "-fplugin=x", "-march=native", "-fno-lto", "--sysroot=", "-m32"] {
+            assert!(spells_flag(literal), "{literal}");
+        }
+        for literal in ["--remote", "-as", "-header", "-x {}", "-dumpbase with outputs", "objcopy"] {
+            assert!(!spells_flag(literal), "{literal}");
+        }
+        let text = "let a = \"-I\"; // \"-c\"\n// \"-S\"\nb\"-o\"\n#[cfg(test)]\nmod tests { \"-E\" }";
+        assert_eq!(literals(text), ["-I", "-c", "-o"]);
+        let mut found = Vec::new();
+        check_sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut found);
+        assert!(found.is_empty(), "these belong to src/command/options: {found:#?}");
     }
 }

@@ -5,12 +5,9 @@
 
 use super::arguments::{self, Argument, Reader};
 use super::environment::{self, Environment};
-use super::meant::{Meant, Phase};
-use super::options::{self, Color, Flag, Meaning, Product};
-use super::{
-    Command, Family, ForcedInclude, Language, MacroOption, SearchChain, SearchDirectory, assembler, comma_separated,
-    language, outputs, response_file,
-};
+use super::meant::Meant;
+use super::options::{self, Asked, Meaning, Names, Plain, Product};
+use super::{AskedFrom, Command, Family, Language, SearchChain, assembler, language, outputs, response_file};
 use crate::compiler::identify::{self, Compiler};
 use crate::compiler::search::{PASSED_VARIABLE, Place};
 use crate::fallback::{Fallback, Reason};
@@ -61,6 +58,9 @@ pub(super) fn parse(
         language,
         preprocessor: meant.preprocessor,
         probe_arguments: meant.probe,
+        toolchain_arguments: meant.toolchain,
+        asked_from: meant.asked_from,
+        characters: meant.characters,
         option_files: meant.option_files,
         tool_directories: meant.tool_directories,
         extra_inputs,
@@ -109,7 +109,7 @@ impl Meant {
             match argument {
                 // Operands of flags that are not in the table.
                 Argument::File(file) if reader == Reader::Proper && family == Family::Clang => {
-                    self.probe.push(file.to_owned());
+                    self.ask_under(&[file.to_owned()], Some(file), Names::Perhaps, Asked::Both, reader);
                 }
                 Argument::File(file) if !matches!(reader, Reader::Driver | Reader::Proper) => {
                     return Err(Fallback::new(Reason::UnknownFlag, file.to_string_lossy()));
@@ -117,223 +117,61 @@ impl Meant {
                 Argument::File(file) => self.sources.push((file.into(), self.language)),
                 Argument::Unknown(written) => match options::short_spelling(written.as_bytes(), family) {
                     Some(short) if reader == Reader::Driver => self.read(&[short], family, reader)?,
-                    _ => self.pass_unknown(written, reader)?,
-                },
-                // Of clang's own flags, some start with the letters of linkers' flags.
-                Argument::Flag { flag, written, .. }
-                    if reader == Reader::Proper && family == Family::Clang && flag.meaning == Meaning::Irrelevant =>
-                {
-                    self.probe_under(written, reader);
-                }
-                // gcc takes `-I -` for `-I-`.
-                Argument::Flag { flag, operand, .. }
-                    if family == Family::Gcc
-                        && flag.meaning == Meaning::Directory(SearchChain::Bracket)
-                        && operand.is_some_and(|operand| operand == "-") =>
-                {
-                    self.take_preprocessor(Meaning::Split, OsStr::new(""))
-                        .map_err(|reason| Fallback::new(reason, "-I -"))?;
-                }
-                Argument::Flag { flag, operand, written } => {
-                    if !self.take(flag, operand, written)? {
-                        self.probe_under(written, reader);
+                    // The compiler proper has flags that no driver's user writes.
+                    _ if reader == Reader::Proper => {
+                        self.ask_under(
+                            std::slice::from_ref(written),
+                            Some(written),
+                            Names::Perhaps,
+                            Asked::Both,
+                            reader,
+                        );
                     }
+                    _ => return Err(Fallback::new(Reason::UnknownFlag, written.to_string_lossy())),
+                },
+                Argument::Flag { flag, operand, written } => {
+                    self.take(flag, operand, written, family, reader)?;
+                    // Of clang's own flags, some start with the letters of linkers' flags.
+                    let is_proper = reader == Reader::Proper;
+                    let is_clangs = is_proper && family == Family::Clang;
+                    let asked = match flag.asked {
+                        Asked::Nobody if is_clangs && flag.meaning == Meaning::Plain(Plain::Irrelevant) => Asked::Both,
+                        Asked::Toolchain if is_proper => Asked::Both,
+                        asked => asked,
+                    };
+                    self.ask_under(written, operand, flag.names, asked, reader);
                 }
             }
         }
         Ok(())
     }
 
-    /// Passes on a flag that only its first letters are known of.
-    fn pass_unknown(&mut self, written: &OsString, reader: Reader) -> Result<(), Fallback> {
-        if reader != Reader::Proper && !options::is_passed_through(written.as_bytes()) {
-            return Err(Fallback::new(Reason::UnknownFlag, written.to_string_lossy()));
-        }
-        if reader == Reader::FrontEnd {
-            // Flags of the front end alone may name any file.
-            self.take_file_value(written.as_bytes());
-        }
-        self.records_command_line |= written.as_bytes().windows(7).any(|window| window == b"record-");
-        match written.as_bytes() {
-            b"-fno-lto" => self.is_seeded = false,
-            b"-fprofile-arcs" | b"-fprofile-generate" => self.is_seeded = true,
-            flag if flag.starts_with(b"-flto") || flag.starts_with(b"-fprofile-generate=") => self.is_seeded = true,
-            flag if flag.starts_with(b"-frandom-seed=") => self.seed = Some(written.clone()),
-            _ => {}
-        }
-        if !options::is_irrelevant_to_probe(written.as_bytes()) {
-            self.probe_under(std::slice::from_ref(written), reader);
-        }
-        Ok(())
-    }
-
-    /// Adds a flag to those of the probe, in the way in which it reached its reader.
-    fn probe_under(&mut self, written: &[OsString], reader: Reader) {
+    /// Adds a flag to those that compilers are asked under, in the way in which it reached its reader.
+    fn ask_under(&mut self, written: &[OsString], operand: Option<&OsStr>, names: Names, asked: Asked, reader: Reader) {
         let hand = match reader {
             Reader::Driver | Reader::Proper => None,
-            Reader::Preprocessor => Some("-Xpreprocessor"),
-            Reader::FrontEnd => Some("-Xclang"),
+            Reader::Preprocessor => Some(options::FOR_PREPROCESSOR),
+            Reader::FrontEnd => Some(options::FOR_FRONT_END),
         };
-        for argument in written {
-            self.probe.extend(hand.map(OsString::from));
-            self.probe.push(argument.clone());
+        let words = written.iter().flat_map(|argument| hand.map(OsString::from).into_iter().chain([argument.clone()]));
+        match asked {
+            Asked::Nobody => return,
+            Asked::Toolchain => self.toolchain.extend(words),
+            Asked::Both => {
+                let words: Vec<OsString> = words.collect();
+                self.probe.extend_from_slice(&words);
+                self.toolchain.extend(words);
+            }
         }
-    }
-
-    /// Takes in what a flag says; `false` where the probe has to be asked under it.
-    fn take(&mut self, flag: &Flag, operand: Option<&OsStr>, written: &[OsString]) -> Result<bool, Fallback> {
-        let operand_or_empty = operand.unwrap_or_default();
-        let bytes = operand_or_empty.as_bytes();
-        let path = || PathBuf::from(operand_or_empty);
-        let refuse = |reason| Fallback::new(reason, written.join(OsStr::new(" ")).to_string_lossy());
-        match flag.meaning {
-            Meaning::Refuse(reason) => return Err(refuse(reason)),
-            Meaning::SyntaxOnly => return Err(refuse(Reason::NotACompile)),
-            Meaning::Compile => self.phase = self.phase.or(Some(Phase::Object)),
-            Meaning::Assemble => self.phase = Some(Phase::Assembly),
-            Meaning::EmitLlvm => self.emits_llvm = true,
-            Meaning::Output => self.output = Some(path()),
-            Meaning::Language => {
-                self.language = language::by_name(bytes)?;
-                self.names_language = true;
-            }
-            Meaning::Dependencies => {
-                self.writes_dependencies = true;
-                self.dependency_file = operand.map(PathBuf::from).or(self.dependency_file.take());
-            }
-            Meaning::DependencyFile => self.dependency_file = Some(path()),
-            Meaning::PreprocessorList => self.for_preprocessor.extend(comma_separated(bytes)),
-            Meaning::PreprocessorArgument => self.for_preprocessor.push(operand_or_empty.to_owned()),
-            Meaning::AssemblerList => self.for_assembler.extend(comma_separated(bytes)),
-            Meaning::AssemblerArgument => self.for_assembler.push(operand_or_empty.to_owned()),
-            Meaning::FrontEndArgument => self.for_front_end.push(operand_or_empty.to_owned()),
-            Meaning::LlvmArgument => {
-                if bytes.contains(&b'/') || bytes.windows(4).any(|window| window == b"file") {
-                    return Err(refuse(Reason::UnsupportedFlag));
-                }
-            }
-            Meaning::Product(product) => {
-                self.is_seeded |= product == Product::Notes;
-                self.products.insert(product);
-                return Ok(false);
-            }
-            Meaning::NoProduct(product) => {
-                self.products.remove(&product);
-                return Ok(false);
-            }
-            Meaning::NamedOutput => self.named_outputs.push(path()),
-            Meaning::SaveTemps(place) => self.save_temps = Some(place),
-            Meaning::DumpName(_) => self.names_dumps = true,
-            Meaning::Color(Color::Operand) => {
-                self.color = match bytes {
-                    b"always" => Some(Color::Always),
-                    b"never" => Some(Color::Never),
-                    _ => None,
-                };
-            }
-            Meaning::Color(color) => self.color = Some(color),
-            Meaning::InputCharset if !bytes.eq_ignore_ascii_case(b"utf-8") && !bytes.eq_ignore_ascii_case(b"utf8") => {
-                return Err(refuse(Reason::UnsupportedFlag));
-            }
-            Meaning::InputCharset => return Ok(false),
-            Meaning::OptimizationReport if bytes.contains(&b'=') => return Err(refuse(Reason::UnsupportedFlag)),
-            Meaning::DiagnosticFormat if bytes.ends_with(b"-file") => return Err(refuse(Reason::UnsupportedFlag)),
-            Meaning::OptimizationReport
-            | Meaning::DiagnosticFormat
-            | Meaning::DependencyDetail
-            | Meaning::Irrelevant => {}
-            Meaning::MachineModel if bytes.starts_with(b"native") => return Err(refuse(Reason::HostDependent)),
-            Meaning::MachineModel | Meaning::Pass => return Ok(false),
-            Meaning::ToolDirectory => {
-                self.tool_directories.push(path());
-                return Ok(false);
-            }
-            meaning if self.take_input(meaning, operand) => return Ok(false),
-            meaning => return self.take_preprocessor(meaning, operand_or_empty).map_err(refuse),
-        }
-        Ok(true)
-    }
-
-    /// Takes in a flag that names something to read; whether it is one. The probe is asked under all of these.
-    fn take_input(&mut self, meaning: Meaning, operand: Option<&OsStr>) -> bool {
-        let path = || PathBuf::from(operand.unwrap_or_default());
-        match meaning {
-            Meaning::Input => self.inputs.push(path()),
-            Meaning::OptionFile => self.option_files.push(path()),
-            Meaning::Profile => self.profiles.push(operand.map(PathBuf::from)),
-            Meaning::ProfileDirectory => self.profile_directory = Some(path()),
-            Meaning::ProfileGenerate => {
-                self.profile_directory = Some(path());
-                self.is_seeded = true;
-            }
-            Meaning::ProfilePrefix => self.profile_prefix = Some(path()),
-            Meaning::AutoProfile => self.inputs.push("fbdata.afdo".into()),
-            Meaning::PluginArgument => self.take_file_value(operand.unwrap_or_default().as_bytes()),
-            _ => return false,
-        }
-        true
-    }
-
-    /// Takes in what is the preprocessor's alone; `false` where the probe has to be asked under it as well.
-    fn take_preprocessor(&mut self, meaning: Meaning, operand: &OsStr) -> Result<bool, Reason> {
-        let preprocessor = &mut self.preprocessor;
-        let path = || PathBuf::from(operand);
-        match meaning {
-            Meaning::Define => preprocessor.macros.push(MacroOption::Define(operand.to_owned())),
-            Meaning::Undefine => preprocessor.macros.push(MacroOption::Undefine(operand.to_owned())),
-            Meaning::Include | Meaning::IncludeMacros => {
-                let macros_only = meaning == Meaning::IncludeMacros;
-                preprocessor.forced_includes.push(ForcedInclude { path: path(), macros_only });
-            }
-            Meaning::Directory(chain) => {
-                if operand.as_bytes().ends_with(b".hmap") {
-                    return Err(Reason::HeaderMap);
-                }
-                preprocessor.directories.push(SearchDirectory { chain, path: path() });
-            }
-            Meaning::Split => {
-                preprocessor.directories.push(SearchDirectory { chain: SearchChain::Split, path: PathBuf::new() });
-            }
-            Meaning::Prefix => {
-                self.prefix = Some(operand.to_owned());
-                // gcc's own directories are looked for below it as well.
-                return Ok(false);
-            }
-            Meaning::WithPrefix(chain) => {
-                // Without `-iprefix`, the prefix is the compiler's own, which is not known here.
-                let mut joined = self.prefix.clone().ok_or(Reason::UnsupportedFlag)?;
-                joined.push(operand);
-                preprocessor.directories.push(SearchDirectory { chain, path: joined.into() });
-            }
-            Meaning::EmbedDirectory => preprocessor.embed_directories.push(path()),
-            Meaning::Preprocessed => preprocessor.preprocessed = true,
-            Meaning::Sysroot => {
-                self.sysroot = Some(path());
-                return Ok(false);
-            }
-            Meaning::HeaderSysroot => {
-                self.header_sysroot = Some(path());
-                return Ok(false);
-            }
-            Meaning::NoStandardIncludes => {
-                preprocessor.no_standard_includes = true;
-                return Ok(false);
-            }
-            Meaning::Undef => {
-                preprocessor.undef = true;
-                return Ok(false);
-            }
-            _ => return Ok(false),
-        }
-        Ok(true)
-    }
-
-    /// `KEY=VALUE`: a value that may name a file is an input.
-    fn take_file_value(&mut self, argument: &[u8]) {
-        let Some(equals) = argument.iter().position(|&byte| byte == b'=') else { return };
-        let value = &argument[equals + 1..];
-        if value.contains(&b'/') || value.contains(&b'.') {
-            self.inputs.push(OsStr::from_bytes(value).into());
+        let operand = operand.unwrap_or_default().as_bytes();
+        let value = memchr::memchr(b'=', operand).map_or(operand, |equals| &operand[equals + 1..]);
+        let is_relative = match names {
+            Names::Nothing => false,
+            Names::Path(_) => !operand.starts_with(b"/"),
+            Names::Perhaps => options::looks_like_path(value) && !value.starts_with(b"/"),
+        };
+        if is_relative {
+            self.asked_from = AskedFrom::WorkingDirectory;
         }
     }
 
@@ -362,7 +200,7 @@ impl Meant {
         let mut arguments = written.to_vec();
         if self.color.is_none() && !self.records_command_line && environment.colors_diagnostics(family) {
             let end = written.iter().position(|argument| argument == "--").unwrap_or(written.len());
-            arguments.insert(end, "-fdiagnostics-color=always".into());
+            arguments.insert(end, options::ALWAYS_COLORED.into());
         }
         arguments
     }

@@ -246,6 +246,7 @@ fn outputs_are_those_of_the_real_compilers() {
         "-c -save-temps -MD -g -gsplit-dwarf --coverage -fstack-usage",
         "-c -save-temps=cwd -MMD",
         "-S -save-temps=obj",
+        "-c -Wp,-MMD,x/made.d,-MT,target,-MP",
     ];
     let clang = [
         "-c -MD --coverage -g -gsplit-dwarf -fstack-usage -ftime-trace",
@@ -256,6 +257,9 @@ fn outputs_are_those_of_the_real_compilers() {
         "-c -save-temps -MD -g -gsplit-dwarf --coverage -fstack-usage",
         "-c -save-temps=obj -MMD",
         "-S --save-temps=cwd",
+        "-c -Wp,-MD,x/made.d,-MT,target",
+        "-c -MF x/other.d -Wp,-MMD,x/made.d",
+        "-c -Wp,-MMD",
     ];
     for (compilers, flag_sets) in [(["gcc", "g++"], &gcc[..]), (["clang", "clang++"], &clang[..])] {
         for shape in shapes {

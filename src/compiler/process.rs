@@ -14,7 +14,7 @@ use std::ffi::OsString;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
@@ -52,6 +52,8 @@ pub(crate) struct Request {
     pub(crate) arguments: Vec<OsString>,
     /// All of it: nothing is inherited.
     pub(crate) environment: Vec<(OsString, OsString)>,
+    /// Empty where it doesn't matter, which is much cheaper: a process that starts elsewhere than this one takes a copy of
+    /// its page tables.
     pub(crate) directory: PathBuf,
 }
 
@@ -106,15 +108,14 @@ impl Request {
     /// # Errors
     /// Why there is no answer.
     pub(crate) fn run(&self, limits: Limits) -> Result<Answer, NoAnswer> {
-        self.run_in(Some(&self.directory), b"", limits)
+        self.run_with(b"", limits)
     }
 
-    /// Runs the program in `directory`, or wherever this process is, with `input` on standard input. Where it doesn't
-    /// matter, no directory is much cheaper: a process that starts elsewhere takes a copy of this one's page tables.
+    /// Runs the program with `input` on standard input.
     ///
     /// # Errors
     /// Why there is no answer.
-    pub(crate) fn run_in(&self, directory: Option<&Path>, input: &[u8], limits: Limits) -> Result<Answer, NoAnswer> {
+    pub(crate) fn run_with(&self, input: &[u8], limits: Limits) -> Result<Answer, NoAnswer> {
         let deadline = Instant::now() + limits.time;
         let mut command = Command::new(&self.program);
         command
@@ -125,8 +126,8 @@ impl Request {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .process_group(0);
-        if let Some(directory) = directory {
-            command.current_dir(directory);
+        if !self.directory.as_os_str().is_empty() {
+            command.current_dir(&self.directory);
         }
         let mut child = command.spawn().map_err(NoAnswer::NotRun)?;
         let answer = converse(&mut child, input, limits.bytes, deadline)
@@ -292,10 +293,10 @@ mod tests {
     #[test]
     fn large_inputs_go_through_while_the_answer_is_read() {
         let input = vec![b'x'; 1 << 20];
-        let output = shell("cat; cat /proc/self/environ >&2").run_in(None, &input, Limits::ANSWER).expect("an answer");
+        let output = shell("cat; cat /proc/self/environ >&2").run_with(&input, Limits::ANSWER).expect("an answer");
         assert_eq!(output.standard_output, input);
         // Who doesn't read is no less of an answer.
-        let output = shell("echo no").run_in(None, &input, Limits::ANSWER).expect("an answer");
+        let output = shell("echo no").run_with(&input, Limits::ANSWER).expect("an answer");
         assert_eq!(output.standard_output, b"no\n");
     }
 

@@ -11,6 +11,7 @@
 //!
 //! **Source:** the "DESCRIPTION" of distcc(1) and the behaviour of distcc 3.4's include server.
 
+use crate::command::options::{self, Selects};
 use crate::command::{Command, Family, Language};
 use crate::compiler::answer::SearchPath;
 use crate::compiler::driver;
@@ -127,30 +128,12 @@ impl Compilers {
 
 /// The flags under which the compiler has other directories of its own, and which distcc's servers pass on unchanged.
 fn flags(command: &Command) -> Vec<OsString> {
-    let mut flags = Vec::new();
-    if let Some(root) = command.preprocessor.sysroot.as_deref().filter(|root| root.is_absolute()) {
-        let mut flag = OsString::from("--sysroot=");
-        flag.push(root);
-        flags.push(flag);
-    }
-    let mut arguments = command.probe_arguments.iter();
-    while let Some(argument) = arguments.next() {
-        let bytes = argument.as_bytes();
-        if bytes == b"-target" || bytes == b"--target" {
-            flags.push(argument.clone());
-            flags.extend(arguments.next().cloned());
-        } else if is_selection(bytes) {
-            flags.push(argument.clone());
-        }
-    }
+    let root = command.preprocessor.sysroot.as_deref().filter(|root| root.is_absolute());
+    let mut flags: Vec<OsString> = root.map(options::system_root).into_iter().collect();
+    let selecting =
+        command.flags_in(&command.probe_arguments).filter(|(flag, ..)| flag.selects == Selects::Directories);
+    flags.extend(selecting.flat_map(|(_, _, written)| written.iter().cloned()));
     flags
-}
-
-/// Whether a flag selects another target or library than the compiler's usual ones.
-fn is_selection(flag: &[u8]) -> bool {
-    const WHOLE: [&[u8]; 4] = [b"-m16", b"-m32", b"-m64", b"-mx32"];
-    const STARTS: [&[u8]; 4] = [b"--target=", b"-stdlib=", b"-mabi=", b"--gcc-toolchain="];
-    WHOLE.contains(&flag) || STARTS.iter().any(|start| flag.starts_with(start))
 }
 
 fn ask(question: &Question, family: Family) -> Result<SystemDirectories, String> {

@@ -10,6 +10,7 @@
 //! **Source:** the behaviour of distcc 3.4's `distccd`.
 
 use crate::command::Command;
+use crate::command::options::{self, Meaning, Search};
 use crate::fallback::{Fallback, Reason};
 use crate::include_server::system_directories::SystemDirectories;
 use std::collections::HashSet;
@@ -17,24 +18,9 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Component, Path};
 
-/// The flags whose absolute operands are translated, in the order in which the server compares them with an argument.
-const TRANSLATED: [&[u8]; 9] = [
-    b"-I",
-    b"-include",
-    b"-imacros",
-    b"-idirafter",
-    b"-iprefix",
-    b"-iwithprefix",
-    b"-iwithprefixbefore",
-    b"-isystem",
-    b"-iquote",
-];
 /// The suffixes by which the server knows the source.
 const SOURCE_SUFFIXES: [&[u8]; 16] =
     [b"i", b"ii", b"c", b"cc", b"cpp", b"cxx", b"cp", b"c++", b"C", b"m", b"mm", b"mi", b"mii", b"M", b"s", b"S"];
-
-/// Parts of a file of options by which it names further files or directories, of which a server knows nothing.
-const NAMING_OPTIONS: [&[u8]; 6] = [b"-i", b"-I", b"-B", b"%include", b"%@", b"@"];
 
 const UNTRANSLATED: &str = "is an absolute path that distcc's servers don't translate";
 
@@ -90,8 +76,9 @@ pub(super) fn check(arguments: &[OsString], command: &Command, system: &SystemDi
 
 /// Whether a file of options names further files. One that can't be read here is the compiler's own, and may.
 fn names_files(path: &Path) -> bool {
-    std::fs::read(path)
-        .map_or(true, |content| NAMING_OPTIONS.iter().any(|option| memchr::memmem::find(&content, option).is_some()))
+    std::fs::read(path).map_or(true, |content| {
+        options::NAMING_IN_FILES.iter().any(|part| memchr::memmem::find(&content, part).is_some())
+    })
 }
 
 /// The rest of a directory that starts at the sysroot.
@@ -129,19 +116,20 @@ impl<'a> Translated<'a> {
     fn by_server(arguments: &'a [OsString]) -> Self {
         let mut operands = HashSet::new();
         let mut prefixes = Vec::new();
+        let flags = options::translated_by_distcc();
         let mut at = 0;
         while at < arguments.len() {
             let argument = arguments[at].as_bytes();
             // The first flag that the argument starts with counts, whatever others it starts with as well.
-            if let Some(flag) = TRANSLATED.iter().find(|flag| argument.starts_with(flag)) {
-                let mut operand = &argument[flag.len()..];
+            if let Some(flag) = flags.iter().find(|flag| argument.starts_with(flag.spelling.as_bytes())) {
+                let mut operand = &argument[flag.spelling.len()..];
                 if operand.is_empty() {
                     at += 1;
                     operand = arguments.get(at).map_or(b"", |next| next.as_bytes());
                 }
                 if operand.starts_with(b"/") {
                     operands.insert(operand);
-                    if *flag == b"-iprefix" {
+                    if flag.meaning == Meaning::Search(Search::Prefix) {
                         prefixes.push(operand);
                     }
                 }

@@ -1,5 +1,6 @@
 //! Whether this program was started to launch a compiler, and which.
 
+use crate::command::options::proper;
 use crate::compiler::name;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt as _;
@@ -33,8 +34,9 @@ impl Invocation {
         let mut may_be = false;
         for argument in &self.arguments {
             match argument.as_bytes() {
-                b"-c" | b"-S" | b"--compile" | b"--assemble" | [b'@', ..] => may_be = true,
-                b"-E" | b"-M" | b"-MM" | b"-###" | b"--version" | b"-fsyntax-only" => return false,
+                [b'@', ..] => may_be = true,
+                argument if proper::says_compile(argument) => may_be = true,
+                argument if proper::says_no_compile(argument) => return false,
                 _ => {}
             }
         }

@@ -12,7 +12,7 @@ mod key;
 mod question;
 mod run;
 
-use crate::command::{Command, Family, Language};
+use crate::command::{Command, Family, Language, PathKind};
 use crate::compiler::installation;
 use crate::compiler::process::Request;
 use crate::compiler::trace::shared::Since;
@@ -171,7 +171,7 @@ impl Probes {
         let (request, key) = match proper {
             Some((answer, proper)) => {
                 let request = run::for_proper(proper, command);
-                let key = ProbeKey::of_proper(&request, answer);
+                let key = ProbeKey::of_proper(&request, proper.asked_from, command, answer);
                 (request, key)
             }
             None => {
@@ -257,7 +257,7 @@ impl Probes {
     fn ask_once(&self, request: &Request, key: &mut ProbeKey, command: &Command) -> Result<Option<Asking>, Fallback> {
         // What is looked at before the question is asked can't change unseen while it is answered.
         let mut listed = Sights::default();
-        for place in installation::directories(&request.arguments, command.family, &command.working_directory) {
+        for place in installation_places(&request.arguments, command) {
             listed.watch(&place);
         }
         let (output, looks) = run::traced(request, &question::first())?;
@@ -379,13 +379,7 @@ fn build(
         predefined.push((symbol, definitions.builtin(builtin(symbol))));
     }
     // Debug information decides, and whether the compiler only preprocesses; unless tables are asked for.
-    let is_unwind_flag = |argument: &std::ffi::OsString| {
-        argument != "-fasynchronous-unwind-tables"
-            && [b"unwind-tables".as_slice(), b"cfi"]
-                .iter()
-                .any(|part| memchr::memmem::find(argument.as_bytes(), part).is_some())
-    };
-    if command.probe_arguments.iter().any(is_unwind_flag) {
+    if command.preprocessor.names_unwind_tables {
         let with_debug = definitions.text(b"__GCC_HAVE_DWARF2_CFI_ASM 1", token_modes);
         let either = definitions.several([DefinitionId::NONE, with_debug]);
         predefined.push((symbols.intern(b"__GCC_HAVE_DWARF2_CFI_ASM"), either));
@@ -432,6 +426,17 @@ fn start_directory(
     view: View,
 ) -> Result<Arc<crate::files::directory::Directory>, Fallback> {
     crate::scan::working_directory(command, store, view, &mut Trail::default())
+}
+
+/// Directories in which the driver of `command` looks for gcc and headers under `arguments`.
+fn installation_places(arguments: &[OsString], command: &Command) -> Vec<PathBuf> {
+    match command.family {
+        Family::Gcc => Vec::new(),
+        Family::Clang => {
+            let paths = |kind| command.paths_in(arguments, kind);
+            installation::directories(&paths(PathKind::Root), &paths(PathKind::GccPrefix))
+        }
+    }
 }
 
 /// The path that tells when the driver of `command` runs another compiler proper than `program`. Where that is the
@@ -504,7 +509,10 @@ impl Probe {
     }
 
     fn ask(&self, questions: &[Vec<u8>], directory: &Path) -> Result<Values, Fallback> {
-        let output = run::preprocess(&self.request, directory, &question::about(questions))?;
+        // Where it doesn't matter, that is cheaper.
+        let directory = if self.key.is_from_anywhere() { PathBuf::new() } else { directory.to_owned() };
+        let request = Request { directory, ..self.request.clone() };
+        let output = run::preprocess(&request, &question::about(questions))?;
         Ok(answer::features(&output.standard_output, questions))
     }
 }

@@ -52,7 +52,7 @@ pub(super) const fn representative(language: Language, family: Family) -> Langua
 pub(super) fn describe(command: &Command) -> io::Result<Description> {
     let request = Request {
         program: command.compiler.clone(),
-        arguments: command.probe_arguments.clone(),
+        arguments: command.toolchain_arguments.clone(),
         environment: asking(command.environment.iter().chain(&command.tool_environment), About::Itself),
         directory: command.working_directory.clone(),
     };

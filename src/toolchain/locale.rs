@@ -5,9 +5,9 @@
 //!
 //! **Source:** locale(7), gettext's manual, iconv's gconv directories.
 
+use crate::command::Characters;
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 /// Where the C library keeps locales.
@@ -17,11 +17,11 @@ const CATALOGUES: &str = "/usr/share/locale";
 /// The domains that compilers and assemblers speak in, by the beginning of their names.
 const DOMAINS: [&str; 7] = ["gcc", "cpplib", "gas", "bfd", "opcodes", "binutils", "libc"];
 
-/// Every file that a compile under `environment` and `arguments` may look at, as far as it is there. `libraries` are the
+/// Every file that a compile under `environment` may look at, as far as it is there. `libraries` are the
 /// paths of the programs' libraries: conversions lie beside the C library.
 pub(super) fn files(
     environment: &[(OsString, OsString)],
-    arguments: &[OsString],
+    characters: Characters,
     libraries: &BTreeSet<PathBuf>,
 ) -> Vec<PathBuf> {
     let names = names(environment);
@@ -33,14 +33,8 @@ pub(super) fn files(
     if is_foreign {
         files.extend([PathBuf::from(LOCALES).join("locale-archive"), PathBuf::from(CATALOGUES).join("locale.alias")]);
     }
-    let converts = |argument: &OsString| {
-        let bytes = argument.as_bytes();
-        [&b"-finput-charset="[..], b"-fexec-charset=", b"-fwide-exec-charset="]
-            .iter()
-            .any(|flag| bytes.starts_with(flag))
-    };
     let is_eight_bit = |name: &String| !is_plain(name) && !is_utf8(name);
-    if arguments.iter().any(converts) || names.iter().any(is_eight_bit) {
+    if characters == Characters::Converted || names.iter().any(is_eight_bit) {
         for library in libraries.iter().filter(|library| library.ends_with("libc.so.6")) {
             files.extend(entries(&library.with_file_name("gconv")));
         }
@@ -128,8 +122,8 @@ mod tests {
     #[test]
     fn conversions_travel_only_where_they_are_used() {
         let libraries = BTreeSet::from([PathBuf::from("/usr/lib/x86_64-linux-gnu/libc.so.6")]);
-        assert!(files(&[], &[], &libraries).is_empty());
-        let converted = files(&[], &["-finput-charset=latin1".into()], &libraries);
+        assert!(files(&[], Characters::AsTheyAre, &libraries).is_empty());
+        let converted = files(&[], Characters::Converted, &libraries);
         assert!(converted.iter().any(|file| file.ends_with("gconv/ISO8859-1.so")));
     }
 }

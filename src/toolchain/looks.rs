@@ -35,7 +35,7 @@ pub(super) fn look(command: &Command) -> Result<Option<Looked>, Fallback> {
     let compile = driver::compile(language.name(), &source, &scratch.path().join("nothing.o"));
     let request = Request {
         program: command.compiler.clone(),
-        arguments: command.probe_arguments.iter().cloned().chain(compile).collect(),
+        arguments: command.toolchain_arguments.iter().cloned().chain(compile).collect(),
         environment: command.environment.iter().chain(&command.tool_environment).cloned().collect(),
         directory: command.working_directory.clone(),
     };

@@ -9,12 +9,13 @@
 //! (`loadConfigFile`) and LLVM's CommandLine.cpp (`readConfigFile`).
 
 use crate::command::handed_on::{HandedOn, check_specs, read_configuration};
+use crate::command::options;
 use crate::command::{Command, Family, LEADING_VARIABLES};
 use crate::compiler::answer::{self, LIBRARIES, OptionFile, PROGRAMS, search_list};
+use crate::compiler::driver;
 use crate::compiler::process::Request;
 use crate::compiler::trace::shared::Since;
 use crate::compiler::trace::sights::{Sights, Validity};
-use crate::compiler::{driver, installation};
 use crate::fallback::{Fallback, Reason};
 use crate::files::directory::Directory;
 use crate::files::file::SourceFile;
@@ -23,6 +24,7 @@ use crate::files::resolve::{Place, Trail};
 use crate::files::stamp::watch::Watch;
 use crate::files::{FileStore, View, as_path};
 use crate::scan::limits::MAX_OPTION_FILES;
+use crate::scan::probe::installation_places;
 use crate::scan::probe::run::{for_whole_command, traced, unanswered};
 use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
@@ -66,7 +68,7 @@ impl Question {
             if names_next || *argument == command.source.as_os_str() {
                 argument.clear();
             }
-            names_next = ["-o", "-MF", "-MT", "-MQ"].iter().any(|flag| argument == flag);
+            names_next = options::names_output_next(argument);
         }
         let suffix = command.source.extension().unwrap_or_default().to_owned();
         Ok(Self { request, suffix })
@@ -253,7 +255,7 @@ impl OptionFiles {
         let proper = handed_on.proper.map(|proper| proper.arguments).unwrap_or_default();
         let arguments: Vec<OsString> =
             command.probe_arguments.iter().chain(&self.arguments).chain(&proper).cloned().collect();
-        Ok(installation::directories(&arguments, command.family, &command.working_directory))
+        Ok(installation_places(&arguments, command))
     }
 
     /// Names the file because of which a command can't be followed: the user's own one where there is one.

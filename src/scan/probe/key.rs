@@ -1,6 +1,6 @@
 //! The key under which a compiler's answers are kept.
 
-use crate::command::Command;
+use crate::command::{AskedFrom, Command, LEADING_VARIABLES};
 use crate::compiler::process::Request;
 use crate::fallback::{Fallback, Reason};
 use crate::files::file::SourceFile;
@@ -9,7 +9,6 @@ use crate::files::stamp::watch::Watch;
 use crate::files::{FileStore, View};
 use crate::scan::probe::answer::Transcript;
 use crate::scan::probe::driver::DriverAnswer;
-use crate::scan::probe::run;
 use crate::state_file;
 use pumphouse_proto::digest::Digest;
 use std::io;
@@ -24,16 +23,24 @@ pub(crate) struct ProbeKey {
     files: Vec<Watch>,
 }
 
+/// What stands for all directories.
+const ANYWHERE: &str = "/";
+
 /// The version of the questions; other answers are not taken for theirs.
-const FORMAT: &str = "pumphouse probe 10";
+const FORMAT: &str = "pumphouse probe 11";
 
 impl ProbeKey {
     /// The key of what the compiler proper says as the driver of `command` would run it, which `answer` tells.
-    pub(super) fn of_proper(request: &Request, answer: &DriverAnswer) -> Self {
+    pub(super) fn of_proper(
+        request: &Request,
+        asked_from: AskedFrom,
+        command: &Command,
+        answer: &DriverAnswer,
+    ) -> Self {
         let proper = request.program.clone();
         let mut files = answer.watches().to_vec();
         files.push(Watch::of(&proper));
-        Self { request: request.clone(), files }
+        Self { request: shared(request, command, asked_from), files }
     }
 
     /// The key of what the driver of `command` says to `request`. Costs a few `stat`s.
@@ -41,10 +48,7 @@ impl ProbeKey {
     /// # Errors
     /// [`Reason::Compiler`] where the compiler isn't there.
     pub(super) fn of(request: &Request, command: &Command, store: &FileStore, view: View) -> Result<Self, Fallback> {
-        let mut request = request.clone();
-        if !run::depends_on_directory(&request) {
-            request.directory = "/".into();
-        }
+        let request = shared(request, command, command.asked_from);
         let missing = || Fallback::new(Reason::Compiler, format!("{} is not there", command.compiler.display()));
         let driver = resolve(&command.compiler, store, view)?.ok_or_else(missing)?;
         let mut files = vec![Watch::of(driver.path())];
@@ -55,6 +59,11 @@ impl ProbeKey {
             }
         }
         Ok(Self { request, files })
+    }
+
+    /// Whether the answer is the same from any directory, as far as flags and variables tell.
+    pub(super) fn is_from_anywhere(&self) -> bool {
+        self.request.directory == Path::new(ANYWHERE)
     }
 
     /// The key of what the same compiler says to `request`.
@@ -101,6 +110,16 @@ impl ProbeKey {
     pub(super) fn save(&self, directory: &Path, transcript: &Transcript) -> io::Result<()> {
         state_file::write(&directory.join(self.name()), transcript)
     }
+}
+
+/// `request` as one for all directories, where its flags are `asked_from` anywhere and the variables of `command` name no
+/// relative path.
+fn shared(request: &Request, command: &Command, asked_from: AskedFrom) -> Request {
+    let mut request = request.clone();
+    if command.asked_from(asked_from, &LEADING_VARIABLES) == AskedFrom::Anywhere {
+        request.directory = ANYWHERE.into();
+    }
+    request
 }
 
 fn resolve(path: &Path, store: &FileStore, view: View) -> Result<Option<Arc<SourceFile>>, Fallback> {

@@ -1,6 +1,7 @@
 //! Pragmas: `once`, `push_macro` and `pop_macro`, and those of gcc that change what a file reads.
 
 use crate::command::Family;
+use crate::command::options::proper::{of_optimize_option, of_target_option};
 use crate::fallback::{Fallback, Reason};
 use crate::files::file::Want;
 use crate::scan::preprocess::definitions::DefinitionId;
@@ -103,13 +104,17 @@ impl Replay<'_> {
         {
             let mut parts = string.iter().map(|token| self.world.symbols.text(token.symbol));
             match string[0].kind {
-                Kind::Number if is_optimize => flags.extend(parts.next().map(|number| [b"-O", number].concat())),
+                Kind::Number if is_optimize => flags.extend(parts.next().map(of_optimize_option)),
                 Kind::StringLiteral => {
                     let whole: Vec<u8> = parts.flat_map(unescape).collect();
                     let options = whole.split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
                     let options = options.filter(|option| !option.is_empty());
-                    let flag = |option| flag_of_option(option, is_optimize, &self.command.probe_arguments);
-                    flags.extend(options.map(flag));
+                    if is_optimize {
+                        flags.extend(options.map(of_optimize_option));
+                    } else {
+                        let machine = self.command.machine();
+                        flags.extend(options.map(|option| of_target_option(option, machine)));
+                    }
                 }
                 _ => {}
             }
@@ -150,21 +155,4 @@ fn final_states(probe: &Probe) -> BTreeMap<Symbol, DefinitionId> {
 fn is_gccs_own(path: &Path) -> bool {
     let directory = path.parent().filter(|directory| directory.ends_with("include"));
     directory.and_then(|directory| directory.ancestors().nth(3)).is_some_and(|directory| directory.ends_with("gcc"))
-}
-
-/// The flag of an option in a pragma: `avx2`, `no-avx2`, `arch=haswell`, or `+crc`, which adds to the machine that the
-/// command's `arguments` name; with `is_optimize` `O3`, `3`, `s`, `fast-math`, `-ffast-math`.
-fn flag_of_option(option: &[u8], is_optimize: bool, arguments: &[OsString]) -> Vec<u8> {
-    match option {
-        [b'-', ..] if is_optimize => option.to_vec(),
-        [b'O', ..] if is_optimize => [b"-", option].concat(),
-        [b'0'..=b'9', ..] | b"s" if is_optimize => [b"-O", option].concat(),
-        _ if is_optimize => [b"-f", option].concat(),
-        [b'+', ..] => {
-            let names_machine = |flag: &&[u8]| flag.starts_with(b"-march=") || flag.starts_with(b"-mcpu=");
-            let machine = arguments.iter().rev().map(|argument| argument.as_bytes()).find(names_machine);
-            [machine.unwrap_or(b"-march=armv8-a"), option].concat()
-        }
-        _ => [b"-m", option].concat(),
-    }
 }

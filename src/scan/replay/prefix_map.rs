@@ -2,8 +2,8 @@
 //!
 //! **Source:** gcc's file-prefix-map.cc (`remap_filename`); clang's LangOptions.cpp (`remapPathPrefix`).
 
-use crate::command::{Command, Family};
-use std::ffi::OsString;
+use crate::command::options::PrefixMap as Mapped;
+use crate::command::{Command, Family, MappedPrefix};
 use std::os::unix::ffi::OsStrExt as _;
 
 /// The prefixes of a command, in the order in which the compiler tries them, each with what takes its place.
@@ -13,17 +13,15 @@ pub(crate) struct PrefixMap(Vec<(Vec<u8>, Vec<u8>)>);
 impl PrefixMap {
     /// The map of `command`.
     pub(crate) fn of(command: &Command) -> Self {
-        let pair = |argument: &OsString| {
-            let argument = argument.as_bytes();
-            let of_macros = argument.strip_prefix(b"-fmacro-prefix-map=".as_slice());
-            let operand = of_macros.or_else(|| argument.strip_prefix(b"-ffile-prefix-map=".as_slice()))?;
+        let pair = |mapped: &MappedPrefix| {
+            let operand = mapped.operand.as_bytes();
             let equals = match command.family {
                 Family::Gcc => memchr::memrchr(b'=', operand)?,
                 Family::Clang => memchr::memchr(b'=', operand)?,
             };
-            Some((of_macros.is_some(), operand[..equals].to_vec(), operand[equals + 1..].to_vec()))
+            Some((mapped.names == Mapped::Macro, operand[..equals].to_vec(), operand[equals + 1..].to_vec()))
         };
-        let mut pairs: Vec<_> = command.probe_arguments.iter().filter_map(pair).collect();
+        let mut pairs: Vec<_> = command.preprocessor.mapped_prefixes.iter().filter_map(pair).collect();
         match command.family {
             // The last one counts; those for all kinds of names are read behind the others.
             Family::Gcc => {

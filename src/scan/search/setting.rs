@@ -52,17 +52,12 @@ pub(crate) struct Setting {
 
 impl Setting {
     pub(crate) fn new(command: &Command, probe: Arc<Probe>, path: SearchPath, start: Arc<Directory>) -> Self {
-        let canonical = command.probe_arguments.iter().rev().find_map(|argument| match argument.as_bytes() {
-            b"-fcanonical-system-headers" => Some(true),
-            b"-fno-canonical-system-headers" => Some(false),
-            _ => None,
-        });
         Self {
             family: command.family,
             probe,
             path,
             start,
-            shortens_system_headers: command.family == Family::Gcc && canonical != Some(false),
+            shortens_system_headers: command.family == Family::Gcc && !command.preprocessor.keeps_system_headers,
             lookups: DashMap::default(),
             numbered_lookups: AtomicU32::new(0),
             headers: DashMap::default(),

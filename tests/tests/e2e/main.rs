@@ -17,6 +17,7 @@ mod projects;
 mod quiet;
 mod races;
 mod reapi;
+mod relative_paths;
 mod seeds;
 mod settings;
 mod terminals;

@@ -1,0 +1,37 @@
+//! Flags of how diagnostics look, and of warnings.
+
+use super::prelude::*;
+
+pub(super) const FLAGS: &[Flag] = &[
+    flag(Both, "-fdiagnostics-color", None, diagnostic(Diagnostic::Color(Color::Always))),
+    flag(Both, "-fdiagnostics-color=", Joined, diagnostic(Diagnostic::Color(Color::Operand))),
+    flag(Both, "-fno-diagnostics-color", None, diagnostic(Diagnostic::Color(Color::Never))),
+    flag(Clang, "-fcolor-diagnostics", None, diagnostic(Diagnostic::Color(Color::Always))),
+    flag(Clang, "-fno-color-diagnostics", None, diagnostic(Diagnostic::Color(Color::Never))),
+    flag(Gcc, "-fdiagnostics-plain-output", None, diagnostic(Diagnostic::Color(Color::Never))),
+    flag(Both, "-w", None, IRRELEVANT),
+    flag(Both, "--no-warnings", None, IRRELEVANT),
+    flag(Both, "-W", Joined, WARNING),
+    flag(Both, "-fdiagnostics-", Joined, WARNING),
+    flag(Both, "-fmessage-length=", Joined, IRRELEVANT),
+    flag(Both, "-frecord-", Joined, diagnostic(Diagnostic::RecordsCommandLine)),
+    flag(Both, "-fno-record-", Joined, diagnostic(Diagnostic::RecordsCommandLine)),
+    flag(Both, "-grecord-", Joined, diagnostic(Diagnostic::RecordsCommandLine)),
+    flag(Both, "-gno-record-", Joined, diagnostic(Diagnostic::RecordsCommandLine)),
+    flag(Both, "--extra-warnings", None, IRRELEVANT),
+    flag(Both, "--all-warnings", None, IRRELEVANT),
+    flag(Both, "--warn-", Joined, IRRELEVANT),
+    flag(Both, "-pedantic", None, IRRELEVANT),
+    flag(Both, "--pedantic", None, IRRELEVANT),
+    flag(Both, "-pedantic-errors", None, IRRELEVANT),
+    flag(Both, "--pedantic-errors", None, IRRELEVANT),
+    flag(Gcc, "-pass-exit-codes", None, IRRELEVANT),
+    flag(Gcc, "--pass-exit-codes", None, IRRELEVANT),
+    flag(Clang, "-ferror-limit", Separate, IRRELEVANT),
+    flag(Clang, "-Qunused-arguments", None, IRRELEVANT),
+    flag(Clang, "-Rpass", Joined, IRRELEVANT),
+    flag(Clang, "-R", Joined, IRRELEVANT),
+    flag(Clang, "--start-no-unused-arguments", None, IRRELEVANT),
+    flag(Clang, "--end-no-unused-arguments", None, IRRELEVANT),
+    flag(Clang, "-verify", Joined, IRRELEVANT),
+];
