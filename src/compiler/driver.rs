@@ -41,6 +41,11 @@ pub(crate) fn compile(language: &str, source: &Path, object: &Path) -> [OsString
     [LANGUAGE.into(), language.into(), "-c".into(), source.into(), "-o".into(), object.into()]
 }
 
+/// Whether a question under this flag would leave a file beside the user's own.
+pub(crate) fn leaves_a_file(flag: &OsStr) -> bool {
+    flag.as_bytes().starts_with(b"-ftime-trace")
+}
+
 /// The commands that the driver would run for `request`, which is a compile: what [`answer`](super::answer) reads.
 ///
 /// # Errors

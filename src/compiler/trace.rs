@@ -213,14 +213,16 @@ pub(crate) fn trace(run: &Run<'_>) -> Result<Traced, TraceError> {
         tracing::warn!(%why, "compilers can't be traced: what they depend on is told by lists");
         let _ = UNAVAILABLE.set(why.clone());
     }
-    let traced = traced?;
-    for program in traced.looks.programs() {
-        let path = run.request.directory.join(program);
-        if !is_program(&path) {
-            return Err(TraceError::Unforeseen(Unforeseen { tool: path, deed: Deed::IsNoProgram }));
-        }
-    }
-    Ok(traced)
+    traced
+}
+
+/// Refuses a tool that is a script, or else no program of this machine: what it runs may hang on its input.
+///
+/// # Errors
+/// The tool.
+pub(crate) fn check_programs(looks: &Looks, request: &Request) -> Result<(), Unforeseen> {
+    let stranger = looks.programs().map(|program| request.directory.join(program)).find(|path| !is_program(path));
+    stranger.map_or(Ok(()), |tool| Err(Unforeseen { tool, deed: Deed::IsNoProgram }))
 }
 
 /// Whether a file is a program of this machine's own architecture; scripts and what only an interpreter can run are none.

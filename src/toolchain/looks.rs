@@ -7,7 +7,7 @@
 use crate::command::{Command, Language};
 use crate::compiler::driver;
 use crate::compiler::process::{Limits, Request};
-use crate::compiler::trace::{Deed, Looks, Outcome, Run, Scratch, TraceError, Unforeseen, trace};
+use crate::compiler::trace::{Deed, Looks, Outcome, Run, Scratch, TraceError, Unforeseen, check_programs, trace};
 use crate::fallback::{Fallback, Reason};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -39,7 +39,12 @@ pub(super) fn look(command: &Command) -> Result<Option<Looked>, Fallback> {
         environment: command.environment.iter().chain(&command.tool_environment).cloned().collect(),
         directory: command.working_directory.clone(),
     };
-    match trace(&Run { request: &request, input: b"", scratch: scratch.path(), limits: Limits::ANSWER }) {
+    let traced = trace(&Run { request: &request, input: b"", scratch: scratch.path(), limits: Limits::ANSWER });
+    let checked = traced.and_then(|traced| {
+        check_programs(&traced.looks, &request).map_err(TraceError::Unforeseen)?;
+        Ok(traced)
+    });
+    match checked {
         Ok(traced) if traced.code == Some(0) => {
             let depends_on_directory = traced.looks.depend_on_directory(&request);
             Ok(Some(Looked { looks: traced.looks, depends_on_directory }))

@@ -95,16 +95,12 @@ impl DriverAnswer {
         let first = first.standard_error;
         let mut options = OptionFiles::default();
         options.read_answer(&first, command, store, view, start)?;
-        match looks {
-            Some(mut looks) => {
-                let own = std::iter::once(&command.source).chain(command.outputs.all());
-                looks.forget(&own.map(|path| command.working_directory.join(path)).collect::<Vec<_>>());
-                sights.add(&looks).map_err(|changed| Fallback::new(Reason::Changing, changed.to_string()))?;
-            }
-            None => {
-                let places = options.installations(&first, command)?;
-                watches.extend(places.iter().map(|path| Watch::of(path)));
-            }
+        let places = options.installations(&first, command)?;
+        watches.extend(places.iter().map(|path| Watch::of(path)));
+        if let Some(mut looks) = looks {
+            let own = std::iter::once(&command.source).chain(command.outputs.all());
+            looks.forget(&own.map(|path| command.working_directory.join(path)).collect::<Vec<_>>());
+            sights.add(&looks).map_err(|changed| Fallback::new(Reason::Changing, changed.to_string()))?;
         }
         let answer = commands().map_err(|error| unanswered(&request, &error))?;
         if !answer::option_files(&answer).eq(answer::option_files(&first)) {

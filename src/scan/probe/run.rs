@@ -13,6 +13,7 @@ use std::path::PathBuf;
 /// The request for the compiler, the flags, the language and the environment of `command`.
 pub(super) fn for_driver(command: &Command) -> Request {
     let mut arguments = command.probe_arguments.clone();
+    arguments.retain(|argument| !driver::leaves_a_file(argument));
     let language = driver::language(command.language.asked_as().name());
     arguments.extend(language.into_iter().chain(PREPROCESSING).map(OsString::from));
     request(command.compiler.clone(), arguments, command)
@@ -21,6 +22,7 @@ pub(super) fn for_driver(command: &Command) -> Request {
 /// The request for the compiler proper, as the driver of `command` would run it.
 pub(super) fn for_proper(proper: &Proper, command: &Command) -> Request {
     let mut arguments = proper.arguments.clone();
+    arguments.retain(|argument| !driver::leaves_a_file(argument));
     arguments.extend(PREPROCESSING.map(OsString::from));
     request(proper.program.clone(), arguments, command)
 }
