@@ -3,6 +3,7 @@
 use super::control;
 use crate::audit::apart::Apart;
 use crate::audit::report;
+use crate::compiler::trace;
 use crate::config::{Config, Flags};
 use crate::ipc::socket::Directories;
 use crate::remote::Address;
@@ -53,6 +54,7 @@ pub(super) fn run() -> anyhow::Result<u8> {
             findings.line("audit", &audit);
         }
     }
+    findings.line("tracing", &trace::availability().map(|()| "compilers can be watched".to_owned()));
     for report in report::reports(&directories.state) {
         findings.line("wrong result", &Err(format!("{}: {}", report.display(), headline(&report))));
     }

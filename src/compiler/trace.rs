@@ -316,7 +316,6 @@ impl Scratch {
 }
 
 /// Whether programs can be traced here, and why not. Runs a program that does nothing.
-#[allow(dead_code, reason = "the command that tells of it follows")]
 pub(crate) fn availability() -> Result<(), String> {
     let scratch = Scratch::new().map_err(|error| error.to_string())?;
     let request = Request {
