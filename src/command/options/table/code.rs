@@ -42,6 +42,7 @@ pub(super) const FLAGS: &[Flag] = &[
     flag(Both, "-fno-dwarf2-cfi-asm", None, preprocessor(Preprocessor::UnwindTables)),
     flag(Both, "-fdebug-prefix-map=", Joined, IRRELEVANT),
     flag(Clang, "-fdebug-compilation-dir=", Joined, IRRELEVANT),
+    flag(Clang, "-fdebug-compilation-dir", Separate, IRRELEVANT),
     flag(Clang, "-ffile-compilation-dir=", Joined, IRRELEVANT),
     flag(Clang, "-fcoverage-compilation-dir=", Joined, IRRELEVANT),
     flag(Clang, "-fcoverage-prefix-map=", Joined, IRRELEVANT),
