@@ -306,8 +306,30 @@ impl Drop for Sandbox {
 
 /// The user and group id of a slot's actions, as the kernel outside sees them: the worker's own without privileges.
 pub fn action_id(slot: usize) -> u32 {
-    let own = rustix::process::geteuid();
-    if own.is_root() { FIRST_ACTION_ID + slot as u32 } else { own.as_raw() }
+    if gives_ids() { FIRST_ACTION_ID + slot as u32 } else { rustix::process::geteuid().as_raw() }
+}
+
+/// Whether this worker can give files and processes to other users: as root, unless of a user namespace that lacks their ids
+/// (`unshare -r`, containers without subordinate ids), where root can do no more than its user outside.
+pub(crate) fn gives_ids() -> bool {
+    static ANSWER: std::sync::LazyLock<bool> = std::sync::LazyLock::new(|| {
+        let maps = |name: &str| {
+            fs::read_to_string(format!("/proc/self/{name}")).map_or(true, |map| covers(&map, FIRST_ACTION_ID))
+        };
+        rustix::process::geteuid().is_root() && maps("uid_map") && maps("gid_map")
+    });
+    *ANSWER
+}
+
+/// Whether a user namespace's map has this id.
+fn covers(map: &str, id: u32) -> bool {
+    map.lines().any(|line| {
+        let mut numbers = line.split_ascii_whitespace().map(str::parse::<u64>);
+        let (Some(Ok(first)), Some(Ok(_)), Some(Ok(count))) = (numbers.next(), numbers.next(), numbers.next()) else {
+            return false;
+        };
+        (first..first + count).contains(&u64::from(id))
+    })
 }
 
 fn finish(frame: Frame, killed: Option<Outcome>) -> anyhow::Result<Finished> {
@@ -339,7 +361,7 @@ fn finish(frame: Frame, killed: Option<Outcome>) -> anyhow::Result<Finished> {
 /// which owns the replica and which no action can become, and the action's own.
 fn map_ids(supervisor: Pid, action_id: u32) -> anyhow::Result<()> {
     let inner = supervisor::INNER_ID;
-    let is_root = rustix::process::geteuid().is_root();
+    let is_root = gives_ids();
     let write = |name: &str, text: &str| {
         let path = format!("/proc/{}/{name}", supervisor.as_raw_nonzero());
         fs::write(&path, text).with_context(|| format!("writing {text:?} to {path}"))

@@ -67,7 +67,7 @@ impl Slots {
             fs::remove_dir_all(dir).with_context(|| format!("clearing {}", dir.display()))?;
         }
         let level = isolation.level;
-        let is_root = rustix::process::geteuid().is_root();
+        let is_root = sandbox::gives_ids();
         let protection = match level {
             Level::UserNamespaces | Level::Namespaces => Protection::ReadOnlyMount,
             Level::Chroot => Protection::OtherUser,

@@ -32,7 +32,7 @@ impl Isolation {
     /// Not even a plain process can be started, or `dir` can't be written to.
     pub async fn probe(best: Level, limits: &Limits, dir: &Path) -> anyhow::Result<Self> {
         let mut refused = Vec::new();
-        let is_root = rustix::process::geteuid().is_root();
+        let is_root = super::gives_ids();
         for level in [Level::UserNamespaces, Level::Namespaces, Level::Chroot, Level::None] {
             if level < best && level != Level::None || matches!(level, Level::Namespaces | Level::Chroot) && !is_root {
                 continue;
@@ -93,7 +93,7 @@ async fn try_level(level: Level, limits: &Limits, dir: &Path) -> anyhow::Result<
         let path = dir.join(name);
         fs::create_dir_all(&path).with_context(|| format!("creating {}", path.display()))?;
     }
-    if rustix::process::geteuid().is_root() {
+    if super::gives_ids() {
         let id = super::action_id(0);
         std::os::unix::fs::chown(dir.join("root"), Some(id), Some(id)).context("giving a directory to an action")?;
     }

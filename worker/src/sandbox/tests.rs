@@ -391,3 +391,12 @@ async fn memory_has_a_limit() {
     let finished = bench.sh("i=0; while [ $i -lt 200 ]; do sleep 100 & i=$((i+1)); done").await;
     assert_ne!(finished.outcome, Outcome::Exited(0));
 }
+
+#[test]
+fn a_user_namespace_says_which_ids_it_has() {
+    assert!(super::covers("         0          0 4294967295\n", 1_000_000));
+    assert!(super::covers("0 1000 1\n1 100000 65536\n", 65536));
+    assert!(!super::covers("0 1000 1\n1 100000 65536\n", 65537));
+    assert!(!super::covers("0 65534 1\n", 1));
+    assert!(!super::covers("", 0));
+}
