@@ -253,6 +253,7 @@ impl Language {
 
 /// What flags tell the preprocessor, in the order in which they stand.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag that is given or not")]
 pub struct PreprocessorOptions {
     /// `-D` and `-U`, in order.
     pub macros: Vec<MacroOption>,

@@ -270,10 +270,12 @@ fn run_locally(invocation: &Invocation, run: &LocalRun, stream: &mut UnixStream)
         let _ = read_answer(stream);
     }
     // What a compiler says depends on the terminal that it sees. The same run once more does to files what this one did.
-    if run.output == LocalOutput::Captured && completed.says_anything() && rustix::termios::isatty(io::stderr()) {
-        if let Ok(status) = compiler_command(&invocation.arguments, compiler).status() {
-            return end_as(status);
-        }
+    if run.output == LocalOutput::Captured
+        && completed.says_anything()
+        && rustix::termios::isatty(io::stderr())
+        && let Ok(status) = compiler_command(&invocation.arguments, compiler).status()
+    {
+        return end_as(status);
     }
     replay(&completed)
 }

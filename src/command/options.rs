@@ -160,16 +160,24 @@ pub(crate) fn names_architecture(flag: &Flag) -> bool {
     flag.meaning == Meaning::Plain(Plain::Machine) && flag.spelling != "-mtune="
 }
 
+/// What clang's driver makes of a list behind `-Wp,`: `-MD` or `-MMD` alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct RewrittenDependencies<'a> {
+    /// The file that is written, where it is named.
+    pub(crate) file: Option<&'a OsStr>,
+}
+
 /// Where a `list` behind `-Wp,` starts with `-MD` or `-MMD`, clang's driver takes it for that flag alone, and the second
 /// of two for the file that is written; whatever else stands in it is lost.
 ///
 /// **Source:** `TranslateInputArgs` in clang's Driver.cpp.
-pub(crate) fn rewritten_dependencies(list: &[OsString], family: Family) -> Option<Option<&OsStr>> {
+pub(crate) fn rewritten_dependencies(list: &[OsString], family: Family) -> Option<RewrittenDependencies<'_>> {
     let is_rewritten = family == Family::Clang && list.first().is_some_and(|word| word == "-MD" || word == "-MMD");
-    is_rewritten.then(|| match list {
+    let file = match list {
         [_, file] => Some(file.as_os_str()),
         _ => None,
-    })
+    };
+    is_rewritten.then_some(RewrittenDependencies { file })
 }
 
 /// What gcc's driver takes a flag with two dashes for that the table doesn't hold: `--no-common` for `-fno-common`,

@@ -107,7 +107,7 @@ impl Meant {
         match meaning {
             // gcc takes `-I -` for `-I-`.
             Search::Directory(SearchChain::Bracket) if family == Family::Gcc && operand == "-" => {
-                directories.push(split())
+                directories.push(split());
             }
             Search::Directory(_) if operand.as_bytes().ends_with(b".hmap") => return Err(Reason::HeaderMap),
             Search::Directory(chain) => directories.push(SearchDirectory { chain, path: path() }),
@@ -147,7 +147,7 @@ impl Meant {
             HandOn::PreprocessorList => {
                 let list: Vec<OsString> = list().collect();
                 match options::rewritten_dependencies(&list, family) {
-                    Some(file) => self.take_dependencies(Dependencies::Write, file),
+                    Some(rewritten) => self.take_dependencies(Dependencies::Write, rewritten.file),
                     None => self.for_preprocessor.extend(list),
                 }
             }

@@ -68,9 +68,12 @@ pub(super) struct Shared<T> {
     checked: Checked,
 }
 
+/// The sights that are shared.
+pub(super) type Known<K, T> = DashMap<K, Arc<Shared<T>>>;
+
 impl<T: PartialEq> Shared<T> {
     /// `seen` as others know it, if they do and it stands.
-    fn of<K: Eq + Hash>(known: &DashMap<K, Arc<Self>>, key: K, seen: T, holds: impl Fn(&T) -> bool) -> Arc<Self> {
+    fn of<K: Eq + Hash>(known: &Known<K, T>, key: K, seen: T, holds: impl Fn(&T) -> bool) -> Arc<Self> {
         if let Some(old) = known.get(&key).filter(|old| old.seen == seen && holds(&old.seen)) {
             return Arc::clone(&old);
         }
@@ -91,7 +94,7 @@ impl<T: PartialEq> Shared<T> {
 impl Shared<Watch> {
     /// A file or a link, or an absence that is looked for by itself.
     pub(super) fn watch(key: (PathBuf, u32), watch: Watch) -> Arc<Self> {
-        static KNOWN: LazyLock<DashMap<(PathBuf, u32), Arc<Shared<Watch>>>> = LazyLock::new(DashMap::new);
+        static KNOWN: LazyLock<Known<(PathBuf, u32), Watch>> = LazyLock::new(DashMap::new);
         Self::of(&KNOWN, key, watch, Watch::holds)
     }
 }
@@ -99,7 +102,7 @@ impl Shared<Watch> {
 impl<T: PartialEq + Send + Sync + 'static> Shared<(PathBuf, T)> {
     /// What stands at a path, as one of the `known` places.
     pub(super) fn place(
-        known: &DashMap<PathBuf, Arc<Self>>,
+        known: &Known<PathBuf, (PathBuf, T)>,
         path: PathBuf,
         place: T,
         look: impl Fn(&Path) -> T,

@@ -9,7 +9,7 @@
 //!
 //! **Source:** `path_resolution(7)`; statx(2).
 
-use super::shared::{Lacking, Shared, Since};
+use super::shared::{Known, Lacking, Shared, Since};
 use super::{Looks, Outcome};
 use crate::files::MAX_SYMLINKS_IN_A_PATH;
 use crate::files::stamp::watch::Watch;
@@ -64,12 +64,15 @@ pub(crate) struct Sights {
 pub(crate) struct Validity {
     watches: Vec<Arc<Shared<Watch>>>,
     lacking: Vec<(Arc<Lacking>, u32)>,
-    places: Vec<Arc<Shared<(PathBuf, Option<Place>)>>>,
+    places: Vec<Arc<Shared<SeenPlace>>>,
     names: Vec<(PathBuf, Mutex<Names>)>,
 }
 
 /// Device, inode, kind and permissions.
 type Place = (u32, u32, u64, u16);
+
+/// A path with what stood there.
+type SeenPlace = (PathBuf, Option<Place>);
 
 /// The names in a directory, and the stamp under which they were read last; `None` where it can't be read.
 #[derive(Debug, Clone)]
@@ -192,7 +195,7 @@ impl Sights {
 
     /// All of it, to be looked at again.
     pub(crate) fn finish(self) -> Validity {
-        static PLACES: LazyLock<DashMap<PathBuf, Arc<Shared<(PathBuf, Option<Place>)>>>> = LazyLock::new(DashMap::new);
+        static PLACES: LazyLock<Known<PathBuf, SeenPlace>> = LazyLock::new(DashMap::new);
         let standing = self.standing();
         let mut validity = Validity::default();
         for ((path, role), watch) in self.watches {

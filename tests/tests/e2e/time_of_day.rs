@@ -131,12 +131,10 @@ fn every_target_whose_objects_change_with_the_time_is_known() -> Result<()> {
     lines.extend(LINES.iter().map(|line| (*line).to_owned()));
     // All of them once, then all again: whatever the clock shows in the object has gone on by then.
     let all = |pass: &str| -> Result<(u64, Vec<Option<Vec<u8>>>)> {
-        let script: String = lines
-            .iter()
-            .enumerate()
-            .map(|(at, line)| format!("{line} -o {at}.o 2>/dev/null && mv {at}.o {pass}{at}.o\n"))
-            .collect();
-        workspace.write("all.sh", &script)?;
+        let commands = lines.iter().enumerate();
+        let script: Vec<String> =
+            commands.map(|(at, line)| format!("{line} -o {at}.o 2>/dev/null && mv {at}.o {pass}{at}.o\n")).collect();
+        workspace.write("all.sh", &script.concat())?;
         let begin = second()?;
         // A compile that fails has nothing to compare.
         pumphouse_tests::process::run(Command::new("sh").arg("all.sh").current_dir(workspace.path()))?;

@@ -50,7 +50,7 @@ fn check(script: &str) -> Result<()> {
 #[test]
 fn a_newer_gcc_appears_beside_clang() -> Result<()> {
     check(
-        r#"
+        r"
 overlay /usr/lib/gcc; overlay /usr/include/c++; overlay /usr/include/x86_64-linux-gnu
 S=a.cpp; printf '#include <own.h>\nint f() { return V; }\n' >a.cpp
 own=$(ls -d /usr/include/c++/*); gcc=$(ls -d /usr/lib/gcc/x86_64-linux-gnu/*)
@@ -61,21 +61,21 @@ cp $gcc/crtbegin.o /usr/lib/gcc/x86_64-linux-gnu/99
 echo '#define V 99' >/usr/include/c++/99/own.h
 same clang++; changed old.o; prime clang++
 echo '#define V 98' >/usr/include/c++/99/own.h; same clang++
-"#,
+",
     )
 }
 
 #[test]
 fn a_library_of_clang_appears() -> Result<()> {
     check(
-        r#"
+        r"
 overlay /usr/lib/llvm-14
 S=a.cpp; printf '#if __has_include(<own.h>)\n#include <own.h>\n#else\n#define V 1\n#endif\nint f() { return V; }\n' >a.cpp
 prime clang++ -stdlib=libc++; cp a.o old.o
 mkdir -p /usr/lib/llvm-14/include/c++/v1; echo '#define V 2' >/usr/lib/llvm-14/include/c++/v1/own.h
 same clang++ -stdlib=libc++; changed old.o; prime clang++ -stdlib=libc++
 echo '#define V 3' >/usr/lib/llvm-14/include/c++/v1/own.h; same clang++ -stdlib=libc++
-"#,
+",
     )
 }
 
@@ -90,7 +90,7 @@ mark() { sed 's/\.shstrtab/.shstrtaX/' "$library" >"$1/$name"; }
 fn a_library_appears_in_the_library_path() -> Result<()> {
     check(&format!(
         "{LIBRARY}{}",
-        r#"
+        r"
 mkdir first second; export LD_LIBRARY_PATH=$PWD/first:$PWD/absent:$PWD/second
 for place in second absent first; do
     prime gcc; mkdir -p $place; mark $place; same gcc; readelf -SW a.o | grep -q shstrtaX; prime gcc
@@ -102,7 +102,7 @@ prime gcc; mark .; same gcc; readelf -SW a.o | grep -q shstrtaX
 # The same command from another directory finds nothing there.
 prime gcc; mkdir other; cp a.c other; cd other; same gcc; readelf -SW a.o | grep -q shstrtab; prime gcc
 mark .; same gcc; readelf -SW a.o | grep -q shstrtaX
-"#
+"
     ))
 }
 
@@ -110,11 +110,11 @@ mark .; same gcc; readelf -SW a.o | grep -q shstrtaX
 fn a_library_appears_where_the_system_looks_first() -> Result<()> {
     check(&format!(
         "{LIBRARY}{}",
-        r#"
+        r"
 overlay /usr/lib/x86_64-linux-gnu
 prime gcc; mkdir -p /usr/lib/x86_64-linux-gnu/glibc-hwcaps/x86-64-v2; mark /usr/lib/x86_64-linux-gnu/glibc-hwcaps/x86-64-v2
 ldconfig; same gcc; prime gcc
-"#
+"
     ))
 }
 
@@ -136,12 +136,12 @@ gcc -DMARK='"ONE=1"' as.c -o one; gcc -DMARK='"TWO=1"' as.c -o two
 fn an_assembler_appears_in_a_relative_directory_of_the_path() -> Result<()> {
     check(&format!(
         "{ASSEMBLERS}{}",
-        r#"
+        r"
 mkdir first; export PATH=near:$PATH
 prime gcc; cp a.o old.o; mkdir -p near; cp one near/as; same gcc; changed old.o
 cp a.c first; (cd first; same gcc; prime gcc; mkdir near; cp ../two near/as; same gcc; changed ../old.o)
 rm -r near; same gcc; prime gcc
-"#
+"
     ))
 }
 
@@ -149,12 +149,12 @@ rm -r near; same gcc; prime gcc
 fn an_assembler_appears_where_a_variable_leads() -> Result<()> {
     check(&format!(
         "{ASSEMBLERS}{}",
-        r#"
+        r"
 export COMPILER_PATH=near:$PWD/far
 prime gcc; cp a.o old.o; mkdir far; cp one far/as; same gcc; changed old.o; rm far/as; prime gcc
 mkdir near; cp two near/as; same gcc; changed old.o; rm near/as; prime gcc
 mkdir other; cp a.c other; cd other; same gcc; mkdir near; cp ../one near/as; same gcc
-"#
+"
     ))
 }
 
@@ -232,7 +232,7 @@ rm $place/own.so; same gcc -fplugin=own
 #[test]
 fn a_list_of_a_sanitizer_appears() -> Result<()> {
     check(
-        r#"
+        r"
 place=$(clang -print-resource-dir); overlay $place; rm -rf $place/share
 echo 'int g; int *f(int *p) { return p + *p; }' >a.c
 for pair in address:asan_ignorelist.txt memory:msan_ignorelist.txt; do
@@ -241,7 +241,7 @@ for pair in address:asan_ignorelist.txt memory:msan_ignorelist.txt; do
     same clang $flag; changed old.o; prime clang $flag; echo 'fun:g' >$list; same clang $flag
     rm -r $place/share; same clang $flag
 done
-"#,
+",
     )
 }
 

@@ -91,8 +91,8 @@ pub(super) fn find(source: &[u8], names: &Names<'_>) -> Vec<Notable> {
         .collect();
     found.extend(time::find(source).map(|(start, end, clues)| Notable { start, end, word: Word::of_time(clues) }));
     for (start, end, text) in time::spliced_words(source) {
-        let named = WORDS.iter().find(|(word, _)| *word.as_bytes() == *text).map(|(_, word)| *word);
-        let word = named.or_else(|| time::of_word(&text).map(Word::of_time)).filter(|word| is_sought(*word));
+        let listed = WORDS.iter().find(|(word, _)| *word.as_bytes() == *text).map(|(_, word)| *word);
+        let word = listed.or_else(|| time::of_word(&text).map(Word::of_time)).filter(|word| is_sought(*word));
         found.extend(word.map(|word| Notable { start, end, word }));
     }
     if are_pragmas_calls || !names.statements.is_empty() {
