@@ -370,9 +370,50 @@ pub struct Outputs {
     pub depfile: Option<PathBuf>,
     /// All others: `.dwo`, `.gcno`, `.su`, `.ci`, `.dia`, `.opt.yaml`, listings, ….
     pub others: Vec<PathBuf>,
+    /// How the object is written where one is there already.
+    pub object_writing: Writing,
+    /// How the files between the phases and those with split debug information are.
+    pub side_writing: SideWriting,
+}
+
+/// How a compiler writes an output at whose place a file is already.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Writing {
+    /// It removes the old file, or renames a new one over it: owner, permissions and other names are those of a new file.
+    #[default]
+    Anew,
+    /// It empties the old file and fills it: all of that stays.
+    InPlace,
+    /// As `as` and `objcopy`: an empty file is filled, and another one is replaced.
+    AnewUnlessEmpty,
+}
+
+/// How outputs besides the object and the depfile are written, by their suffixes; those that are not named are written in
+/// place.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct SideWriting {
+    /// `.i`, `.s`, `.bc` and the like.
+    pub phases: Writing,
+    /// `.dwo`.
+    pub split_debug: Writing,
 }
 
 impl Outputs {
+    /// How the compiler writes the output `path`, one of these, where a file is there already.
+    pub(crate) fn writing(&self, path: &Path) -> Writing {
+        if path == self.object {
+            return self.object_writing;
+        }
+        if Some(path) == self.depfile.as_deref() {
+            return Writing::InPlace;
+        }
+        match path.extension().and_then(std::ffi::OsStr::to_str) {
+            Some("dwo") => self.side_writing.split_debug,
+            Some("i" | "ii" | "mi" | "mii" | "s" | "bc") => self.side_writing.phases,
+            _ => Writing::InPlace,
+        }
+    }
+
     /// Every path, the object first.
     pub fn all(&self) -> impl Iterator<Item = &PathBuf> {
         std::iter::once(&self.object).chain(&self.depfile).chain(&self.others)

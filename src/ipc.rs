@@ -69,6 +69,8 @@ pub struct CompileRequest {
     pub inode: u64,
     /// The file mode creation mask of the launcher.
     pub umask: u32,
+    /// The group of the launcher where it is not the daemon's: it does not travel, for the socket tells it.
+    pub group: Option<u32>,
     /// Whether standard error is a terminal, so that the compiler would write in colour.
     pub terminal: Terminal,
     /// The compiler as written, then its arguments.
@@ -202,6 +204,7 @@ impl Request {
                 device: decoder.u64()?,
                 inode: decoder.u64()?,
                 umask: decoder.u32()?,
+                group: None,
                 terminal: if decoder.u32()? == 0 { Terminal::No } else { Terminal::Yes },
                 arguments: decoder.strings()?,
                 environment: (0..decoder.count()?)
@@ -352,6 +355,7 @@ mod tests {
             device: 1,
             inode: u64::MAX,
             umask: 0o022,
+            group: None,
             terminal: Terminal::Yes,
             arguments: vec!["gcc".into(), "-c".into(), "".into()],
             environment: vec![("PATH".into(), "/bin:/usr/bin".into())],

@@ -146,6 +146,7 @@ fn request(invocation: &Invocation, vantage: Vantage) -> io::Result<Request> {
         device: here.dev(),
         inode: here.ino(),
         umask: umask.as_raw_mode(),
+        group: None,
         terminal: if rustix::termios::isatty(io::stderr()) { Terminal::Yes } else { Terminal::No },
         arguments,
         environment,

@@ -1,6 +1,7 @@
 //! What a compile writes: where each output belongs, and how all of them appear there or none.
 //!
-//! An output is written beside its place under a temporary name and renamed when all are complete. A place at which
+//! An output is written beside its place under a temporary name and renamed when all are complete, or filled into the file
+//! that is there, where the compiler does so. A place at which
 //! that would differ from what a compiler does (it is a link, a device, read-only, or has no directory) is a
 //! [`Fallback`]: the compiler itself deals with it.
 
@@ -9,7 +10,7 @@ mod staging;
 
 pub use staging::Staging;
 
-use crate::command;
+use crate::command::{self, Writing};
 use crate::fallback::{Fallback, Reason};
 use resolve::Resolved;
 use rustix::fs::{AtFlags, CWD, FileType};
@@ -26,6 +27,10 @@ pub struct Place {
     pub path: PathBuf,
     /// The permissions that it gets.
     pub mode: u32,
+    /// The group that a new file gets, where it is not this process's own.
+    pub group: Option<u32>,
+    /// Whether the file that is there is filled anew, rather than replaced.
+    pub keeps_file: bool,
     /// Whether a compile that succeeds writes it for certain.
     pub presence: Presence,
 }
@@ -51,11 +56,17 @@ pub struct Places {
 
 impl Places {
     /// Finds the places of `outputs` for a compile in `working_directory` (as `getcwd` gives it) whose file mode creation
-    /// mask is `umask`. Costs a `stat` for each component of a directory, and one for each output.
+    /// mask is `umask`, by a process of `group`, where that is not this process's. Costs a `stat` for each component of a
+    /// directory, and one for each output.
     ///
     /// # Errors
     /// A place where renaming would not do what a compiler does.
-    pub fn find(outputs: &command::Outputs, working_directory: &Path, umask: u32) -> Result<Self, Fallback> {
+    pub fn find(
+        outputs: &command::Outputs,
+        working_directory: &Path,
+        umask: u32,
+        group: Option<u32>,
+    ) -> Result<Self, Fallback> {
         let mut found = Self::default();
         // All outputs of most compiles are in one directory.
         let mut last: Option<(PathBuf, PathBuf)> = None;
@@ -75,7 +86,8 @@ impl Places {
             };
             let path = directory.join(name);
             let is_object = *output == outputs.object;
-            let mode = mode(&path, umask, is_object)?;
+            let Old { mode, keeps_file } = old(&path, umask, outputs.writing(output))?;
+            let group = group.filter(|_| !hands_down_group(&directory));
             let name = relative(working_directory, &path)
                 .ok_or_else(|| Fallback::new(Reason::PathNotText, path.to_string_lossy()))?;
             let is_certain = is_object || Some(output) == outputs.depfile.as_ref();
@@ -83,7 +95,7 @@ impl Places {
             if found.list.iter().any(|place| place.path == path) {
                 return Err(refuse(output, "is two outputs"));
             }
-            found.list.push(Place { name, path, mode, presence });
+            found.list.push(Place { name, path, mode, group, keeps_file, presence });
         }
         Ok(found)
     }
@@ -96,8 +108,12 @@ impl Places {
     /// These outputs, to be written into `directory` instead.
     #[must_use]
     pub fn moved_to(&self, directory: &Path) -> Self {
-        let moved =
-            |(number, place): (usize, &Place)| Place { path: directory.join(number.to_string()), ..place.clone() };
+        let moved = |(number, place): (usize, &Place)| Place {
+            path: directory.join(number.to_string()),
+            group: None,
+            keeps_file: false,
+            ..place.clone()
+        };
         Self { list: self.list.iter().enumerate().map(moved).collect(), ..self.clone() }
     }
 
@@ -116,10 +132,15 @@ impl<'a> IntoIterator for &'a Places {
     }
 }
 
-/// The permissions that a compiler would give the file at `path`: a new file's, or those that are there. Objects are
-/// written anew, all others in place.
-fn mode(path: &Path, umask: u32, is_object: bool) -> Result<u32, Fallback> {
-    let new = 0o666 & !umask;
+/// What a compiler makes of the file at a place.
+struct Old {
+    mode: u32,
+    keeps_file: bool,
+}
+
+/// What a compiler would make of the file at `path`: its permissions are a new file's, or those that are there.
+fn old(path: &Path, umask: u32, writing: Writing) -> Result<Old, Fallback> {
+    let new = Old { mode: 0o666 & !umask, keeps_file: false };
     let stat = match rustix::fs::statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW) {
         Ok(stat) => stat,
         Err(rustix::io::Errno::NOENT) => return Ok(new),
@@ -134,7 +155,17 @@ fn mode(path: &Path, umask: u32, is_object: bool) -> Result<u32, Fallback> {
     if stat.st_uid != rustix::process::geteuid().as_raw() || stat.st_mode & 0o200 == 0 {
         return Err(refuse(path, "can't be written"));
     }
-    Ok(if is_object { new } else { stat.st_mode & 0o777 })
+    let keeps_file = match writing {
+        Writing::Anew => false,
+        Writing::InPlace => true,
+        Writing::AnewUnlessEmpty => stat.st_size == 0,
+    };
+    Ok(if keeps_file { Old { mode: stat.st_mode & 0o777, keeps_file } } else { new })
+}
+
+/// Whether new files in `directory` get its group, whoever makes them.
+fn hands_down_group(directory: &Path) -> bool {
+    rustix::fs::stat(directory).is_ok_and(|stat| stat.st_mode & 0o2000 != 0)
 }
 
 /// The path from the directory `base` to `path`, both absolute and free of links.
@@ -178,9 +209,10 @@ mod tests {
         let outputs = command::Outputs {
             object: object.into(),
             depfile: Some(Path::new(object).with_extension("d")),
-            others: vec![],
+            object_writing: Writing::AnewUnlessEmpty,
+            ..command::Outputs::default()
         };
-        Places::find(&outputs, working_directory, 0o027)
+        Places::find(&outputs, working_directory, 0o027, None)
     }
 
     #[test]
@@ -245,6 +277,10 @@ mod tests {
             fs::write(base.join(name), "").expect("written");
             fs::set_permissions(base.join(name), fs::Permissions::from_mode(0o606)).expect("set");
         }
+        // An empty object is filled, as by `as`.
+        let modes: Vec<u32> = find(&base, "a.o").expect("found").iter().map(|place| place.mode).collect();
+        assert_eq!(modes, [0o606, 0o606]);
+        fs::write(base.join("a.o"), "old").expect("written");
         let modes: Vec<u32> = find(&base, "a.o").expect("found").iter().map(|place| place.mode).collect();
         assert_eq!(modes, [0o640, 0o606]);
         let modes: Vec<u32> = find(&base, "b.o").expect("found").iter().map(|place| place.mode).collect();

@@ -8,7 +8,7 @@
 
 use super::meant::{Meant, Phase};
 use super::options::{Product, SaveTemps};
-use super::{Family, Language, Outputs};
+use super::{Family, Language, Outputs, SideWriting, Writing};
 use crate::fallback::{Fallback, Reason};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -54,11 +54,34 @@ pub(super) fn derive(meant: &Meant, source: &Path, language: Language, family: F
     others.retain(|path| path != Path::new("/dev/null"));
     others.sort();
     others.dedup();
-    let outputs = Outputs { object, depfile, others };
+    let (object_writing, side_writing) = writing(meant, language, family);
+    let outputs = Outputs { object, depfile, others, object_writing, side_writing };
     if let Some(stream) = outputs.all().find(|path| is_stream(path)) {
         return Err(Fallback::new(Reason::StandardStream, format!("output {}", stream.display())));
     }
     Ok(outputs)
+}
+
+/// How old objects, files between phases and split debug information are written over: clang renames what it has finished,
+/// but the object of `-save-temps`; gcc leaves objects to `as`, and empties all others.
+const fn writing(meant: &Meant, language: Language, family: Family) -> (Writing, SideWriting) {
+    match family {
+        Family::Gcc => {
+            let object = match meant.phase {
+                Some(Phase::Assembly) => Writing::InPlace,
+                _ => Writing::AnewUnlessEmpty,
+            };
+            (object, SideWriting { phases: Writing::InPlace, split_debug: Writing::AnewUnlessEmpty })
+        }
+        Family::Clang => {
+            let is_from_file = meant.save_temps.is_some() && !matches!(language, Language::Assembler);
+            let object = match meant.phase {
+                Some(Phase::Object) if is_from_file => Writing::InPlace,
+                _ => Writing::Anew,
+            };
+            (object, SideWriting { phases: Writing::Anew, split_debug: Writing::InPlace })
+        }
+    }
 }
 
 /// The suffixes of the files that phases hand on: preprocessed, bitcode, assembly.

@@ -50,7 +50,7 @@ pub(super) fn parse(
         program: compiler.program,
         compiler: compiler.path,
         family: compiler.family,
-        arguments: meant.colored(written, compiler.family, environment),
+        arguments: meant.colored(written, compiler.family, environment)?,
         working_directory,
         environment: passed_on,
         tool_environment: environment.for_tools(),
@@ -196,12 +196,26 @@ impl Meant {
     }
 
     /// `written`, with what makes the compiler colour its diagnostics though it will not see the user's terminal.
-    fn colored(&self, written: &[OsString], family: Family, environment: Environment<'_>) -> Vec<OsString> {
+    ///
+    /// # Errors
+    /// Where clang would record that flag as well.
+    fn colored(
+        &self,
+        written: &[OsString],
+        family: Family,
+        environment: Environment<'_>,
+    ) -> Result<Vec<OsString>, Fallback> {
         let mut arguments = written.to_vec();
-        if self.color.is_none() && !self.records_command_line && environment.colors_diagnostics(family) {
+        if self.color.is_none() && environment.colors_diagnostics(family) {
+            if self.records_command_line && family == Family::Clang {
+                return Err(Fallback::new(
+                    Reason::UnsupportedFlag,
+                    "a recorded command line, with colours on a terminal",
+                ));
+            }
             let end = written.iter().position(|argument| argument == "--").unwrap_or(written.len());
             arguments.insert(end, options::ALWAYS_COLORED.into());
         }
-        arguments
+        Ok(arguments)
     }
 }

@@ -217,7 +217,11 @@ fn terminals_get_their_colours() {
     );
     check("gcc -c a.c -fno-diagnostics-color", terminal, "-c a.c -fno-diagnostics-color");
     check("clang -c -- a.c", terminal, "-c -fdiagnostics-color=always -- a.c");
-    check("clang -grecord-command-line -c a.c", terminal, "-grecord-command-line -c a.c");
+    // clang records the flag for colours, and gcc does not.
+    let recording = "clang -grecord-command-line -c a.c";
+    check(recording, &[("TERM", "xterm")], "-grecord-command-line -c a.c");
+    assert!(understand(recording, Path::new("/"), terminal).is_err());
+    check("gcc -grecord-gcc-switches -c a.c", terminal, "-grecord-gcc-switches -c a.c -fdiagnostics-color=always");
     check("gcc -c a.c", &[("TERM", "dumb"), (environment::STDERR_IS_TERMINAL, "1")], "-c a.c");
     let colorless: &[(&str, &str)] = &[("TERM", "xterm"), ("GCC_COLORS", ""), (environment::STDERR_IS_TERMINAL, "1")];
     check("gcc -c a.c", colorless, "-c a.c");

@@ -103,8 +103,9 @@ impl Compiler {
         request: &CompileRequest,
         times: &mut StageTimes,
     ) -> Result<Prepared, Fallback> {
-        let places =
-            times.time(Stage::Parse, || Places::find(&command.outputs, &request.working_directory, request.umask))?;
+        let places = times.time(Stage::Parse, || {
+            Places::find(&command.outputs, &request.working_directory, request.umask, request.group)
+        })?;
         // What is seen from now on serves the toolchain and the closure.
         let asked = Instant::now();
         let toolchain = times.time(Stage::Toolchain, || self.toolchains.of_since(&command, asked))?;

@@ -92,6 +92,7 @@ impl Site {
             device: metadata.dev(),
             inode: metadata.ino(),
             umask: 0o022,
+            group: None,
             terminal: Terminal::No,
             arguments: std::iter::once("gcc").chain(arguments.iter().copied()).map(OsString::from).collect(),
             environment: vec![("PATH".into(), std::env::var_os("PATH").expect("set"))],

@@ -15,6 +15,7 @@ const TRANSFER_LIMIT: Duration = Duration::from_secs(30);
 pub(super) struct Connection {
     stream: UnixStream,
     peer: Option<Pid>,
+    group: u32,
 }
 
 impl Connection {
@@ -25,7 +26,7 @@ impl Connection {
     pub(super) fn new(stream: UnixStream) -> io::Result<Self> {
         let peer = stream.peer_cred()?;
         if peer.uid() == rustix::process::geteuid().as_raw() {
-            Ok(Self { peer: peer.pid().and_then(Pid::from_raw), stream })
+            Ok(Self { peer: peer.pid().and_then(Pid::from_raw), group: peer.gid(), stream })
         } else {
             Err(io::Error::new(io::ErrorKind::PermissionDenied, "a connection of another user"))
         }
@@ -34,6 +35,11 @@ impl Connection {
     /// The process at the other end, by its id here; none where it can't be seen from this process's namespace.
     pub(super) const fn peer(&self) -> Option<Pid> {
         self.peer
+    }
+
+    /// The group of the process at the other end, where it is not this process's.
+    pub(super) fn other_group(&self) -> Option<u32> {
+        Some(self.group).filter(|group| *group != rustix::process::getegid().as_raw())
     }
 
     /// Reads one frame: its tag and its payload. What was read is lost where the future is dropped.

@@ -29,7 +29,8 @@ pub(super) fn spawn(
             let mut connection = Connection::new(stream)?;
             let (tag, payload) = connection.read_request().await?;
             let (build, request) = Request::decode(tag, &payload)?;
-            if let Some(Request::Compile(request)) = request {
+            if let Some(Request::Compile(mut request)) = request {
+                request.group = connection.other_group();
                 drop(control_token);
                 daemon.touch();
                 let served = serve_compile(&daemon, request, &mut connection).await;

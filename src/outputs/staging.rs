@@ -20,6 +20,7 @@ pub struct Staging {
 struct Staged {
     temporary: PathBuf,
     path: PathBuf,
+    keeps_file: bool,
 }
 
 impl Staging {
@@ -49,6 +50,9 @@ impl Staging {
             .mode(place.mode)
             .open(&temporary)
             .map_err(|error| at(&place.path, &error))?;
+        if let Some(group) = place.group.filter(|_| !place.keeps_file) {
+            std::os::unix::fs::fchown(&file, None, Some(group)).map_err(|error| at(&place.path, &error))?;
+        }
         Ok(file)
     }
 
@@ -56,30 +60,50 @@ impl Staging {
     pub fn reserve(&mut self, place: &Place) -> PathBuf {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let temporary = place.path.with_file_name(format!(".pumphouse-{}-{number}", std::process::id()));
-        self.files.push(Staged { temporary: temporary.clone(), path: place.path.clone() });
+        self.files.push(Staged {
+            temporary: temporary.clone(),
+            path: place.path.clone(),
+            keeps_file: place.keeps_file,
+        });
         temporary
     }
 
-    /// Gives a reserved file the permissions of its place.
+    /// Gives a reserved file the permissions and the group of its place.
     ///
     /// # Errors
     /// The file is not there.
     pub fn set_mode(temporary: &Path, place: &Place) -> io::Result<()> {
+        if let Some(group) = place.group.filter(|_| !place.keeps_file) {
+            std::os::unix::fs::chown(temporary, None, Some(group)).map_err(|error| at(&place.path, &error))?;
+        }
         std::fs::set_permissions(temporary, std::fs::Permissions::from_mode(place.mode))
             .map_err(|error| at(&place.path, &error))
     }
 
-    /// Renames everything to its place, what was staged first coming last: so the object, by which build tools tell
+    /// Renames everything to its place, or fills the file there with it, what was staged first coming last: so the object, by which build tools tell
     /// that a compile is done, appears after all others.
     ///
     /// # Errors
     /// A rename fails; the message names the file.
     pub fn commit(mut self) -> io::Result<()> {
         while let Some(staged) = self.files.last() {
-            std::fs::rename(&staged.temporary, &staged.path).map_err(|error| at(&staged.path, &error))?;
+            staged.put().map_err(|error| at(&staged.path, &error))?;
             self.files.pop();
         }
         Ok(())
+    }
+}
+
+impl Staged {
+    fn put(&self) -> io::Result<()> {
+        if self.keeps_file {
+            // Where it was removed meanwhile, a new one is as good.
+            if let Ok(mut file) = OpenOptions::new().write(true).truncate(true).open(&self.path) {
+                io::copy(&mut File::open(&self.temporary)?, &mut file)?;
+                return std::fs::remove_file(&self.temporary);
+            }
+        }
+        std::fs::rename(&self.temporary, &self.path)
     }
 }
 
@@ -101,7 +125,7 @@ mod tests {
     use crate::outputs::Presence;
 
     fn place(path: PathBuf) -> Place {
-        Place { name: String::new(), path, mode: 0o640, presence: Presence::Certain }
+        Place { name: String::new(), path, mode: 0o640, group: None, keeps_file: false, presence: Presence::Certain }
     }
 
     fn listing(directory: &Path) -> Vec<String> {
@@ -130,6 +154,23 @@ mod tests {
         committed.commit().expect("committed");
         assert_eq!(listing(scratch.path()), ["a.d", "a.o"]);
         assert_eq!(std::fs::read(&object.path).expect("read"), b"new");
+    }
+
+    #[test]
+    fn a_file_that_is_kept_is_filled() {
+        use std::os::unix::fs::MetadataExt as _;
+        let scratch = tempfile::tempdir().expect("scratch");
+        let kept = Place { keeps_file: true, ..place(scratch.path().join("a.d")) };
+        std::fs::write(&kept.path, "a longer text").expect("written");
+        let inode = || std::fs::metadata(&kept.path).expect("there").ino();
+        let before = inode();
+        for content in ["new", "newer"] {
+            let mut staging = Staging::new();
+            staging.write(&kept, content.as_bytes()).expect("staged");
+            staging.commit().expect("committed");
+            assert_eq!(std::fs::read_to_string(&kept.path).expect("read"), content);
+        }
+        assert_eq!((inode(), listing(scratch.path())), (before, vec!["a.d".to_owned()]));
     }
 
     #[test]

@@ -191,8 +191,9 @@ mod tests {
             object: "a.o".into(),
             depfile: Some("a.d".into()),
             others: vec![Path::new("a.su").to_owned()],
+            ..command::Outputs::default()
         };
-        let places = Places::find(&outputs, &base, 0o022).expect("found");
+        let places = Places::find(&outputs, &base, 0o022, None).expect("found");
         let check = |files: Vec<OutputFile>, expect: Option<&str>| {
             let result = ActionResult { output_files: files, ..ActionResult::default() };
             let refusal = check_result(&result, &places).err().map(|error| error.to_string());

@@ -13,6 +13,7 @@ mod environment;
 mod fallback;
 mod faults;
 mod headers;
+mod outputs;
 mod projects;
 mod quiet;
 mod races;

@@ -26,6 +26,9 @@ use std::time::{Duration, SystemTime};
 /// What the header may say: equally long, so that a size tells nothing.
 const CONTENTS: [&str; 2] = ["#define V 1\n", "#define V 2\n"];
 
+/// Everything that the commands write.
+const OUTPUTS: [&str; 6] = ["a.o", "b.o", "a.s", "a.d", "a.dwo", "b.dwo"];
+
 /// How old a file must be for its time stamp to tell the next change, with a margin.
 const SETTLING_TIME: Duration = Duration::from_millis(60);
 
@@ -176,8 +179,10 @@ impl Case {
         let mut outputs = BTreeMap::new();
         for entry in std::fs::read_dir(&self.directory)? {
             let entry = entry?;
-            if entry.metadata()?.is_file() {
-                outputs.insert(entry.file_name().to_string_lossy().into_owned(), std::fs::read(entry.path())?);
+            let name = entry.file_name().to_string_lossy().into_owned();
+            // A compile that was killed may leave temporary files.
+            if OUTPUTS.contains(&name.as_str()) {
+                outputs.insert(name, std::fs::read(entry.path())?);
             }
         }
         Ok(outputs)
