@@ -168,14 +168,22 @@ impl<'a> Tracer<'a> {
             WaitStatus::PtraceEvent(thread, ..) => ptrace::cont(thread, None),
             // A new thread or process starts with this signal, which isn't its own.
             WaitStatus::Stopped(thread, Signal::SIGSTOP) if self.alive.insert(thread) => {
-                if self.unforeseen.is_some() {
-                    let _ = kill(thread, Signal::SIGKILL);
-                }
+                self.started(thread);
                 ptrace::cont(thread, None)
             }
             WaitStatus::Stopped(thread, signal) => ptrace::cont(thread, signal),
             WaitStatus::Continued(_) | WaitStatus::StillAlive => Ok(()),
         };
+    }
+
+    /// A thread or process that is seen for the first time, be it after the end of the program that started it.
+    fn started(&mut self, thread: Pid) {
+        if !self.alive.contains(&self.root) && self.unforeseen.is_none() {
+            self.unforeseen = Some(Unforeseen { tool: self.looks.first_program(), deed: Deed::LeavesProcesses });
+        }
+        if self.unforeseen.is_some() {
+            let _ = kill(thread, Signal::SIGKILL);
+        }
     }
 
     /// Nothing may outlive the program itself.
