@@ -100,10 +100,11 @@ pub fn run(
     relog: Relog,
 ) -> anyhow::Result<()> {
     heap::prepare();
+    // Under the user's own mask still: what is missing above the directories is made as well.
+    directories.create()?;
     // Outputs get the permissions that the launcher's mask allows, not this process's.
     rustix::process::umask(rustix::fs::Mode::empty());
     raise_descriptor_limit();
-    directories.create()?;
     let Some(lock) = lock_or_daemon(directories)? else {
         if start == Start::InForeground {
             bail!("{}: another daemon serves this directory", directories.socket.display());

@@ -111,6 +111,7 @@ fn ask_daemon(invocation: &Invocation) -> Result<u8, Without> {
             }
         };
         stream.set_read_timeout(Some(ipc::SILENCE_LIMIT)).map_err(no_answer)?;
+        stream.set_write_timeout(Some(ipc::SILENCE_LIMIT)).map_err(no_answer)?;
         match stream.write_all(&request).and_then(|()| read_answer(&mut stream)) {
             Ok(Answer::Done(completed)) => return Ok(replay(&completed)),
             Ok(Answer::RunLocally(run)) => return Ok(run_locally(invocation, &run, &mut stream)),

@@ -179,14 +179,14 @@ impl CasClient {
         Ok(self.read_all(&[digest]).await?.remove(&digest))
     }
 
-    /// Reads one blob into a new file at `path`, verified as it arrives; false if the server lacks it.
+    /// Reads one blob into `file`, which is new and stands at `path`, verified as it arrives; false if the server lacks it.
     /// Where it fails, the caller removes the file.
     ///
     /// # Errors
     /// The call's status, or `INTERNAL` where the file can't be written.
-    pub async fn read_to_file(&self, digest: Digest, path: &Path) -> Result<bool, Status> {
+    pub async fn read_to_file(&self, digest: Digest, file: std::fs::File, path: &Path) -> Result<bool, Status> {
         let write_error = |error: std::io::Error| Status::internal(format!("writing {}: {error}", path.display()));
-        let file = tokio::fs::File::create(path).await.map_err(write_error)?;
+        let file = tokio::fs::File::from_std(file);
         let mut file = tokio::io::BufWriter::with_capacity(limits::STREAM_CHUNK_SIZE_BYTES, file);
         if digest.is_empty() {
             return Ok(true);

@@ -104,6 +104,10 @@ impl Events {
     /// Costs a system call for each directory.
     pub(crate) fn period(self: &Arc<Self>, directories: &[&Path], files: &[&Path]) -> Option<Period> {
         let mut state = self.lock();
+        if state.watched.len() >= MAX_WATCHES && state.running.is_empty() {
+            // Before the first of this period's own directories is watched: none of them is let go of.
+            *state = State { first: state.first, missing_before: state.missing_before, ..State::default() };
+        }
         state.open().ok()?;
         state.drain();
         let mut unwatched = Vec::new();
@@ -204,11 +208,7 @@ impl State {
 
     fn watch(&mut self, directory: &Path, what: ReadFlags) -> Result<i32, Errno> {
         if self.watched.len() >= MAX_WATCHES {
-            if !self.running.is_empty() {
-                return Err(Errno::NOSPC);
-            }
-            *self = Self { first: self.first, missing_before: self.missing_before, ..Self::default() };
-            self.open()?;
+            return Err(Errno::NOSPC);
         }
         let Some(queue) = &self.queue else { return Err(Errno::NOSYS) };
         let flags = WatchFlags::from_bits_retain(what.bits()) | WatchFlags::ONLYDIR | WatchFlags::MASK_ADD;

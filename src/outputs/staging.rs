@@ -3,7 +3,7 @@
 use super::Place;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -56,8 +56,8 @@ impl Staging {
         Ok(file)
     }
 
-    /// The temporary name of `place`, for a caller that creates the file by itself, with permissions of its choice.
-    pub fn reserve(&mut self, place: &Place) -> PathBuf {
+    /// A temporary name for `place`.
+    fn reserve(&mut self, place: &Place) -> PathBuf {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let temporary = place.path.with_file_name(format!(".pumphouse-{}-{number}", std::process::id()));
         self.files.push(Staged {
@@ -66,18 +66,6 @@ impl Staging {
             keeps_file: place.keeps_file,
         });
         temporary
-    }
-
-    /// Gives a reserved file the permissions and the group of its place.
-    ///
-    /// # Errors
-    /// The file is not there.
-    pub fn set_mode(temporary: &Path, place: &Place) -> io::Result<()> {
-        if let Some(group) = place.group.filter(|_| !place.keeps_file) {
-            std::os::unix::fs::chown(temporary, None, Some(group)).map_err(|error| at(&place.path, &error))?;
-        }
-        std::fs::set_permissions(temporary, std::fs::Permissions::from_mode(place.mode))
-            .map_err(|error| at(&place.path, &error))
     }
 
     /// Renames everything to its place, or fills the file there with it, what was staged first coming last: so the object, by which build tools tell

@@ -119,14 +119,15 @@ impl Fetched {
     async fn stage(&mut self, cas: &CasClient, file: &mut OutputFile, place: &Place) -> Result<(), RemoteError> {
         let digest = digest(file.digest.as_ref(), &file.path)?;
         if digest.size_bytes() > FILE_SIZE_BYTES && file.contents.is_empty() {
-            let temporary = self.staging.reserve(place);
-            let found =
-                cas.read_to_file(digest, &temporary).await.map_err(RemoteError::call("downloading an output"))?;
+            // Nobody may write into it who may not write into the output.
+            let new = self.staging.create(place)?;
+            let reading = cas.read_to_file(digest, new, &place.path);
+            let found = reading.await.map_err(RemoteError::call("downloading an output"))?;
             if !found {
                 return Err(RemoteError::Wrong(format!("the output {:?} ({digest}) is not in the CAS", file.path)));
             }
             self.bytes_downloaded += digest.size_bytes();
-            return Ok(Staging::set_mode(&temporary, place)?);
+            return Ok(());
         }
         if !digest.matches(&file.contents) {
             return Err(RemoteError::Wrong(format!("the output {:?} is not what {digest} names", file.path)));

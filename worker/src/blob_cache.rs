@@ -212,7 +212,8 @@ impl BlobCache {
             && content.digest.size_bytes() > STREAMED_SIZE_BYTES
         {
             let temporary = self.temporary();
-            if !cas.read_to_file(content.digest, temporary.path()).await? {
+            let file = std::fs::File::create(temporary.path()).context("making a file for a blob")?;
+            if !cas.read_to_file(content.digest, file, temporary.path()).await? {
                 return Ok(vec![content.digest]);
             }
             let published = tokio::task::spawn_blocking(move || cache.adopt(content, &temporary));
