@@ -13,6 +13,7 @@ use crate::command::{AskedFrom, Command, Family, Language};
 use crate::compiler::trace::shared::Since;
 use crate::compiler::trace::sights::{Sights, Validity};
 use crate::fallback::{Fallback, Reason};
+use crate::files::stamp::Moment;
 use crate::scan::closure::InputFile;
 use digests::Digests;
 use driver::Description;
@@ -211,7 +212,9 @@ impl Toolchains {
     fn find(&self, command: &Command) -> Result<Found, Fallback> {
         let refuse =
             |error: io::Error| Fallback::new(Reason::Compiler, format!("{}: {error}", command.compiler.display()));
-        // What is looked at before the question is asked can't change unseen while it is answered.
+        // What is looked at before the question is asked can't change unseen while it is answered; what is looked at after it
+        // must have stood since before.
+        let began = Moment::now();
         let mut tree = Tree::default();
         tree.depend_on(Path::new(libraries::CACHE));
         tree.depend_on(Path::new(libraries::PRELOADED));
@@ -231,7 +234,7 @@ impl Toolchains {
         match &looked {
             Some(looked) => {
                 looked.check_programs(&programs)?;
-                tree.depend_on_looks(&looked.looks)
+                tree.depend_on_looks(&looked.looks, began)
                     .map_err(|changed| Fallback::new(Reason::Changing, changed.to_string()))?;
                 wanted.extend(looked.files().map(Path::to_owned));
             }

@@ -19,7 +19,7 @@ use crate::compiler::trace::shared::Since;
 use crate::compiler::trace::sights::{Role, Sights, Validity};
 use crate::fallback::{Fallback, Reason};
 use crate::files::resolve::Trail;
-use crate::files::stamp::Stamp;
+use crate::files::stamp::{Moment, Stamp};
 use crate::files::{FileStore, View, as_path};
 use crate::scan::MAX_SCAN_ATTEMPTS;
 use crate::scan::lex::directives::LexModes;
@@ -255,7 +255,9 @@ impl Probes {
     }
 
     fn ask_once(&self, request: &Request, key: &mut ProbeKey, command: &Command) -> Result<Option<Asking>, Fallback> {
-        // What is looked at before the question is asked can't change unseen while it is answered.
+        // What is looked at before the question is asked can't change unseen while it is answered; what is looked at after it
+        // must have stood since before.
+        let began = Moment::now();
         let mut listed = Sights::default();
         for place in installation_places(&request.arguments, command) {
             listed.watch(&place);
@@ -273,7 +275,10 @@ impl Probes {
                     self.bind(key, &request.directory);
                 }
                 let mut sights = Sights::default();
-                sights.add(&looks).map_err(|changed| Fallback::new(Reason::Changing, changed.to_string()))?;
+                sights
+                    .add(&looks)
+                    .and_then(|()| sights.stood_at(began))
+                    .map_err(|changed| Fallback::new(Reason::Changing, changed.to_string()))?;
                 sights
             }
             None => {
@@ -378,8 +383,10 @@ fn build(
         let symbol = symbols.intern(name);
         predefined.push((symbol, definitions.builtin(builtin(symbol))));
     }
-    // Debug information decides, and whether the compiler only preprocesses; unless tables are asked for.
-    if command.preprocessor.names_unwind_tables {
+    // Debug information decides, and whether the compiler only preprocesses; unless tables are asked for, or the machine has
+    // them by itself.
+    let has_tables = answer.macros.iter().any(|(name, _)| *name == *b"__GCC_HAVE_DWARF2_CFI_ASM");
+    if command.preprocessor.names_unwind_tables || !has_tables {
         let with_debug = definitions.text(b"__GCC_HAVE_DWARF2_CFI_ASM 1", token_modes);
         let either = definitions.several([DefinitionId::NONE, with_debug]);
         predefined.push((symbols.intern(b"__GCC_HAVE_DWARF2_CFI_ASM"), either));

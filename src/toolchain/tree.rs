@@ -6,6 +6,7 @@
 use super::digests::Digests;
 use crate::compiler::trace::Looks;
 use crate::compiler::trace::sights::{Changed, Sights, Validity};
+use crate::files::stamp::Moment;
 use crate::scan::closure::InputFile;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ffi::OsString;
@@ -64,9 +65,10 @@ impl Tree {
     /// Makes the tree depend on all that a run looked for.
     ///
     /// # Errors
-    /// Where some of it has changed since.
-    pub(super) fn depend_on_looks(&mut self, looks: &Looks) -> Result<(), Changed> {
-        self.sights.add(looks)
+    /// Where some of it has changed since `began`, before the first question whose answer hangs on it.
+    pub(super) fn depend_on_looks(&mut self, looks: &Looks, began: Moment) -> Result<(), Changed> {
+        self.sights.add(looks)?;
+        self.sights.stood_at(began)
     }
 
     /// Where `path` leads to, with each link on the way recorded.

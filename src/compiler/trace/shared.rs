@@ -74,8 +74,10 @@ pub(super) type Known<K, T> = DashMap<K, Arc<Shared<T>>>;
 impl<T: PartialEq> Shared<T> {
     /// `seen` as others know it, if they do and it stands.
     fn of<K: Eq + Hash>(known: &Known<K, T>, key: K, seen: T, holds: impl Fn(&T) -> bool) -> Arc<Self> {
-        if let Some(old) = known.get(&key).filter(|old| old.seen == seen && holds(&old.seen)) {
-            return Arc::clone(&old);
+        // Looked at outside the table's lock, for a look may take long.
+        let old = known.get(&key).map(|old| Arc::clone(&old));
+        if let Some(old) = old.filter(|old| old.seen == seen && holds(&old.seen)) {
+            return old;
         }
         if known.len() >= MAX_SHARED {
             known.clear();

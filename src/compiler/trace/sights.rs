@@ -106,6 +106,15 @@ impl Sights {
         Ok(())
     }
 
+    /// Whether every file and link stands as it did when a run began: what it read is what was looked at after it.
+    ///
+    /// # Errors
+    /// One that has changed since `began`, or so shortly before that its stamp doesn't tell.
+    pub(crate) fn stood_at(&self, began: Moment) -> Result<(), Changed> {
+        let changed = self.watches.iter().find(|(_, watch)| !watch.stood_at(began));
+        changed.map_or(Ok(()), |((path, _), _)| Err(Changed(path.clone())))
+    }
+
     /// Adds what `path` leads to, by its stamp.
     pub(crate) fn watch(&mut self, path: &Path) {
         self.watches.entry((path.to_owned(), Role::Content)).or_insert_with(|| Watch::of(path));

@@ -110,9 +110,11 @@ impl Prepared {
             && dup2_stdout(&streams.output).is_ok()
             && dup2_stderr(&streams.errors).is_ok()
             && rustix::process::chdir(self.directory.as_c_str()).is_ok();
-        // SAFETY: both are plain calls on memory that lives on; no handler of this program is installed.
+        // SAFETY: all are plain calls on memory that lives on; no handler of this program is installed.
         unsafe {
             libc::signal(libc::SIGPIPE, libc::SIG_DFL);
+            // Until it is traced, nothing else ends it with the thread that started it.
+            libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
             libc::setrlimit(libc::RLIMIT_FSIZE, &raw const self.output_limit);
         }
         if !is_placed || sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None).is_err() {

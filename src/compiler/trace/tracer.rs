@@ -24,7 +24,7 @@ use std::path::{Path, PathBuf};
 
 /// What is read though it can't be watched, and changes nothing that a compiler writes: how much memory and how many
 /// processors there are, and the program's own name.
-const HARMLESS: [&str; 9] = [
+const HARMLESS: [&str; 11] = [
     "/dev/null",
     "/dev/zero",
     "/dev/random",
@@ -32,8 +32,10 @@ const HARMLESS: [&str; 9] = [
     "/proc/meminfo",
     "/proc/self/exe",
     "/proc/stat",
+    "/proc/sys/vm/overcommit_memory",
     "/sys/devices/system/cpu/online",
     "/sys/devices/system/cpu/possible",
+    "/sys/kernel/mm/transparent_hugepage/enabled",
 ];
 /// Where nothing that stands keeps its name or its content.
 const FLEETING: [&str; 3] = ["/dev", "/proc", "/sys"];
@@ -121,7 +123,13 @@ impl<'a> Tracer<'a> {
                 Ok(status) => self.step(status),
                 Err(Errno::EINTR) => {}
                 // Nothing is left to wait for.
-                Err(_) => break,
+                Err(Errno::ECHILD) => break,
+                // A status that isn't understood; whatever it was of, it goes no further.
+                Err(error) => {
+                    let deed = Deed::Unreadable(error.to_string());
+                    self.unforeseen.get_or_insert(Unforeseen { tool: self.looks.first_program(), deed });
+                    self.end_all();
+                }
             }
         }
         if let Some(error) = self.untold {
@@ -235,6 +243,12 @@ impl<'a> Tracer<'a> {
             Ok(false) => ptrace::cont(thread, None),
             // What the kernel can't read either is an error of the program's own.
             Err(Errno::EFAULT | Errno::ENAMETOOLONG) => ptrace::cont(thread, None),
+            // Its memory can't be read here, be it any program's.
+            Err(error) if !self.has_begun && error != Errno::ESRCH => {
+                self.untold = Some(error);
+                self.end_all();
+                Err(error)
+            }
             Err(error) => {
                 self.refuse(thread, Deed::Unreadable(error.to_string()));
                 ptrace::cont(thread, None)
