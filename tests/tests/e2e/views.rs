@@ -132,9 +132,11 @@ fn mounts_that_are_made_later_in_a_namespace_are_seen() -> Result<()> {
 fn every_view_has_statistics_in_common_and_a_daemon_of_its_own_to_stop() -> Result<()> {
     let site = Site::new()?;
     site.workspace.check(&site.client, COMPILE)?;
-    let outside = daemons(site.client.directory())?;
+    let directory = site.client.directory();
+    // What a daemon starts looks like it until it is another program, and one that has said goodbye still takes a moment.
+    let outside = until_daemons(directory, |daemons| daemons.len() == 1).context("one daemon")?;
     site.enter(&["unshare", "--mount"], &format!("$pumphouse {COMPILE}; $pumphouse stop"))?;
-    ensure!(daemons(site.client.directory())? == outside, "only the daemon inside is stopped");
+    until_daemons(directory, |daemons| daemons == outside).context("only the daemon inside is stopped")?;
     let stats = site.client.stats()?;
     ensure!((stats.compiles, stats.local_hits) == (2, 1), "{stats:?}");
     Ok(())
@@ -163,6 +165,19 @@ fn daemons(directory: &Path) -> Result<Vec<i32>> {
         .iter()
         .filter(|process| is_daemon(&process.command_line) && process.environment.lines().any(|line| line == own));
     Ok(daemons.map(|process| process.id.as_raw_nonzero().get()).collect())
+}
+
+/// The processes of the daemons of `directory`, once they satisfy `condition`.
+fn until_daemons(directory: &Path, condition: impl Fn(&[i32]) -> bool) -> Result<Vec<i32>> {
+    let start = Instant::now();
+    loop {
+        let daemons = daemons(directory)?;
+        if condition(&daemons) {
+            return Ok(daemons);
+        }
+        ensure!(start.elapsed() < SERVICE_DEADLINE, "daemons {daemons:?}");
+        std::thread::yield_now();
+    }
 }
 
 /// The directories of sockets below `directory`.
