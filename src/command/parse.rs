@@ -207,11 +207,7 @@ impl Meant {
     ) -> Result<Vec<OsString>, Fallback> {
         let mut arguments = written.to_vec();
         if self.color.is_none() && environment.colors_diagnostics(family) {
-            // gcc filters the flag from the record of some versions only, and writes its messages to the terminal itself.
-            if self.records_command_line && family == Family::Gcc {
-                return Ok(arguments);
-            }
-            if self.records_command_line {
+            if self.records_command_line && family == Family::Clang {
                 return Err(Fallback::new(
                     Reason::UnsupportedFlag,
                     "a recorded command line, with colours on a terminal",
