@@ -78,7 +78,7 @@ pub struct Command {
     /// stand in `preprocessor` but change what the compiler has built in (`-std=`, `-nostdinc`, `--sysroot`, `-isysroot`,
     /// `-undef`, `-trigraphs`) are here as well; warnings are not. Relative paths in them start from the working directory.
     pub probe_arguments: Vec<OsString>,
-    /// The same for what the driver runs: those under which it is asked for its programs and their files.
+    /// The flags that decide what the driver runs: those under which it is asked for its programs and their files.
     pub toolchain_arguments: Vec<OsString>,
     /// Whether these flags name a path from the working directory.
     pub asked_from: AskedFrom,

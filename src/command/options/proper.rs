@@ -31,9 +31,9 @@ pub(crate) const DEPENDENCY_FILE: &str = "-dependency-file";
 /// which the compiler proper says more or less.
 const REPORTING_FLAGS: [&str; 4] = ["-v", "-quiet", "-version", "-###"];
 
-/// By which clang's driver runs itself as the compiler proper.
+/// The flag by which clang's driver runs itself as the compiler proper.
 pub(crate) const CLANG_PROPER: &str = "-cc1";
-/// By which clang's driver runs itself as the assembler.
+/// The flag by which clang's driver runs itself as the assembler.
 pub(crate) const CLANG_ASSEMBLER: &str = "-cc1as";
 /// gcc's compiler proper preprocesses assembly; to a driver this would be a library.
 pub(crate) const ASSEMBLY: &str = "-lang-asm";
