@@ -9,9 +9,9 @@
 //!
 //! **Source:** Remote Execution API v2, messages `Command` and `Action`.
 
-use crate::command::Command;
+use crate::command::CompileCommand;
 use crate::fallback::{Fallback, Reason};
-use crate::outputs::Places;
+use crate::outputs::OutputPaths;
 use bytes::Bytes;
 use prost::Message as _;
 use pumphouse_proto::digest::Digest;
@@ -42,10 +42,10 @@ impl Action {
     /// # Errors
     /// An argument, a variable or a path is not UTF-8.
     pub fn new(
-        command: &Command,
+        command: &CompileCommand,
         toolchain_environment: &[(OsString, OsString)],
         working_directory: &Path,
-        places: &Places,
+        places: &OutputPaths,
         root: Digest,
     ) -> Result<Self, Fallback> {
         let platform = platform();

@@ -1,6 +1,6 @@
 //! A compile that is fully understood: what a command line means, for the scanner and for the action.
 //!
-//! [`parse`](crate::command::parse) turns arguments as written into a [`Command`] or a
+//! [`parse`](crate::command::parse) turns arguments as written into a [`CompileCommand`] or a
 //! [`Fallback`](crate::fallback::Fallback). Nothing here reads a source file or runs a compiler.
 
 pub use crate::compiler::Family;
@@ -37,7 +37,11 @@ mod tests;
 ///
 /// # Errors
 /// The named reason for which the compile is left to the real compiler, untouched.
-pub fn parse(argv: &[OsString], directory: &Path, environment: &[(OsString, OsString)]) -> Result<Command, Fallback> {
+pub fn parse(
+    argv: &[OsString],
+    directory: &Path,
+    environment: &[(OsString, OsString)],
+) -> Result<CompileCommand, Fallback> {
     parse::parse(argv, directory, environment)
 }
 
@@ -48,7 +52,7 @@ fn comma_separated(list: &[u8]) -> impl Iterator<Item = OsString> {
 
 /// One compile of one source into one object (or assembly, or bitcode) file.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Command {
+pub struct CompileCommand {
     /// The compiler driver: an absolute path, found through `PATH` if written bare; symbolic links not resolved.
     pub compiler: PathBuf,
     /// What the action runs as its first argument: `compiler`, or the relative path that the user wrote, since some compilers
@@ -104,7 +108,7 @@ pub struct Command {
 /// Variables that lead gcc's driver to other programs, headers and specs.
 pub(crate) const LEADING_VARIABLES: [&str; 2] = ["COMPILER_PATH", "GCC_EXEC_PREFIX"];
 
-impl Command {
+impl CompileCommand {
     /// The arguments with every response file replaced by what it holds. Reads these files.
     ///
     /// # Errors

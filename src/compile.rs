@@ -58,7 +58,7 @@ const CACHE: &str = "cache";
 
 /// What handles compiles: everything that is remembered from one to the next.
 #[derive(Debug)]
-pub struct Compiler {
+pub struct Handler {
     settings: Arc<Settings>,
     statistics: Arc<Statistics>,
     notices: Notices,
@@ -129,7 +129,7 @@ impl Refusal {
     }
 }
 
-impl Compiler {
+impl Handler {
     /// Opens what is kept in `directories`.
     ///
     /// # Errors

@@ -12,7 +12,7 @@ mod local_run;
 mod processes;
 mod session;
 
-use crate::compile::Compiler;
+use crate::compile::Handler;
 use crate::config::{Config, Settings};
 use crate::heap;
 use crate::ipc::socket::{self, Directories};
@@ -60,7 +60,7 @@ pub type Relog = Box<dyn Fn(&str) + Send + Sync>;
 /// What all sessions share.
 pub struct Daemon {
     /// What handles compiles.
-    pub compiler: Arc<Compiler>,
+    pub handler: Arc<Handler>,
     /// What happened so far.
     pub statistics: Arc<Statistics>,
     settings: Arc<Settings>,
@@ -122,7 +122,7 @@ pub fn run(
         .enable_all()
         .build()?;
     let daemon = Arc::new(Daemon {
-        compiler: Arc::new(Compiler::new(Arc::clone(&settings), directories, Arc::clone(&statistics))?),
+        handler: Arc::new(Handler::new(Arc::clone(&settings), directories, Arc::clone(&statistics))?),
         statistics,
         settings,
         relog,
@@ -301,9 +301,9 @@ async fn flush(daemon: &Arc<Daemon>) {
 
 /// Writes what the next daemon can use, and keeps no memory that is free.
 async fn remember(daemon: &Arc<Daemon>) {
-    let compiler = Arc::clone(&daemon.compiler);
+    let handler = Arc::clone(&daemon.handler);
     let rest = move || {
-        compiler.remember();
+        handler.remember();
         heap::give_back();
     };
     if let Err(error) = tokio::task::spawn_blocking(rest).await {
@@ -327,7 +327,7 @@ async fn signalled() {
 impl Daemon {
     /// Takes a configuration that has changed from `old` to `new`. Running compiles go on as they began.
     fn configure(&self, old: &Config, new: &Config) {
-        self.compiler.configure(old, new);
+        self.handler.configure(old, new);
         if old.log != new.log {
             (self.relog)(&new.log);
         }

@@ -20,7 +20,7 @@ use std::sync::Arc;
 
 /// Where one output belongs.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Place {
+pub struct OutputPath {
     /// Its path relative to the working directory, with `/` between components: its name in actions and results.
     pub name: String,
     /// Where it is written: absolute.
@@ -46,15 +46,15 @@ pub enum Presence {
 
 /// The places of all outputs of a compile, the object first, and what leads to them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Places {
-    list: Vec<Place>,
+pub struct OutputPaths {
+    list: Vec<OutputPath>,
     /// Symbolic links on the way to an output, with their targets.
     pub symlinks: Vec<(Arc<Path>, Arc<Path>)>,
     /// Directories on the way that a `..` leaves again.
     pub directories: Vec<Arc<Path>>,
 }
 
-impl Places {
+impl OutputPaths {
     /// Finds the places of `outputs` for a compile in `working_directory` (as `getcwd` gives it) whose file mode creation
     /// mask is `umask`, by a process of `group`, where that is not this process's. Costs a `stat` for each component of a
     /// directory, and one for each output.
@@ -95,20 +95,20 @@ impl Places {
             if found.list.iter().any(|place| place.path == path) {
                 return Err(refuse(output, "is two outputs"));
             }
-            found.list.push(Place { name, path, mode, group, keeps_file, presence });
+            found.list.push(OutputPath { name, path, mode, group, keeps_file, presence });
         }
         Ok(found)
     }
 
     /// Each place, the object's first.
-    pub fn iter(&self) -> std::slice::Iter<'_, Place> {
+    pub fn iter(&self) -> std::slice::Iter<'_, OutputPath> {
         self.list.iter()
     }
 
     /// These outputs, to be written into `directory` instead.
     #[must_use]
     pub fn moved_to(&self, directory: &Path) -> Self {
-        let moved = |(number, place): (usize, &Place)| Place {
+        let moved = |(number, place): (usize, &OutputPath)| OutputPath {
             path: directory.join(number.to_string()),
             group: None,
             keeps_file: false,
@@ -118,14 +118,14 @@ impl Places {
     }
 
     /// The place of the output that results call `name`.
-    pub fn get(&self, name: &str) -> Option<&Place> {
+    pub fn get(&self, name: &str) -> Option<&OutputPath> {
         self.list.iter().find(|place| place.name == name)
     }
 }
 
-impl<'a> IntoIterator for &'a Places {
-    type Item = &'a Place;
-    type IntoIter = std::slice::Iter<'a, Place>;
+impl<'a> IntoIterator for &'a OutputPaths {
+    type Item = &'a OutputPath;
+    type IntoIter = std::slice::Iter<'a, OutputPath>;
 
     fn into_iter(self) -> Self::IntoIter {
         self.iter()
@@ -205,14 +205,14 @@ mod tests {
         check("/", "/a.o", "a.o");
     }
 
-    fn find(working_directory: &Path, object: &str) -> Result<Places, Fallback> {
+    fn find(working_directory: &Path, object: &str) -> Result<OutputPaths, Fallback> {
         let outputs = command::Outputs {
             object: object.into(),
             depfile: Some(Path::new(object).with_extension("d")),
             object_writing: Writing::AnewUnlessEmpty,
             ..command::Outputs::default()
         };
-        Places::find(&outputs, working_directory, 0o027, None)
+        OutputPaths::find(&outputs, working_directory, 0o027, None)
     }
 
     #[test]

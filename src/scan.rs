@@ -36,10 +36,10 @@ mod tests;
 mod text;
 pub mod work;
 
-use crate::command::{Command, Language};
+use crate::command::{CompileCommand, Language};
 use crate::fallback::{Fallback, Reason};
 use crate::files::directory::Directory;
-use crate::files::resolve::{Place, Trail};
+use crate::files::resolve::{Resolution, Trail};
 use crate::files::{FileStore, View};
 use crate::heap;
 use crate::scan::closure::Closure;
@@ -48,7 +48,7 @@ use crate::scan::memory::closures::ClosureMemo;
 use crate::scan::memory::world::World;
 use crate::scan::probe::DriverAnswer;
 use crate::scan::replay::Replay;
-use crate::scan::search::header::Position;
+use crate::scan::search::header::FoundBy;
 use crate::scan::search::setting::{Searcher, Setting};
 use crate::scan::work::{Counters, Work};
 use parking_lot::RwLock;
@@ -96,7 +96,7 @@ impl Scanner {
     ///
     /// # Errors
     /// A [`Fallback`] where the answer can't be known.
-    pub fn scan(&self, command: &Command) -> Result<Arc<Closure>, Fallback> {
+    pub fn scan(&self, command: &CompileCommand) -> Result<Arc<Closure>, Fallback> {
         self.scan_since(command, Instant::now())
     }
 
@@ -104,7 +104,7 @@ impl Scanner {
     ///
     /// # Errors
     /// A [`Fallback`] where the answer can't be known.
-    pub fn scan_since(&self, command: &Command, asked: Instant) -> Result<Arc<Closure>, Fallback> {
+    pub fn scan_since(&self, command: &CompileCommand, asked: Instant) -> Result<Arc<Closure>, Fallback> {
         let memory = self.memory();
         let world = &memory.world;
         let mut view = world.store.view_since(asked);
@@ -163,7 +163,7 @@ impl Scanner {
     }
 }
 
-fn scan_anew(world: &World, command: &Command, view: View) -> Result<(Assembled, Arc<probe::Probe>), Fallback> {
+fn scan_anew(world: &World, command: &CompileCommand, view: View) -> Result<(Assembled, Arc<probe::Probe>), Fallback> {
     heap::cover();
     world.make_room_for_effects();
     let store = &world.store;
@@ -172,11 +172,11 @@ fn scan_anew(world: &World, command: &Command, view: View) -> Result<(Assembled,
     let mut trail = Trail::default();
     let spelled = command.source.as_os_str().as_bytes();
     let file = match store.resolve(&setting.start, spelled, view, &mut trail)? {
-        Place::File(file) => file,
-        Place::Absent => return Err(Fallback::at(Reason::Unreadable, "is not there", &command.source, 0)),
+        Resolution::File(file) => file,
+        Resolution::Absent => return Err(Fallback::at(Reason::Unreadable, "is not there", &command.source, 0)),
         _ => return Err(Fallback::at(Reason::Unreadable, "not a regular file", &command.source, 0)),
     };
-    let source = setting.header(spelled, Position::Primary, false, &file, None, &world.symbols);
+    let source = setting.header(spelled, FoundBy::Primary, false, &file, None, &world.symbols);
     let searcher = Searcher { store, view, symbols: &world.symbols };
     let mut table = world.take_table();
     let replay = Replay::new(world, &setting, searcher, command, &mut table);
@@ -200,9 +200,9 @@ fn scan_anew(world: &World, command: &Command, view: View) -> Result<(Assembled,
 }
 
 /// `command` as the compiler proper sees it, its setting, and the answer of the driver where that had to be asked.
-type AsDriven<'a> = (Cow<'a, Command>, Arc<Setting>, Option<Arc<DriverAnswer>>);
+type AsDriven<'a> = (Cow<'a, CompileCommand>, Arc<Setting>, Option<Arc<DriverAnswer>>);
 
-fn as_driven<'a>(world: &World, command: &'a Command, view: View) -> Result<AsDriven<'a>, Fallback> {
+fn as_driven<'a>(world: &World, command: &'a CompileCommand, view: View) -> Result<AsDriven<'a>, Fallback> {
     let seen = |answer: &Option<Arc<DriverAnswer>>| match answer {
         Some(answer) => Cow::Owned(answer.command(command)),
         None => Cow::Borrowed(command),
@@ -222,14 +222,14 @@ fn as_driven<'a>(world: &World, command: &'a Command, view: View) -> Result<AsDr
 
 /// The working directory of `command`.
 pub(crate) fn working_directory(
-    command: &Command,
+    command: &CompileCommand,
     store: &FileStore,
     view: View,
     trail: &mut Trail,
 ) -> Result<Arc<Directory>, Fallback> {
     let path = &command.working_directory;
     match store.resolve(store.root(), path.as_os_str().as_bytes(), view, trail)? {
-        Place::Directory(directory) => Ok(directory),
+        Resolution::Directory(directory) => Ok(directory),
         _ => Err(Fallback::at(Reason::Unreadable, "the working directory is not there", path, 0)),
     }
 }

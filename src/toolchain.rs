@@ -9,7 +9,7 @@
 //! It does not know headers: those are the scanner's. It blocks; the first question about a compiler starts a few
 //! processes and hashes the compiler, later ones cost a `stat` for each file.
 
-use crate::command::{AskedFrom, Command, Family, Language};
+use crate::command::{AskedFrom, CompileCommand, Family, Language};
 use crate::compiler::trace::shared::Since;
 use crate::compiler::trace::sights::{Sights, Validity};
 use crate::fallback::{Fallback, Reason};
@@ -154,7 +154,7 @@ impl Toolchains {
     /// # Errors
     /// [`Reason::Compiler`] where the driver or the dynamic linker doesn't answer, or a program is missing;
     /// [`Reason::Unreadable`] where a file can't be read.
-    pub fn of(&self, command: &Command) -> Result<Arc<Toolchain>, Fallback> {
+    pub fn of(&self, command: &CompileCommand) -> Result<Arc<Toolchain>, Fallback> {
         self.of_since(command, Instant::now())
     }
 
@@ -162,7 +162,7 @@ impl Toolchains {
     ///
     /// # Errors
     /// As there.
-    pub(crate) fn of_since(&self, command: &Command, asked: Instant) -> Result<Arc<Toolchain>, Fallback> {
+    pub(crate) fn of_since(&self, command: &CompileCommand, asked: Instant) -> Result<Arc<Toolchain>, Fallback> {
         let asked = Since::at(asked);
         let mut question = Question::of(command);
         if question.directory.is_none() && self.directory_bound.contains_key(&question) {
@@ -198,7 +198,7 @@ impl Toolchains {
     }
 
     /// Asks until nothing changes meanwhile.
-    fn find_standing_still(&self, command: &Command) -> Result<Found, Fallback> {
+    fn find_standing_still(&self, command: &CompileCommand) -> Result<Found, Fallback> {
         let mut attempt = 1;
         loop {
             match self.find(command) {
@@ -209,7 +209,7 @@ impl Toolchains {
     }
 
     /// Asks the driver and gathers what it names, and what a compile reads and looks for.
-    fn find(&self, command: &Command) -> Result<Found, Fallback> {
+    fn find(&self, command: &CompileCommand) -> Result<Found, Fallback> {
         let refuse =
             |error: io::Error| Fallback::new(Reason::Compiler, format!("{}: {error}", command.compiler.display()));
         // What is looked at before the question is asked can't change unseen while it is answered; what is looked at after it
@@ -263,7 +263,7 @@ impl Toolchains {
         &self,
         programs: &BTreeSet<PathBuf>,
         files: &BTreeSet<PathBuf>,
-        command: &Command,
+        command: &CompileCommand,
         variables: &mut Vec<(OsString, OsString)>,
     ) -> io::Result<BTreeSet<PathBuf>> {
         let library_path = variable(&command.tool_environment, "LD_LIBRARY_PATH").filter(|path| !path.is_empty());
@@ -307,7 +307,7 @@ impl Toolchains {
 }
 
 impl Question {
-    fn of(command: &Command) -> Self {
+    fn of(command: &CompileCommand) -> Self {
         let mut environment = command.environment.clone();
         environment.retain(|(name, _)| name != "PWD");
         environment.extend(command.tool_environment.iter().cloned());
@@ -363,7 +363,7 @@ impl Toolchain {
 }
 
 /// Where a program is that the driver names: absolute, or a bare name in `PATH`.
-fn locate(program: &Path, command: &Command, path_directories: &mut Vec<PathBuf>) -> io::Result<PathBuf> {
+fn locate(program: &Path, command: &CompileCommand, path_directories: &mut Vec<PathBuf>) -> io::Result<PathBuf> {
     if program.as_os_str().as_bytes().contains(&b'/') {
         return Ok(command.working_directory.join(program));
     }
@@ -396,7 +396,7 @@ fn gcc_evidence(installation: &Path) -> Vec<PathBuf> {
 
 /// Where nothing can be traced, the places in which new files are known to change the answer: directories of `PATH`, what
 /// stands beside the programs (specs, configuration files), other versions of gcc.
-fn depend_on_lists(tree: &mut Tree, programs: &BTreeSet<PathBuf>, description: &Description, command: &Command) {
+fn depend_on_lists(tree: &mut Tree, programs: &BTreeSet<PathBuf>, description: &Description, command: &CompileCommand) {
     let path = variable(&command.tool_environment, "PATH").unwrap_or_default();
     for directory in std::env::split_paths(path) {
         tree.depend_on(&command.working_directory.join(directory));

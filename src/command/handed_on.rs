@@ -11,7 +11,7 @@
 use super::arguments::Reader;
 use super::meant::Meant;
 use super::options::proper;
-use super::{AskedFrom, Command, Family, Language, PreprocessorOptions, assembler, outputs, response_file};
+use super::{AskedFrom, CompileCommand, Family, Language, PreprocessorOptions, assembler, outputs, response_file};
 use crate::compiler::answer::{commands, is_gcc_proper};
 use crate::fallback::{Fallback, Reason};
 use std::ffi::{OsStr, OsString};
@@ -50,7 +50,7 @@ impl HandedOn {
     /// # Errors
     /// [`Reason::UnsupportedFlag`], or the reason that the flag itself has, for what isn't followed;
     /// [`Reason::Compiler`] where there is no command that compiles.
-    pub(crate) fn read(answer: &[u8], command: &Command) -> Result<Self, Fallback> {
+    pub(crate) fn read(answer: &[u8], command: &CompileCommand) -> Result<Self, Fallback> {
         let mut read =
             Self { preprocessor: command.preprocessor.clone(), proper: None, inputs: Vec::new(), programs: Vec::new() };
         let mut assembles = false;
@@ -91,7 +91,7 @@ impl HandedOn {
     }
 
     /// Takes in the command line of the compiler proper.
-    fn compiles(&mut self, program: &OsStr, arguments: &[OsString], command: &Command) -> Result<(), Fallback> {
+    fn compiles(&mut self, program: &OsStr, arguments: &[OsString], command: &CompileCommand) -> Result<(), Fallback> {
         let family = command.family;
         let mut list: Vec<OsString> = Vec::with_capacity(arguments.len());
         let mut writes_dependencies = false;
@@ -150,7 +150,7 @@ impl HandedOn {
     }
 
     /// Takes in the command line of the assembler.
-    fn assembles(&mut self, arguments: &[OsString], command: &Command) -> Result<(), Fallback> {
+    fn assembles(&mut self, arguments: &[OsString], command: &CompileCommand) -> Result<(), Fallback> {
         let mut list = arguments.to_vec();
         // The assembly comes last.
         list.pop();

@@ -1,4 +1,4 @@
-//! What a compile's flags say, before source, outputs and environment make a [`Command`](super::Command) of it.
+//! What a compile's flags say, before source, outputs and environment make a [`CompileCommand`](super::CompileCommand) of it.
 //!
 //! What it does not know: how flags are spelled and read ([`parse`](super::parse)).
 

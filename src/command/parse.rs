@@ -1,4 +1,4 @@
-//! From arguments as written to a [`Command`] as meant.
+//! From arguments as written to a [`CompileCommand`] as meant.
 //!
 //! The driver's own arguments come first, then those that it hands to the preprocessor (`-Wp,`), then those for clang's
 //! front end (`-Xclang`): the order in which the drivers put them on the command line of the compiler proper.
@@ -7,9 +7,9 @@ use super::arguments::{self, Argument, Reader};
 use super::environment::{self, Environment};
 use super::meant::Meant;
 use super::options::{self, Asked, Meaning, Names, Plain, Product};
-use super::{AskedFrom, Command, Family, Language, SearchChain, assembler, language, outputs, response_file};
+use super::{AskedFrom, CompileCommand, Family, Language, SearchChain, assembler, language, outputs, response_file};
 use crate::compiler::identify::{self, Compiler};
-use crate::compiler::search::{PASSED_VARIABLE, Place};
+use crate::compiler::search::{PASSED_VARIABLE, SearchScope};
 use crate::fallback::{Fallback, Reason};
 use crate::files::own_paths;
 use std::ffi::{OsStr, OsString};
@@ -21,11 +21,11 @@ pub(super) fn parse(
     argv: &[OsString],
     directory: &Path,
     variables: &[(OsString, OsString)],
-) -> Result<Command, Fallback> {
+) -> Result<CompileCommand, Fallback> {
     let environment = Environment(variables);
     let (name, written) =
         argv.split_first().ok_or_else(|| Fallback::new(Reason::NotACompile, "no compiler is named"))?;
-    let place = Place { directory, path: environment.get("PATH"), passed: environment.get(PASSED_VARIABLE) };
+    let place = SearchScope { directory, path: environment.get("PATH"), passed: environment.get(PASSED_VARIABLE) };
     let compiler = identify::find(name, &place)?;
     let expanded = response_file::expand(written, directory)?;
     let mut meant = read(&expanded.arguments, compiler.family)?;
@@ -46,7 +46,7 @@ pub(super) fn parse(
     let mut passed_on = environment.passed_on(compiler.family);
     passed_on.extend(pwd.map(|pwd| ("PWD".into(), pwd)));
     passed_on.sort();
-    Ok(Command {
+    Ok(CompileCommand {
         program: compiler.program,
         compiler: compiler.path,
         family: compiler.family,

@@ -10,14 +10,14 @@ fn argv(line: &str) -> Vec<OsString> {
     line.split_whitespace().map(OsString::from).collect()
 }
 
-fn understand(line: &str, directory: &Path, variables: &[(&str, &str)]) -> Result<Command, Fallback> {
+fn understand(line: &str, directory: &Path, variables: &[(&str, &str)]) -> Result<CompileCommand, Fallback> {
     let mut environment: Vec<(OsString, OsString)> =
         variables.iter().map(|(name, value)| (name.into(), value.into())).collect();
     environment.push(("PATH".into(), "/usr/bin".into()));
     parse(&argv(line), directory, &environment)
 }
 
-fn command(line: &str) -> Command {
+fn command(line: &str) -> CompileCommand {
     understand(line, Path::new("/"), &[]).unwrap_or_else(|fallback| panic!("{line}: {fallback}"))
 }
 

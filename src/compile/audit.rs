@@ -3,7 +3,7 @@
 //! A verdict needs inputs that are the same before and after, and a compiler that agrees with itself: where the second
 //! compile differs from what is stored, a third one must agree with the second.
 
-use super::Compiler;
+use super::Handler;
 use super::prepare::Prepared;
 use crate::audit::apart::{Apart, Group, Made, TIME_LIMIT};
 use crate::audit::report::Discrepancy;
@@ -34,7 +34,7 @@ pub(crate) enum Verdict {
     Open(String),
 }
 
-impl Compiler {
+impl Handler {
     /// Compiles the hit that waits longest again, and deals with what that shows; false where none waits. Dropped, it ends
     /// the compiler, and the hit waits on.
     pub(crate) async fn audit_next(self: &Arc<Self>) -> bool {

@@ -5,7 +5,7 @@
 //! nothing that was looked for came or went meanwhile: an input that changed and changed back, or changed within a tick of
 //! its file system's clock, must not name a result. Neither must an output that somebody else wrote (see `witness`).
 
-use super::Compiler;
+use super::Handler;
 use super::in_flight::{End, Leader};
 use super::prepare::Prepared;
 use super::remote_run::stream;
@@ -15,7 +15,7 @@ use crate::files::stamp::watch::Watch;
 use crate::files::stamp::{Moment, Stamp};
 use crate::ipc::Completed;
 use crate::local::INLINE_OUTPUT_SIZE_BYTES;
-use crate::outputs::{Place, Presence};
+use crate::outputs::{OutputPath, Presence};
 use bytes::Bytes;
 use pumphouse_proto::digest::Digest;
 use pumphouse_proto::reapi::{ActionResult, OutputFile};
@@ -44,7 +44,7 @@ impl StorePlan {
     }
 }
 
-impl Compiler {
+impl Handler {
     /// Begins to watch what the compile of `plan` reads and writes, just before it runs. Blocks for a moment.
     pub fn witness(&self, plan: &StorePlan) -> Witness {
         Witness::new(&self.events, &plan.prepared)
@@ -110,7 +110,7 @@ impl Compiler {
 }
 
 /// The output at `place`, as one reading finds it.
-fn read_output(place: &Place) -> io::Result<OutputFile> {
+fn read_output(place: &OutputPath) -> io::Result<OutputFile> {
     let mut file = File::open(&place.path)?;
     // Before it is read and after it: whoever writes now, or opened it before it was watched, is not this compile.
     if lease::is_being_written(&file) {

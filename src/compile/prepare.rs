@@ -1,14 +1,14 @@
 //! The steps of a compile that need no server, up to the local cache's answer.
 
-use super::Compiler;
+use super::Handler;
 use super::in_flight::Claim;
 use crate::action::Action;
-use crate::command::{self, Command, Family, environment::STDERR_IS_TERMINAL};
+use crate::command::{self, CompileCommand, Family, environment::STDERR_IS_TERMINAL};
 use crate::fallback::{Fallback, Reason};
 use crate::ipc::vantage::Vantage;
 use crate::ipc::{CompileRequest, Completed, DEPTH_VARIABLE, Terminal};
 use crate::local::{BlobRead, Lookup};
-use crate::outputs::{Places, Staging};
+use crate::outputs::{OutputPaths, Staging};
 use crate::scan::closure::Closure;
 use crate::stats::{Stage, StageTimes};
 use crate::toolchain::{Objects, Toolchain};
@@ -32,16 +32,16 @@ pub(super) enum Front {
 /// A compile whose action is known.
 #[derive(Debug)]
 pub(super) struct Prepared {
-    pub(super) command: Command,
+    pub(super) command: CompileCommand,
     pub(super) toolchain: Arc<Toolchain>,
     pub(super) closure: Arc<Closure>,
-    pub(super) places: Places,
+    pub(super) places: OutputPaths,
     pub(super) action: Action,
     /// What the local cache had to say, for the user.
     pub(super) notice: Vec<u8>,
 }
 
-impl Compiler {
+impl Handler {
     /// Takes `request` as far as it goes without a server. Blocks on the file system.
     pub(super) fn prepare(&self, request: &CompileRequest, times: &mut StageTimes) -> Front {
         self.settings.refresh();
@@ -99,12 +99,12 @@ impl Compiler {
 
     fn prepare_command(
         &self,
-        command: Command,
+        command: CompileCommand,
         request: &CompileRequest,
         times: &mut StageTimes,
     ) -> Result<Prepared, Fallback> {
         let places = times.time(Stage::Parse, || {
-            Places::find(&command.outputs, &request.working_directory, request.umask, request.group)
+            OutputPaths::find(&command.outputs, &request.working_directory, request.umask, request.group)
         })?;
         // What is seen from now on serves the toolchain and the closure.
         let asked = Instant::now();
@@ -138,7 +138,7 @@ impl Compiler {
         }
     }
 
-    fn place(&self, result: &ActionResult, places: &Places) -> Restored {
+    fn place(&self, result: &ActionResult, places: &OutputPaths) -> Restored {
         let mut staging = Staging::new();
         // The object comes first in the list of places, and so is renamed last.
         for place in places {
@@ -184,7 +184,7 @@ impl Restored {
 }
 
 /// Understands the request's command line, once it is certain that both sides see the same files.
-fn parse(request: &CompileRequest) -> Result<Command, Fallback> {
+fn parse(request: &CompileRequest) -> Result<CompileCommand, Fallback> {
     if Vantage::own().ok() != Some(request.vantage) {
         return Err(Fallback::new(Reason::OtherVantage, "the daemon sees other files than the launcher"));
     }

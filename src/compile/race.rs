@@ -8,7 +8,7 @@ use super::patience::{Stage, Unit};
 use super::prepare::Prepared;
 use super::remote_run::{Failure, Finished, Report, Work};
 use super::slots::LocalSlot;
-use super::{Compiler, Refusal};
+use super::{Handler, Refusal};
 use crate::fallback::{Fallback, Reason};
 use crate::ipc::CompileRequest;
 use crate::remote::{InUse, Remote, RemoteError, Service, Trial};
@@ -42,7 +42,7 @@ impl Drop for Running {
     }
 }
 
-impl Compiler {
+impl Handler {
     /// Has the server work on `prepared`, until it is done or runs here.
     pub(super) async fn race(
         self: &Arc<Self>,
@@ -55,7 +55,7 @@ impl Compiler {
         let (sender, mut progress) = watch::channel((Stage::LookUp, Instant::now()));
         let is_trial = Arc::new(AtomicBool::new(false));
         let work = Work {
-            compiler: Arc::clone(self),
+            handler: Arc::clone(self),
             remote: Arc::clone(remote),
             session: session.again(),
             prepared: Arc::clone(prepared),

@@ -3,12 +3,12 @@
 //! The work is a value of its own, so that it can go on without the compile that began it. It puts no output in place: the
 //! compile does, if the work ends before the compile runs here (see [`race`](super::race)).
 
-use super::Compiler;
+use super::Handler;
 use super::patience::Stage as Waiting;
 use super::prepare::Prepared;
 use crate::ipc::Completed;
 use crate::local::{INLINE_OUTPUT_SIZE_BYTES, LargeOutput};
-use crate::outputs::Places;
+use crate::outputs::OutputPaths;
 use crate::remote::{
     Caller, Executed, Fetched, InUse, Progress, Remote, RemoteError, Service, check_result, must_fetch_bytes,
 };
@@ -45,7 +45,7 @@ impl From<RemoteError> for Failure {
 
 /// What a compile wants of a server, and all that is needed to get it.
 pub(super) struct Work {
-    pub(super) compiler: Arc<Compiler>,
+    pub(super) handler: Arc<Handler>,
     pub(super) remote: Arc<Remote>,
     pub(super) session: InUse,
     pub(super) prepared: Arc<Prepared>,
@@ -84,9 +84,9 @@ impl Work {
     }
 
     async fn result(&mut self) -> Result<Finished, Failure> {
-        let compiler = Arc::clone(&self.compiler);
+        let handler = Arc::clone(&self.handler);
         let action = self.prepared.action.digest;
-        let caller = Caller::new(&compiler.notices.build(), action, &self.prepared.command.source.to_string_lossy());
+        let caller = Caller::new(&handler.notices.build(), action, &self.prepared.command.source.to_string_lossy());
         let cas = self.session.cas(&caller);
         let names: Vec<String> = self.prepared.places.iter().map(|place| place.name.clone()).collect();
         let looking_up = self.session.action_result(&caller, action, names.clone());
@@ -99,7 +99,7 @@ impl Work {
                 Err(error @ RemoteError::Wrong(_)) => {
                     let message =
                         format!("the server {} {error}; its cached result is not used", self.remote.address());
-                    self.report.notice.extend(compiler.notices.once("wrong cached result", &message));
+                    self.report.notice.extend(handler.notices.once("wrong cached result", &message));
                 }
                 Err(error) => return Err(error.into()),
             }
@@ -135,7 +135,7 @@ impl Work {
 
     /// Makes the server have the action and all of its inputs.
     async fn upload(&mut self, cas: &CasClient) -> Result<(), RemoteError> {
-        let uploads = self.report.times.time(Stage::Upload, || self.compiler.uploads(&self.remote, &self.prepared))?;
+        let uploads = self.report.times.time(Stage::Upload, || self.handler.uploads(&self.remote, &self.prepared))?;
         if uploads.is_empty() {
             return Ok(());
         }
@@ -145,7 +145,7 @@ impl Work {
         let sent = self.report.times.time_async(Stage::Upload, sending).await?;
         self.succeeded(Service::Upload);
         self.remote.cold_bytes.fetch_add(sent, Ordering::Relaxed);
-        self.compiler.statistics.update(|counters| counters.bytes_uploaded += sent);
+        self.handler.statistics.update(|counters| counters.bytes_uploaded += sent);
         Ok(())
     }
 
@@ -162,8 +162,8 @@ impl Work {
             self.succeeded(Service::Execute);
             self.remote.cold_bytes.store(0, Ordering::Relaxed);
             if let Some(time) = execution_time(result) {
-                let unit = self.compiler.expectations.unit(&self.prepared);
-                self.compiler.expectations.measured_elsewhere(unit, time);
+                let unit = self.handler.expectations.unit(&self.prepared);
+                self.handler.expectations.measured_elsewhere(unit, time);
             }
         }
         Ok(executed)
@@ -183,7 +183,7 @@ impl Work {
         if size_bytes > 0 {
             self.succeeded(Service::Download);
         }
-        self.compiler.statistics.update(|counters| counters.bytes_downloaded += fetched.bytes_downloaded);
+        self.handler.statistics.update(|counters| counters.bytes_downloaded += fetched.bytes_downloaded);
         Ok(fetched)
     }
 }
@@ -209,7 +209,7 @@ fn execution_time(result: &ActionResult) -> Option<Duration> {
     time(&metadata.execution_completed_timestamp)?.checked_sub(time(&metadata.execution_start_timestamp)?)
 }
 
-impl Compiler {
+impl Handler {
     /// Puts the outputs of what was fetched in place, and keeps the result.
     pub(super) fn finish(
         &self,
@@ -256,7 +256,7 @@ impl Compiler {
     }
 
     /// Stores a result whose outputs are in place. That it can't be stored is no reason to fail.
-    pub(super) fn keep(&self, action: &Digest, result: &ActionResult, places: &Places) {
+    pub(super) fn keep(&self, action: &Digest, result: &ActionResult, places: &OutputPaths) {
         let mut large: Vec<(Digest, PathBuf)> = Vec::new();
         for file in &result.output_files {
             let (Ok(digest), Some(place)) = (Digest::try_from(&file.digest), places.get(&file.path)) else { return };

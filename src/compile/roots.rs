@@ -2,7 +2,7 @@
 
 use crate::fallback::Fallback;
 use crate::input_root::{self, BuiltRoot, Entries};
-use crate::outputs::Places;
+use crate::outputs::OutputPaths;
 use crate::scan::closure::Closure;
 use crate::toolchain::Toolchain;
 use pumphouse_proto::digest::Digest;
@@ -39,7 +39,7 @@ impl Roots {
         &self,
         closure: &Arc<Closure>,
         toolchain: &Toolchain,
-        places: &Places,
+        places: &OutputPaths,
     ) -> Result<Digest, Fallback> {
         // Links and directories on the way to the outputs are rare, and then part of the root.
         if !places.symlinks.is_empty() || !places.directories.is_empty() {
@@ -62,13 +62,13 @@ impl Roots {
         &self,
         closure: &Closure,
         toolchain: &Toolchain,
-        places: &Places,
+        places: &OutputPaths,
     ) -> Result<(BuiltRoot, Entries), Fallback> {
         let entries = self.entries(closure, toolchain, places);
         Ok((input_root::build(&entries)?, entries))
     }
 
-    fn entries(&self, closure: &Closure, toolchain: &Toolchain, places: &Places) -> Entries {
+    fn entries(&self, closure: &Closure, toolchain: &Toolchain, places: &OutputPaths) -> Entries {
         let known = self.toolchains.get(&toolchain.identity);
         let tools = known.unwrap_or_else(|| {
             let entries = Arc::new(Entries::new(&toolchain.files, &toolchain.symlinks, &toolchain.directories));

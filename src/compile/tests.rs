@@ -22,7 +22,7 @@ struct Site {
     _scratch: tempfile::TempDir,
     build: PathBuf,
     state: PathBuf,
-    compiler: Arc<Compiler>,
+    handler: Arc<Handler>,
     runtime: tokio::runtime::Runtime,
 }
 
@@ -61,9 +61,9 @@ impl Site {
             audit: 0,
         };
         let statistics = Arc::new(Statistics::new(&directories));
-        let compiler =
-            Arc::new(Compiler::new(Arc::new(Settings::fixed(config)), &directories, statistics).expect("opened"));
-        Self { _scratch: scratch, build, state, compiler, runtime }
+        let handler =
+            Arc::new(Handler::new(Arc::new(Settings::fixed(config)), &directories, statistics).expect("opened"));
+        Self { _scratch: scratch, build, state, handler, runtime }
     }
 
     /// Writes a source, and waits until its time stamp is that of the past.
@@ -98,7 +98,7 @@ impl Site {
             environment: vec![("PATH".into(), std::env::var_os("PATH").expect("set"))],
         };
         let mut times = StageTimes::default();
-        match self.runtime.block_on(self.compiler.compile(Arc::new(request), &mut times)) {
+        match self.runtime.block_on(self.handler.compile(Arc::new(request), &mut times)) {
             Decision::Done { completed, outcome } => Ended {
                 how: match outcome {
                     Outcome::LocalHit => "local-hit",
@@ -116,11 +116,11 @@ impl Site {
 
     fn run(&self, mut plan: LocalPlan, arguments: &[&str], meanwhile: impl FnOnce()) -> Ended {
         let compiler = if plan.compiler.as_os_str().is_empty() { Path::new("gcc") } else { &plan.compiler };
-        let witness = plan.store.as_ref().map(|store| self.compiler.witness(store));
+        let witness = plan.store.as_ref().map(|store| self.handler.witness(store));
         let output = Command::new(compiler).args(arguments).current_dir(&self.build).output().expect("gcc runs");
         meanwhile();
         let success = if output.status.success() { Success::Yes } else { Success::No };
-        self.compiler.local_run_ended(&plan, success, Duration::from_millis(100));
+        self.handler.local_run_ended(&plan, success, Duration::from_millis(100));
         let completed = Completed {
             wait_status: output.status.into_raw(),
             stdout: output.stdout,
@@ -128,7 +128,7 @@ impl Site {
             notice: vec![],
         };
         if let (Some(store), Some(witness), Success::Yes) = (plan.store.take(), witness, success) {
-            self.compiler.store_local_run(store, &completed, &witness);
+            self.handler.store_local_run(store, &completed, &witness);
         }
         Ended {
             how: plan.fallback.reason.name(),
@@ -139,7 +139,7 @@ impl Site {
     }
 
     fn counters(&self) -> Counters {
-        self.compiler.statistics.flush().expect("written");
+        self.handler.statistics.flush().expect("written");
         crate::stats::read(&self.state).expect("read")
     }
 }

@@ -14,7 +14,7 @@ use crate::command::Family;
 use crate::files::events::{Account, Events, Period};
 use crate::files::stamp::Moment;
 use crate::files::stamp::watch::Watch;
-use crate::outputs::{Place, Presence};
+use crate::outputs::{OutputPath, Presence};
 use crate::scan::closure::Closure;
 use rustix::fs::inotify::ReadFlags;
 use std::collections::HashSet;
@@ -75,7 +75,7 @@ impl Witness {
 }
 
 /// What the events at an output say.
-pub(super) fn written(events: &[ReadFlags], place: &Place, prepared: &Prepared) -> Written {
+pub(super) fn written(events: &[ReadFlags], place: &OutputPath, prepared: &Prepared) -> Written {
     let count = |what: ReadFlags| events.iter().filter(|event| event.intersects(what)).count();
     let arrivals = count(ReadFlags::CREATE | ReadFlags::MOVED_TO);
     let writes = count(ReadFlags::CLOSE_WRITE);
@@ -105,7 +105,7 @@ pub(super) fn is_unchanged(earlier: &[ReadFlags], later: &[ReadFlags]) -> bool {
 }
 
 /// Whether gcc moves the debug information out of this object once it is written.
-fn is_split_object(place: &Place, prepared: &Prepared) -> bool {
+fn is_split_object(place: &OutputPath, prepared: &Prepared) -> bool {
     let mut places = prepared.places.iter();
     let is_object = places.next().is_some_and(|object| object == place);
     is_object

@@ -8,7 +8,7 @@
 
 use super::Family;
 use super::name::{self, stem};
-use super::search::{self, Kind, NotFound, Place};
+use super::search::{self, Kind, NotFound, SearchScope};
 use crate::fallback::{Fallback, Reason};
 use crate::files::stamp::watch::Watch;
 use quick_cache::sync::Cache;
@@ -23,7 +23,7 @@ use std::sync::{Arc, LazyLock};
 pub(crate) struct Compiler {
     /// Absolute, symbolic links not resolved.
     pub(crate) path: PathBuf,
-    /// What to run it as: see [`Command::program`](crate::command::Command::program).
+    /// What to run it as: see [`CompileCommand::program`](crate::command::CompileCommand::program).
     pub(crate) program: PathBuf,
     pub(crate) family: Family,
     /// Whether it takes `.c` for C++.
@@ -34,7 +34,7 @@ pub(crate) struct Compiler {
 ///
 /// # Errors
 /// [`Reason::Compiler`] where there is none, or where it is not known what it is.
-pub(crate) fn find(name: &OsStr, place: &Place<'_>) -> Result<Compiler, Fallback> {
+pub(crate) fn find(name: &OsStr, place: &SearchScope<'_>) -> Result<Compiler, Fallback> {
     let refuse = |detail: &str| Fallback::new(Reason::Compiler, format!("{}: {detail}", name.to_string_lossy()));
     let look = |path: &Path| identify(path).map(|identity| (identity.kind(), identity));
     match search::find(name, place, look) {
@@ -50,7 +50,7 @@ pub(crate) fn find(name: &OsStr, place: &Place<'_>) -> Result<Compiler, Fallback
 }
 
 /// Whether the path `name` leads to a program in whose place another one is run.
-fn is_stand_in_at(name: &OsStr, place: &Place<'_>) -> bool {
+fn is_stand_in_at(name: &OsStr, place: &SearchScope<'_>) -> bool {
     identify(&search::lexical(&place.directory.join(name))).is_ok_and(|identity| identity.kind() == Kind::StandIn)
 }
 
@@ -146,7 +146,7 @@ mod tests {
         std::fs::write(base.join("scripts/gcc"), "#!/bin/sh\n").expect("write");
         std::fs::set_permissions(base.join("scripts/gcc"), std::fs::Permissions::from_mode(0o755)).expect("chmod");
         let find = |name: &str, path: &str| {
-            let place = Place { directory: base, path: Some(OsStr::new(path)), passed: None };
+            let place = SearchScope { directory: base, path: Some(OsStr::new(path)), passed: None };
             find(OsStr::new(name), &place).map_err(|fallback| fallback.detail)
         };
         let gcc = Compiler {

@@ -27,7 +27,7 @@ const STAND_INS: [&str; 7] = ["ccache", "distcc", "sccache", "icecc", "colorgcc"
 
 /// Where names are looked for.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Place<'a> {
+pub(crate) struct SearchScope<'a> {
     /// Where relative paths start.
     pub(crate) directory: &'a Path,
     /// The value of `PATH`, where it is set.
@@ -82,7 +82,7 @@ fn words(error: &io::Error) -> String {
 /// be run. The path is absolute where `written`, or the part of `PATH`, or the place's directory is; links are not resolved.
 pub(crate) fn find<T>(
     written: &OsStr,
-    place: &Place<'_>,
+    place: &SearchScope<'_>,
     mut look: impl FnMut(&Path) -> io::Result<(Kind, T)>,
 ) -> Result<(PathBuf, T), NotFound> {
     let mut link = None;
@@ -113,7 +113,7 @@ pub(crate) fn find<T>(
     reserve.ok_or_else(|| if denied { NotFound::Denied(name.into()) } else { NotFound::Name(name.into()) })
 }
 
-impl Place<'_> {
+impl SearchScope<'_> {
     fn spelled(&self, path: &Path) -> PathBuf {
         if self.directory == Path::new(".") { path.to_owned() } else { lexical(&self.directory.join(path)) }
     }
@@ -210,7 +210,7 @@ mod tests {
             };
             Ok((kind, ()))
         };
-        let place = Place { directory: base, path: path.map(OsStr::new), passed: Some(&passed) };
+        let place = SearchScope { directory: base, path: path.map(OsStr::new), passed: Some(&passed) };
         find(OsStr::new(written), &place, look)
             .map(|(path, ())| path.strip_prefix(base).unwrap_or(&path).display().to_string())
             .map_err(|error| error.exit_code())

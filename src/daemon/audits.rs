@@ -39,7 +39,7 @@ impl Audits {
                 biased;
                 // The user's compiles come first.
                 () = daemon.used.notified() => {}
-                _ = daemon.compiler.audit_next() => {}
+                _ = daemon.handler.audit_next() => {}
             }
             start.elapsed()
         })));

@@ -33,8 +33,8 @@ pub(super) enum Company {
 impl Company {
     /// Looks around. Costs a few system calls at home, else a look at every process.
     pub(super) fn now() -> Self {
-        let Ok(own) = Place::of(Path::new("/proc/self")) else { return Self::Unknown };
-        let is_home = match Place::of(Path::new("/proc/1")) {
+        let Ok(own) = MountRoot::of(Path::new("/proc/self")) else { return Self::Unknown };
+        let is_home = match MountRoot::of(Path::new("/proc/1")) {
             Ok(first) => first == own,
             // Another user's first process can't be looked at.
             Err(_) => FIRST_NAMESPACES.contains(&own.namespace) && has_whole_root(),
@@ -59,12 +59,12 @@ fn has_whole_root() -> bool {
 
 /// Where a process is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Place {
+struct MountRoot {
     namespace: u64,
     root: (u64, u64),
 }
 
-impl Place {
+impl MountRoot {
     fn of(process: &Path) -> io::Result<Self> {
         let root = std::fs::metadata(process.join("root"))?;
         Ok(Self { namespace: std::fs::metadata(process.join("ns/mnt"))?.ino(), root: (root.dev(), root.ino()) })
@@ -72,7 +72,7 @@ impl Place {
 }
 
 /// How many processes are where this one is, other daemons of this program aside: they would wait for each other.
-fn others(own: Place) -> io::Result<usize> {
+fn others(own: MountRoot) -> io::Result<usize> {
     let program = |process: &Path| std::fs::metadata(process.join("exe")).map(|exe| (exe.dev(), exe.ino())).ok();
     let own_program = program(Path::new("/proc/self"));
     let is_process = |name: &std::ffi::OsStr| name.to_str().is_some_and(|name| name.parse::<u32>().is_ok());
@@ -81,7 +81,7 @@ fn others(own: Place) -> io::Result<usize> {
         let entry = entry?;
         // Those of other users can't be looked at, and are served by other daemons.
         if is_process(&entry.file_name())
-            && Place::of(&entry.path()).is_ok_and(|place| place == own)
+            && MountRoot::of(&entry.path()).is_ok_and(|place| place == own)
             && program(&entry.path()) != own_program
         {
             count += 1;
@@ -98,6 +98,6 @@ mod tests {
     fn a_test_is_not_alone() {
         // Whoever runs the tests is in the same place, wherever that is.
         assert!(matches!(Company::now(), Company::AtHome | Company::Others));
-        assert!(others(Place::of(Path::new("/proc/self")).expect("known")).expect("counted") > 0);
+        assert!(others(MountRoot::of(Path::new("/proc/self")).expect("known")).expect("counted") > 0);
     }
 }

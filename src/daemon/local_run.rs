@@ -24,7 +24,7 @@ pub(super) async fn serve(
     let start = Instant::now();
     let slot = match plan.slot.take() {
         Some(slot) => Some(slot),
-        None => connection.alive(daemon.compiler.slots.place(request)).await?,
+        None => connection.alive(daemon.handler.slots.place(request)).await?,
     };
     let Some(_slot) = slot else { return Ok(()) };
     let (mut plan, witness) = watched(daemon, plan).await?;
@@ -40,12 +40,12 @@ pub(super) async fn serve(
     times.add(Stage::LocalRun, start.elapsed());
     let success = if completed.wait_status == 0 { Success::Yes } else { Success::No };
     let outcome = Outcome::LocalRun(plan.fallback.reason);
-    daemon.compiler.local_run_ended(&plan, success, running_since.elapsed());
+    daemon.handler.local_run_ended(&plan, success, running_since.elapsed());
     match (plan.store, witness, success) {
         (Some(store), Some(witness), Success::Yes) => {
-            let compiler = Arc::clone(&daemon.compiler);
+            let handler = Arc::clone(&daemon.handler);
             let stored = tokio::task::spawn_blocking(move || {
-                times.time(Stage::LocalCache, || compiler.store_local_run(store, &completed, &witness));
+                times.time(Stage::LocalCache, || handler.store_local_run(store, &completed, &witness));
                 times
             });
             times = stored.await.map_err(io::Error::other)?;
@@ -62,9 +62,9 @@ async fn watched(daemon: &Arc<Daemon>, plan: LocalPlan) -> io::Result<(LocalPlan
     if plan.store.is_none() {
         return Ok((plan, None));
     }
-    let compiler = Arc::clone(&daemon.compiler);
+    let handler = Arc::clone(&daemon.handler);
     let watching = tokio::task::spawn_blocking(move || {
-        let witness = plan.store.as_ref().map(|store| compiler.witness(store));
+        let witness = plan.store.as_ref().map(|store| handler.witness(store));
         (plan, witness)
     });
     watching.await.map_err(io::Error::other)

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 /// What stands at the end of a path.
 #[derive(Debug, Clone)]
-pub enum Place {
+pub enum Resolution {
     /// A regular file.
     File(Arc<SourceFile>),
     /// A directory.
@@ -67,7 +67,7 @@ impl FileStore {
         path: &[u8],
         view: View,
         trail: &mut Trail,
-    ) -> Result<Place, Fallback> {
+    ) -> Result<Resolution, Fallback> {
         let mut links = 0;
         self.walk(Arc::clone(start), path, view, trail, &mut links)
     }
@@ -79,7 +79,7 @@ impl FileStore {
         view: View,
         trail: &mut Trail,
         links: &mut u32,
-    ) -> Result<Place, Fallback> {
+    ) -> Result<Resolution, Fallback> {
         let mut at = if path.starts_with(b"/") { Arc::clone(self.root()) } else { start };
         let must_be_directory = path.ends_with(b"/");
         let mut components =
@@ -97,11 +97,11 @@ impl FileStore {
             let entry = at.look_up(name, view, self);
             trail.consult(&at, view, self);
             let place = match entry {
-                Entry::Absent => return Ok(Place::Absent),
+                Entry::Absent => return Ok(Resolution::Absent),
                 Entry::Unreadable => return Err(at.unreadable(name)),
-                Entry::File(file) => Place::File(file),
-                Entry::Directory(directory) => Place::Directory(directory),
-                Entry::Special => Place::Special(at.path_of(name)),
+                Entry::File(file) => Resolution::File(file),
+                Entry::Directory(directory) => Resolution::Directory(directory),
+                Entry::Special => Resolution::Special(at.path_of(name)),
                 Entry::Symlink(target) => {
                     *links += 1;
                     if *links > MAX_SYMLINKS_IN_A_PATH {
@@ -112,17 +112,20 @@ impl FileStore {
                 }
             };
             match place {
-                Place::Directory(directory) => at = directory,
-                found if is_last && !(must_be_directory && matches!(found, Place::File(_) | Place::Special(_))) => {
+                Resolution::Directory(directory) => at = directory,
+                found
+                    if is_last
+                        && !(must_be_directory && matches!(found, Resolution::File(_) | Resolution::Special(_))) =>
+                {
                     return Ok(found);
                 }
-                _ => return Ok(Place::Absent),
+                _ => return Ok(Resolution::Absent),
             }
         }
         if at.identity(view, self).is_none() {
-            return Ok(Place::Absent);
+            return Ok(Resolution::Absent);
         }
         trail.consult(&at, view, self);
-        Ok(Place::Directory(at))
+        Ok(Resolution::Directory(at))
     }
 }

@@ -1,6 +1,6 @@
 //! What the compiler's own preprocessor says that it reads: `--verify`, `--exact_analysis` and `.d_exact`.
 
-use crate::command::Command;
+use crate::command::CompileCommand;
 use crate::compiler::driver;
 use crate::compiler::make_rule::prerequisites;
 use crate::fallback::{Fallback, Reason};
@@ -17,7 +17,7 @@ const MAX_MESSAGE_BYTES: usize = 2000;
 ///
 /// # Errors
 /// [`Reason::Compiler`] where the preprocessor can't be run or fails.
-pub(super) fn dependencies(command: &Command) -> Result<BTreeSet<PathBuf>, Fallback> {
+pub(super) fn dependencies(command: &CompileCommand) -> Result<BTreeSet<PathBuf>, Fallback> {
     let output = driver::dependencies(&command.dependency_request()?).map_err(|error| {
         Fallback::new(Reason::Compiler, format!("couldn't execute '{}': {error}", command.compiler.display()))
     })?;
@@ -36,7 +36,7 @@ pub(super) fn dependencies(command: &Command) -> Result<BTreeSet<PathBuf>, Fallb
 }
 
 /// The name of a file beside the compile's output: `.d_approx` for `-o x/a.o` is `x/a.d_approx`.
-pub(super) fn beside_output(command: &Command, suffix: &str) -> PathBuf {
+pub(super) fn beside_output(command: &CompileCommand, suffix: &str) -> PathBuf {
     let output = command.working_directory.join(&command.outputs.object);
     let bytes = output.as_os_str().as_bytes();
     let mut name = bytes.strip_suffix(b".o").unwrap_or(bytes).to_vec();

@@ -11,7 +11,7 @@
 //!
 //! **Source:** the behaviour of distcc 3.4's client, server and include server.
 
-use crate::command::Command;
+use crate::command::CompileCommand;
 use crate::fallback::{Fallback, Reason};
 use crate::include_server::system_directories::SystemDirectories;
 use crate::scan::closure::{Closure, InputFile};
@@ -48,7 +48,7 @@ impl Manifest {
     /// [`Reason::Unscannable`] where the compile would read another file on a server than here.
     pub(super) fn new(
         closure: &Closure,
-        command: &Command,
+        command: &CompileCommand,
         system: &SystemDirectories,
         wishes: Wishes,
     ) -> Result<Self, Fallback> {
@@ -74,7 +74,12 @@ impl Manifest {
         Ok(manifest)
     }
 
-    fn add_files(&mut self, closure: &Closure, command: &Command, system: &SystemDirectories) -> Result<(), Fallback> {
+    fn add_files(
+        &mut self,
+        closure: &Closure,
+        command: &CompileCommand,
+        system: &SystemDirectories,
+    ) -> Result<(), Fallback> {
         let names: HashMap<&Path, &Arc<Path>> = closure.names.iter().map(|(path, name)| (&**path, name)).collect();
         let probed: HashSet<&Path> = closure.probed.iter().map(|path| &**path).collect();
         for file in &closure.files {

@@ -5,7 +5,7 @@
 //! Invariants: an answer is given again only where the scanner says that nothing has changed. Whatever can't be known
 //! for sure is left to the client, which then preprocesses by itself.
 
-use crate::command::{self, Command};
+use crate::command::{self, CompileCommand};
 use crate::fallback::{Fallback, Reason};
 use crate::include_server::client_root::ClientRoots;
 use crate::include_server::email::{Mailer, Urgency};
@@ -187,7 +187,12 @@ impl Service {
         self.answer_command(request, &command, since)
     }
 
-    fn answer_command(&self, request: &Request, command: &Command, since: Instant) -> Result<Arc<[u8]>, NotCovered> {
+    fn answer_command(
+        &self,
+        request: &Request,
+        command: &CompileCommand,
+        since: Instant,
+    ) -> Result<Arc<[u8]>, NotCovered> {
         let closure = self.scanner.scan_since(command, since)?;
         let system = self.compilers.directories(command)?;
         self.observe(command, &closure);
@@ -263,7 +268,7 @@ impl Service {
     }
 
     /// What `--verify`, `--exact_analysis` and `--write_include_closure` ask for.
-    fn consult_compiler(&self, command: &Command, analysis: Analysis) -> Result<Analysis, NotCovered> {
+    fn consult_compiler(&self, command: &CompileCommand, analysis: Analysis) -> Result<Analysis, NotCovered> {
         let arguments = &self.arguments;
         let Analysis { closure, system } = &analysis;
         let is_foreign = |path: &Path| !system.contain(path);
@@ -302,7 +307,7 @@ impl Service {
         Ok(analysis)
     }
 
-    fn observe(&self, command: &Command, closure: &Closure) {
+    fn observe(&self, command: &CompileCommand, closure: &Closure) {
         let Some(observation) = &self.arguments.path_observation_re else { return };
         let names: HashMap<&Path, &Arc<Path>> = closure.names.iter().map(|(path, name)| (&**path, name)).collect();
         for path in observation.new_matches(closure.files.iter().map(|file| &file.path)) {

@@ -12,7 +12,7 @@
 //! **Source:** the "DESCRIPTION" of distcc(1) and the behaviour of distcc 3.4's include server.
 
 use crate::command::options::{self, Selects};
-use crate::command::{Command, Family, Language};
+use crate::command::{CompileCommand, Family, Language};
 use crate::compiler::answer::SearchPath;
 use crate::compiler::driver;
 use crate::compiler::environment::{About, asking};
@@ -100,7 +100,7 @@ impl Compilers {
     ///
     /// # Errors
     /// [`Reason::Compiler`] where the compiler can't be run or says nothing that is understood.
-    pub(super) fn directories(&self, command: &Command) -> Result<Arc<SystemDirectories>, Fallback> {
+    pub(super) fn directories(&self, command: &CompileCommand) -> Result<Arc<SystemDirectories>, Fallback> {
         let refuse = |detail: String| {
             let compiler = command.compiler.display();
             let text = format!("couldn't determine default system include directories of {compiler}: {detail}");
@@ -127,7 +127,7 @@ impl Compilers {
 }
 
 /// The flags under which the compiler has other directories of its own, and which distcc's servers pass on unchanged.
-fn flags(command: &Command) -> Vec<OsString> {
+fn flags(command: &CompileCommand) -> Vec<OsString> {
     let root = command.preprocessor.sysroot.as_deref().filter(|root| root.is_absolute());
     let mut flags: Vec<OsString> = root.map(options::system_root).into_iter().collect();
     let selecting =
@@ -202,7 +202,7 @@ mod tests {
         let arguments = ["/usr/bin/gcc", "-c", "a.c"].map(OsString::from);
         let command = crate::command::parse(&arguments, directory.path(), &[]).expect("understood");
         let check = |compiler: &str, expect: &str| {
-            let command = Command { compiler: compiler.into(), ..command.clone() };
+            let command = CompileCommand { compiler: compiler.into(), ..command.clone() };
             let refusal = Compilers::default().directories(&command).expect_err("no compiler");
             assert_eq!(refusal.reason, Reason::Compiler);
             assert!(refusal.detail.contains(expect), "{}", refusal.detail);

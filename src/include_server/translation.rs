@@ -9,7 +9,7 @@
 //!
 //! **Source:** the behaviour of distcc 3.4's `distccd`.
 
-use crate::command::Command;
+use crate::command::CompileCommand;
 use crate::command::options::{self, Meaning, Search};
 use crate::fallback::{Fallback, Reason};
 use crate::include_server::system_directories::SystemDirectories;
@@ -31,7 +31,11 @@ const UNTRANSLATED: &str = "is an absolute path that distcc's servers don't tran
 ///
 /// # Errors
 /// [`Reason::UnsupportedFlag`] with the path in question.
-pub(super) fn check(arguments: &[OsString], command: &Command, system: &SystemDirectories) -> Result<(), Fallback> {
+pub(super) fn check(
+    arguments: &[OsString],
+    command: &CompileCommand,
+    system: &SystemDirectories,
+) -> Result<(), Fallback> {
     let refuse =
         |path: &Path, why: &str| Err(Fallback::new(Reason::UnsupportedFlag, format!("'{}' {why}", path.display())));
     let translated = Translated::by_server(arguments);

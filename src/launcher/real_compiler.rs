@@ -2,7 +2,7 @@
 
 use super::Invocation;
 use crate::compiler::name;
-use crate::compiler::search::{self, Kind, NotFound, PASSED_VARIABLE, Place};
+use crate::compiler::search::{self, Kind, NotFound, PASSED_VARIABLE, SearchScope};
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
@@ -61,9 +61,9 @@ fn kind(path: &Path) -> Kind {
     }
 }
 
-fn with_place<T>(passed: Option<&OsStr>, search: impl FnOnce(&Place<'_>) -> T) -> T {
+fn with_place<T>(passed: Option<&OsStr>, search: impl FnOnce(&SearchScope<'_>) -> T) -> T {
     let path: Option<OsString> = std::env::var_os("PATH");
-    search(&Place { directory: Path::new("."), path: path.as_deref(), passed })
+    search(&SearchScope { directory: Path::new("."), path: path.as_deref(), passed })
 }
 
 /// Which file a program is, whatever it is called.

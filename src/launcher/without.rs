@@ -91,13 +91,13 @@ pub(super) enum Told {
 }
 
 /// A directory that is this user's alone.
-struct Place {
+struct PrivateDirectory {
     directory: OwnedFd,
     /// What the names of files in it begin with.
     prefix: String,
 }
 
-impl Place {
+impl PrivateDirectory {
     /// The directory at `path`, if it is there and nobody else can write into it.
     fn at(path: &Path, flags: OFlags, prefix: String) -> io::Result<Self> {
         let directory = openat(CWD, path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC | flags, Mode::empty())?;
@@ -140,11 +140,11 @@ impl Place {
 }
 
 /// The places in which something of `directory` may stand, the best first. Opened one by one, as they are asked for.
-fn places(directory: &Path) -> impl Iterator<Item = Place> {
+fn places(directory: &Path) -> impl Iterator<Item = PrivateDirectory> {
     let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|path| path.is_absolute());
     let bases = runtime.into_iter().chain(["/tmp".into(), "/dev/shm".into()]);
-    let own = std::iter::once_with(|| Place::at(directory, OFlags::empty(), String::new()));
-    own.chain(bases.map(|base| Place::spare(&base, directory))).filter_map(Result::ok)
+    let own = std::iter::once_with(|| PrivateDirectory::at(directory, OFlags::empty(), String::new()));
+    own.chain(bases.map(|base| PrivateDirectory::spare(&base, directory))).filter_map(Result::ok)
 }
 
 fn file_of(why: Why) -> String {
@@ -285,12 +285,12 @@ mod tests {
         let open = scratch.path().join("open");
         std::fs::create_dir(&open).expect("made");
         std::fs::set_permissions(&open, std::fs::Permissions::from_mode(0o777)).expect("set");
-        assert!(Place::at(&open, OFlags::empty(), String::new()).is_err(), "anybody can write there");
+        assert!(PrivateDirectory::at(&open, OFlags::empty(), String::new()).is_err(), "anybody can write there");
         // A link in the place of a file would have another file written.
         let victim = scratch.path().join("victim");
         std::fs::write(&victim, "kept").expect("written");
         symlink(&victim, scratch.path().join("without-daemon.locked")).expect("linked");
-        let place = Place::at(scratch.path(), OFlags::empty(), String::new()).expect("this user's");
+        let place = PrivateDirectory::at(scratch.path(), OFlags::empty(), String::new()).expect("this user's");
         assert!(place.append("without-daemon.locked").is_err());
         std::fs::hard_link(&victim, scratch.path().join("hard")).expect("linked");
         assert!(place.append("hard").is_err());

@@ -1,6 +1,6 @@
 //! Outputs on their way: under temporary names until all are complete.
 
-use super::Place;
+use super::OutputPath;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -33,7 +33,7 @@ impl Staging {
     ///
     /// # Errors
     /// The file can't be written; the message names it.
-    pub fn write(&mut self, place: &Place, content: &[u8]) -> io::Result<()> {
+    pub fn write(&mut self, place: &OutputPath, content: &[u8]) -> io::Result<()> {
         let mut file = self.create(place)?;
         file.write_all(content).map_err(|error| at(&place.path, &error))
     }
@@ -42,7 +42,7 @@ impl Staging {
     ///
     /// # Errors
     /// The file can't be created; the message names it.
-    pub fn create(&mut self, place: &Place) -> io::Result<File> {
+    pub fn create(&mut self, place: &OutputPath) -> io::Result<File> {
         let temporary = self.reserve(place);
         let file = OpenOptions::new()
             .write(true)
@@ -57,7 +57,7 @@ impl Staging {
     }
 
     /// A temporary name for `place`.
-    fn reserve(&mut self, place: &Place) -> PathBuf {
+    fn reserve(&mut self, place: &OutputPath) -> PathBuf {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let temporary = place.path.with_file_name(format!(".pumphouse-{}-{number}", std::process::id()));
         self.files.push(Staged {
@@ -112,8 +112,15 @@ mod tests {
     use super::*;
     use crate::outputs::Presence;
 
-    fn place(path: PathBuf) -> Place {
-        Place { name: String::new(), path, mode: 0o640, group: None, keeps_file: false, presence: Presence::Certain }
+    fn place(path: PathBuf) -> OutputPath {
+        OutputPath {
+            name: String::new(),
+            path,
+            mode: 0o640,
+            group: None,
+            keeps_file: false,
+            presence: Presence::Certain,
+        }
     }
 
     fn listing(directory: &Path) -> Vec<String> {
@@ -148,7 +155,7 @@ mod tests {
     fn a_file_that_is_kept_is_filled() {
         use std::os::unix::fs::MetadataExt as _;
         let scratch = tempfile::tempdir().expect("scratch");
-        let kept = Place { keeps_file: true, ..place(scratch.path().join("a.d")) };
+        let kept = OutputPath { keeps_file: true, ..place(scratch.path().join("a.d")) };
         std::fs::write(&kept.path, "a longer text").expect("written");
         let inode = || std::fs::metadata(&kept.path).expect("there").ino();
         let before = inode();

@@ -1,7 +1,7 @@
 //! Outputs from the server: checked against what was asked for, verified, and staged beside their places.
 
 use super::RemoteError;
-use crate::outputs::{Place, Places, Presence, Staging};
+use crate::outputs::{OutputPath, OutputPaths, Presence, Staging};
 use bytes::Bytes;
 use pumphouse_proto::cas_client::CasClient;
 use pumphouse_proto::digest::Digest;
@@ -32,7 +32,7 @@ pub struct Fetched {
 ///
 /// # Errors
 /// What is wrong, which makes the result worthless.
-pub fn check_result(result: &ActionResult, places: &Places) -> Result<(), RemoteError> {
+pub fn check_result(result: &ActionResult, places: &OutputPaths) -> Result<(), RemoteError> {
     let wrong = |message: String| Err(RemoteError::Wrong(message));
     if !result.output_directories.is_empty() || !result.output_symlinks.is_empty() {
         return wrong("a compile made directories or links".to_owned());
@@ -70,7 +70,7 @@ impl Fetched {
     ///
     /// # Errors
     /// A blob is absent or not what its digest says, or an output can't be written.
-    pub async fn fetch(cas: &CasClient, mut result: ActionResult, places: &Places) -> Result<Self, RemoteError> {
+    pub async fn fetch(cas: &CasClient, mut result: ActionResult, places: &OutputPaths) -> Result<Self, RemoteError> {
         let mut fetched = Self { staging: Staging::new(), result: ActionResult::default(), bytes_downloaded: 0 };
         let stdout = fetched.stream(cas, result.stdout_raw, result.stdout_digest.as_ref(), "standard output").await?;
         let stderr = fetched.stream(cas, result.stderr_raw, result.stderr_digest.as_ref(), "standard error").await?;
@@ -116,7 +116,7 @@ impl Fetched {
         Ok(())
     }
 
-    async fn stage(&mut self, cas: &CasClient, file: &mut OutputFile, place: &Place) -> Result<(), RemoteError> {
+    async fn stage(&mut self, cas: &CasClient, file: &mut OutputFile, place: &OutputPath) -> Result<(), RemoteError> {
         let digest = digest(file.digest.as_ref(), &file.path)?;
         if digest.size_bytes() > FILE_SIZE_BYTES && file.contents.is_empty() {
             // Nobody may write into it who may not write into the output.
@@ -194,7 +194,7 @@ mod tests {
             others: vec![Path::new("a.su").to_owned()],
             ..command::Outputs::default()
         };
-        let places = Places::find(&outputs, &base, 0o022, None).expect("found");
+        let places = OutputPaths::find(&outputs, &base, 0o022, None).expect("found");
         let check = |files: Vec<OutputFile>, expect: Option<&str>| {
             let result = ActionResult { output_files: files, ..ActionResult::default() };
             let refusal = check_result(&result, &places).err().map(|error| error.to_string());

@@ -12,7 +12,7 @@ mod key;
 mod question;
 mod run;
 
-use crate::command::{Command, Family, Language, PathKind};
+use crate::command::{CompileCommand, Family, Language, PathKind};
 use crate::compiler::installation;
 use crate::compiler::process::Request;
 use crate::compiler::trace::shared::Since;
@@ -136,7 +136,7 @@ impl Probes {
     /// A [`Fallback`] where that isn't followed.
     pub(crate) fn driver(
         &self,
-        command: &Command,
+        command: &CompileCommand,
         known: Option<&Probe>,
         store: &FileStore,
         view: View,
@@ -163,7 +163,7 @@ impl Probes {
     /// [`Reason::Compiler`](crate::fallback::Reason::Compiler) where the compiler gives no understandable answer.
     pub(crate) fn get(
         &self,
-        command: &Command,
+        command: &CompileCommand,
         driver: Option<&DriverAnswer>,
         context: Context<'_>,
     ) -> Result<Arc<Probe>, Fallback> {
@@ -193,7 +193,7 @@ impl Probes {
         &self,
         probe: &Probe,
         flags: Vec<OsString>,
-        command: &Command,
+        command: &CompileCommand,
         context: Context<'_>,
     ) -> Result<Option<Arc<Probe>>, Fallback> {
         let mut request = run::also_under(&probe.request, flags);
@@ -208,7 +208,7 @@ impl Probes {
         &self,
         request: Request,
         key: ProbeKey,
-        command: &Command,
+        command: &CompileCommand,
         context: Context<'_>,
     ) -> Result<Option<Arc<Probe>>, Fallback> {
         let mut key = key;
@@ -244,7 +244,7 @@ impl Probes {
     }
 
     /// Asks the compiler until nothing changes meanwhile. An answer that hangs on the directory is one for `key` bound to it.
-    fn ask(&self, request: &Request, key: &mut ProbeKey, command: &Command) -> Result<Option<Asking>, Fallback> {
+    fn ask(&self, request: &Request, key: &mut ProbeKey, command: &CompileCommand) -> Result<Option<Asking>, Fallback> {
         let mut attempt = 1;
         loop {
             match self.ask_once(request, key, command) {
@@ -254,7 +254,12 @@ impl Probes {
         }
     }
 
-    fn ask_once(&self, request: &Request, key: &mut ProbeKey, command: &Command) -> Result<Option<Asking>, Fallback> {
+    fn ask_once(
+        &self,
+        request: &Request,
+        key: &mut ProbeKey,
+        command: &CompileCommand,
+    ) -> Result<Option<Asking>, Fallback> {
         // What is looked at before the question is asked can't change unseen while it is answered; what is looked at after it
         // must have stood since before.
         let began = Moment::now();
@@ -312,7 +317,7 @@ impl Probes {
     }
 
     /// The answer that another daemon got, if all that it depends on is the same.
-    fn recall(&self, key: &ProbeKey, command: &Command) -> Option<Asking> {
+    fn recall(&self, key: &ProbeKey, command: &CompileCommand) -> Option<Asking> {
         let text = key.load(self.directory.as_deref()?)?;
         let answer = Answer::parse(&text, command.family)?;
         let known = |kept: &KeptSight| Some((Role::numbered(kept.role)?, as_path(&kept.path).to_path_buf()));
@@ -346,7 +351,7 @@ fn build(
     answer: Answer,
     key: ProbeKey,
     request: Request,
-    command: &Command,
+    command: &CompileCommand,
     context: Context<'_>,
     id: u32,
 ) -> Result<Probe, Fallback> {
@@ -428,7 +433,7 @@ fn build(
 }
 
 fn start_directory(
-    command: &Command,
+    command: &CompileCommand,
     store: &FileStore,
     view: View,
 ) -> Result<Arc<crate::files::directory::Directory>, Fallback> {
@@ -436,7 +441,7 @@ fn start_directory(
 }
 
 /// Directories in which the driver of `command` looks for gcc and headers under `arguments`.
-fn installation_places(arguments: &[OsString], command: &Command) -> Vec<PathBuf> {
+fn installation_places(arguments: &[OsString], command: &CompileCommand) -> Vec<PathBuf> {
     match command.family {
         Family::Gcc => Vec::new(),
         Family::Clang => {
@@ -448,7 +453,7 @@ fn installation_places(arguments: &[OsString], command: &Command) -> Vec<PathBuf
 
 /// The path that tells when the driver of `command` runs another compiler proper than `program`. Where that is the
 /// driver itself, its directory: a configuration file may appear beside it.
-fn place_of_program(program: &Path, command: &Command) -> PathBuf {
+fn place_of_program(program: &Path, command: &CompileCommand) -> PathBuf {
     match program.parent() {
         Some(directory) if command.family == Family::Clang && Stamp::at(program) == Stamp::at(&command.compiler) => {
             directory.to_owned()

@@ -18,7 +18,7 @@ mod text_macros;
 mod text_uses;
 mod watched_macros;
 
-use crate::command::{Command, Family, MacroOption};
+use crate::command::{CompileCommand, Family, MacroOption};
 use crate::fallback::{Fallback, Reason};
 use crate::files::file::Want;
 use crate::scan::lex::directives::LexModes;
@@ -45,7 +45,7 @@ pub(crate) struct Replay<'a> {
     world: &'a World,
     setting: &'a Setting,
     searcher: Searcher<'a>,
-    command: &'a Command,
+    command: &'a CompileCommand,
     table: &'a mut MacroTable,
     record: Record,
     observations: Observations,
@@ -64,7 +64,7 @@ pub(crate) struct Replay<'a> {
 }
 
 /// Where in a file a replay stands.
-pub(super) struct Place<'h> {
+pub(super) struct Cursor<'h> {
     header: &'h Arc<Header>,
     program: &'h Program,
     line_shift: i64,
@@ -73,7 +73,7 @@ pub(super) struct Place<'h> {
     is_system: bool,
 }
 
-impl<'h> Place<'h> {
+impl<'h> Cursor<'h> {
     /// The start of `header`.
     fn new(header: &'h Arc<Header>, program: &'h Program) -> Self {
         Self { header, program, line_shift: 0, presumed: None, is_system: header.is_system }
@@ -89,7 +89,7 @@ impl<'a> Replay<'a> {
         world: &'a World,
         setting: &'a Setting,
         searcher: Searcher<'a>,
-        command: &'a Command,
+        command: &'a CompileCommand,
         table: &'a mut MacroTable,
     ) -> Self {
         table.reset();
@@ -200,17 +200,17 @@ impl<'a> Replay<'a> {
     /// Replays the directives of `header`, every one of them.
     fn replay_all(&mut self, header: &Arc<Header>, program: &Program) -> Result<(), Fallback> {
         self.record.replays += 1;
-        let mut place = Place::new(header, program);
-        self.run_ops(&mut place, 0, program.ops.len())
+        let mut cursor = Cursor::new(header, program);
+        self.run_ops(&mut cursor, 0, program.ops.len())
     }
 
     /// Replays the steps from `at` up to `end`, which do not leave a group.
-    fn run_ops(&mut self, place: &mut Place<'_>, mut at: usize, end: usize) -> Result<(), Fallback> {
-        let program = place.program;
+    fn run_ops(&mut self, cursor: &mut Cursor<'_>, mut at: usize, end: usize) -> Result<(), Fallback> {
+        let program = cursor.program;
         while at < end {
             self.steps += 1;
             if self.steps > MAX_REPLAYED_DIRECTIVES {
-                return Err(self.refuse_at(place, at, Reason::ScanLimit, "too many directives"));
+                return Err(self.refuse_at(cursor, at, Reason::ScanLimit, "too many directives"));
             }
             match program.ops[at] {
                 Op::Define { symbol, definition } => {
@@ -218,13 +218,13 @@ impl<'a> Replay<'a> {
                     self.note_definition(symbol, definition);
                     at += 1;
                 }
-                Op::If { .. } | Op::Ifdef { .. } | Op::Ifndef { .. } => at = self.group(place, at)?,
+                Op::If { .. } | Op::Ifdef { .. } | Op::Ifndef { .. } => at = self.group(cursor, at)?,
                 // The branch that was taken ends here.
                 Op::Elif { .. } | Op::Elifdef { .. } | Op::Elifndef { .. } | Op::Else { .. } => {
                     at = end_of_group(program, at);
                 }
                 op => {
-                    self.plain(place, at, op)?;
+                    self.plain(cursor, at, op)?;
                     at += 1;
                 }
             }
@@ -232,21 +232,21 @@ impl<'a> Replay<'a> {
         Ok(())
     }
 
-    fn plain(&mut self, place: &mut Place<'_>, at: usize, op: Op) -> Result<(), Fallback> {
+    fn plain(&mut self, cursor: &mut Cursor<'_>, at: usize, op: Op) -> Result<(), Fallback> {
         match op {
             Op::Undef { symbol } => self.table.write(symbol, DefinitionId::NONE),
-            Op::Include { operand, how } => self.include(place, at, operand, how)?,
-            Op::Embed { operand } => self.embed(place, at, operand)?,
-            Op::Pragma(pragma) => self.pragma(place, at, pragma)?,
+            Op::Include { operand, how } => self.include(cursor, at, operand, how)?,
+            Op::Embed { operand } => self.embed(cursor, at, operand)?,
+            Op::Pragma(pragma) => self.pragma(cursor, at, pragma)?,
             Op::TextPragma(_) | Op::TextCounter if self.ignores_text => {}
-            Op::TextPragma(pragma) => self.pragma(place, at, pragma)?,
+            Op::TextPragma(pragma) => self.pragma(cursor, at, pragma)?,
             Op::PragmaArgument { of } => self.pragma_argument(of),
             Op::MayBePragma { by, is_defined } => self.may_be_pragma(by, is_defined),
-            Op::Line { operand, is_marker } => self.set_line(place, at, operand, is_marker)?,
+            Op::Line { operand, is_marker } => self.set_line(cursor, at, operand, is_marker)?,
             Op::Error { operand } => {
                 if self.unknown_depth == 0 {
-                    let text = String::from_utf8_lossy(place.program.operand(operand)).into_owned();
-                    return Err(self.refuse_at(place, at, Reason::Unscannable, &format!("#error {text}")));
+                    let text = String::from_utf8_lossy(cursor.program.operand(operand)).into_owned();
+                    return Err(self.refuse_at(cursor, at, Reason::Unscannable, &format!("#error {text}")));
                 }
                 self.record.spoil();
             }
@@ -255,14 +255,14 @@ impl<'a> Replay<'a> {
                 self.record.spoil();
             }
             Op::TextTime(clues) => self.record.time |= clues,
-            Op::TextTimestamp => return Err(self.refuse_at(place, at, Reason::TimeDependent, "__TIMESTAMP__")),
-            Op::TextInput { operand } => self.text_input(place, at, operand)?,
-            Op::DefinedInput { operand, symbol } => self.defined_input(place, at, operand, symbol)?,
-            Op::TextUse { operand } => self.text_use(place, at, operand)?,
-            Op::TextCall { operand } => self.text_call(place, at, operand)?,
-            Op::TextModule => return Err(self.refuse_at(place, at, Reason::Modules, "import or module declaration")),
+            Op::TextTimestamp => return Err(self.refuse_at(cursor, at, Reason::TimeDependent, "__TIMESTAMP__")),
+            Op::TextInput { operand } => self.text_input(cursor, at, operand)?,
+            Op::DefinedInput { operand, symbol } => self.defined_input(cursor, at, operand, symbol)?,
+            Op::TextUse { operand } => self.text_use(cursor, at, operand)?,
+            Op::TextCall { operand } => self.text_call(cursor, at, operand)?,
+            Op::TextModule => return Err(self.refuse_at(cursor, at, Reason::Modules, "import or module declaration")),
             Op::TextLineComment => {
-                return Err(self.refuse_at(place, at, Reason::Unscannable, "a line comment in the C of 1990"));
+                return Err(self.refuse_at(cursor, at, Reason::Unscannable, "a line comment in the C of 1990"));
             }
             _ => {}
         }
@@ -274,13 +274,13 @@ impl<'a> Replay<'a> {
         (self.table.frame_start(), self.table.clock())
     }
 
-    fn position<'p>(&self, place: &'p Place<'_>, at: usize, spelled: &'p [u8]) -> Position<'p>
+    fn position<'p>(&self, cursor: &'p Cursor<'_>, at: usize, spelled: &'p [u8]) -> Position<'p>
     where
         'a: 'p,
     {
-        let line = i64::from(place.program.line(at)) + place.line_shift;
+        let line = i64::from(cursor.program.line(at)) + cursor.line_shift;
         let symbols = &self.world.symbols;
-        let file = place.presumed.as_deref().unwrap_or(spelled);
+        let file = cursor.presumed.as_deref().unwrap_or(spelled);
         let mapped = self.prefix_map.map(file).map(|mapped| symbols.text(symbols.intern(&mapped)));
         Position {
             line: line as u32,
@@ -292,7 +292,7 @@ impl<'a> Replay<'a> {
     }
 
     /// Draws the consequences of what an expansion saw.
-    fn settle(&mut self, place: &Place<'_>, at: usize) -> Result<(), Fallback> {
+    fn settle(&mut self, cursor: &Cursor<'_>, at: usize) -> Result<(), Fallback> {
         if self.observations.saw_place {
             self.observations.saw_place = false;
             self.record.spoil();
@@ -302,7 +302,7 @@ impl<'a> Replay<'a> {
             self.record.time |= TimeClues::DAY;
         }
         if self.observations.tokens > MAX_COMPILE_TOKENS {
-            return Err(self.refuse_at(place, at, Reason::ScanLimit, "macros expand to too much"));
+            return Err(self.refuse_at(cursor, at, Reason::ScanLimit, "macros expand to too much"));
         }
         Ok(())
     }
@@ -310,14 +310,14 @@ impl<'a> Replay<'a> {
     /// `#line`, and `# 1 "file"`: what `__LINE__` and `__FILE__` say from here on.
     pub(super) fn set_line(
         &mut self,
-        place: &mut Place<'_>,
+        cursor: &mut Cursor<'_>,
         at: usize,
         operand: u32,
         is_marker: bool,
     ) -> Result<(), Fallback> {
-        let tokens = place.program.tokens(operand, &self.world.symbols);
+        let tokens = cursor.program.tokens(operand, &self.world.symbols);
         let first = tokens.first();
-        let Ok((tokens, _)) = self.expand_operand(place, at, tokens)? else { return Ok(()) };
+        let Ok((tokens, _)) = self.expand_operand(cursor, at, tokens)? else { return Ok(()) };
         let number = tokens.first().filter(|token| token.kind == Kind::Number);
         let text = |symbol| self.world.symbols.text(symbol);
         let Some(line) = number.and_then(|token| std::str::from_utf8(text(token.symbol)).ok()?.parse::<i64>().ok())
@@ -326,17 +326,17 @@ impl<'a> Replay<'a> {
         };
         // gcc counts from the directive's end, clang from the number.
         let lines_before = match self.setting.family {
-            Family::Gcc => place.program.lines_in(operand),
+            Family::Gcc => cursor.program.lines_in(operand),
             Family::Clang => first.map_or(0, |first| u32::from(first.lines)),
         };
-        place.line_shift = line - i64::from(place.program.line(at) + lines_before) - 1;
+        cursor.line_shift = line - i64::from(cursor.program.line(at) + lines_before) - 1;
         if let Some(name) = tokens.get(1).filter(|token| token.kind == Kind::StringLiteral) {
-            place.presumed = Some(assembler::unescape(text(name.symbol)));
+            cursor.presumed = Some(assembler::unescape(text(name.symbol)));
             if is_marker {
                 let is_system = tokens[2..].iter().take(2).any(|flag| text(flag.symbol) == b"3");
-                self.begin_system_header(place, at, is_system)?;
+                self.begin_system_header(cursor, at, is_system)?;
             }
-            if let Some(name) = &place.presumed
+            if let Some(name) = &cursor.presumed
                 && self.setting.family == Family::Gcc
             {
                 self.quote_lines_of(name)?;
@@ -365,13 +365,13 @@ impl<'a> Replay<'a> {
         lex_modes
     }
 
-    fn location(&self, place: &Place<'_>, at: usize) -> (std::path::PathBuf, u32) {
-        let spelled = self.world.symbols.text(place.header.spelled);
-        (crate::files::as_path(spelled).to_path_buf(), place.program.line(at))
+    fn location(&self, cursor: &Cursor<'_>, at: usize) -> (std::path::PathBuf, u32) {
+        let spelled = self.world.symbols.text(cursor.header.spelled);
+        (crate::files::as_path(spelled).to_path_buf(), cursor.program.line(at))
     }
 
-    fn refuse_at(&self, place: &Place<'_>, at: usize, reason: Reason, detail: &str) -> Fallback {
-        let (path, line) = self.location(place, at);
+    fn refuse_at(&self, cursor: &Cursor<'_>, at: usize, reason: Reason, detail: &str) -> Fallback {
+        let (path, line) = self.location(cursor, at);
         Fallback::at(reason, detail, path, line)
     }
 }

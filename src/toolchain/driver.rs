@@ -3,7 +3,7 @@
 //! **Source:** gcc's manual, "Overall Options" (`-###`) and "Developer Options" (`-print-file-name=`); clang's manual.
 
 use super::Objects;
-use crate::command::{Command, Family, Language};
+use crate::command::{CompileCommand, Family, Language};
 use crate::compiler::answer::{self, OptionFile};
 use crate::compiler::driver;
 use crate::compiler::environment::{About, asking};
@@ -49,7 +49,7 @@ pub(super) const fn representative(language: Language, family: Family) -> Langua
 ///
 /// # Errors
 /// Where the driver can't be run, or refuses its flags.
-pub(super) fn describe(command: &Command) -> io::Result<Description> {
+pub(super) fn describe(command: &CompileCommand) -> io::Result<Description> {
     let request = Request {
         program: command.compiler.clone(),
         arguments: command.toolchain_arguments.clone(),
@@ -91,7 +91,12 @@ pub(super) fn describe(command: &Command) -> io::Result<Description> {
 }
 
 /// Where `-B` and its like would lead to another program or file of options.
-fn candidates(directories: &[u8], answer: &[u8], programs: &BTreeSet<PathBuf>, command: &Command) -> BTreeSet<PathBuf> {
+fn candidates(
+    directories: &[u8],
+    answer: &[u8],
+    programs: &BTreeSet<PathBuf>,
+    command: &CompileCommand,
+) -> BTreeSet<PathBuf> {
     let target = answer::target(answer);
     let mut tools: BTreeSet<Vec<u8>> =
         programs.iter().filter_map(|program| Some(program.file_name()?.as_bytes().to_vec())).collect();

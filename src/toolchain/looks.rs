@@ -4,7 +4,7 @@
 //! in its directory and under its variables. What they read is a part of the toolchain, and what they looked for
 //! tells how long it is the same.
 
-use crate::command::{Command, Language};
+use crate::command::{CompileCommand, Language};
 use crate::compiler::driver;
 use crate::compiler::process::{Limits, Request};
 use crate::compiler::trace::{Deed, Looks, Outcome, Run, Scratch, TraceError, Unforeseen, check_programs, trace};
@@ -24,7 +24,7 @@ pub(super) struct Looked {
 ///
 /// # Errors
 /// [`Reason::Tool`] where a program does what isn't followed; [`Reason::Compiler`] where the compile fails.
-pub(super) fn look(command: &Command) -> Result<Option<Looked>, Fallback> {
+pub(super) fn look(command: &CompileCommand) -> Result<Option<Looked>, Fallback> {
     let refuse = |error: &str| Fallback::new(Reason::Compiler, format!("{}: {error}", command.compiler.display()));
     let scratch = Scratch::new().map_err(|error| refuse(&error.to_string()))?;
     let language = command.language.asked_as();

@@ -8,7 +8,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::process::Output;
 use std::sync::{LazyLock, Weak};
 
-fn understand(line: &str, directory: &Path, variables: &[(&str, &str)]) -> Command {
+fn understand(line: &str, directory: &Path, variables: &[(&str, &str)]) -> CompileCommand {
     let argv: Vec<OsString> = line.split_whitespace().map(OsString::from).collect();
     let mut environment: Vec<(OsString, OsString)> =
         variables.iter().map(|(name, value)| (name.into(), value.into())).collect();
@@ -91,7 +91,7 @@ impl<'a> World<'a> {
     }
 
     /// Adds what the scanner says that the compile reads.
-    fn add_inputs(&self, command: &Command) {
+    fn add_inputs(&self, command: &CompileCommand) {
         let closure = Scanner::open(None).scan(command).unwrap_or_else(|fallback| panic!("{fallback}"));
         for file in &closure.files {
             self.store.place(file, &self.at(&file.path));
@@ -104,7 +104,7 @@ impl<'a> World<'a> {
         }
     }
 
-    fn run(&self, command: &Command, toolchain: &Toolchain) -> Output {
+    fn run(&self, command: &CompileCommand, toolchain: &Toolchain) -> Output {
         std::process::Command::new("/usr/bin/unshare")
             .args(["--user", "--map-root-user", "--mount", "--pid", "--fork"])
             .arg("--mount-proc=/proc")

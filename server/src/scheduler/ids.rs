@@ -50,7 +50,7 @@ pub struct BuildId(pub Arc<str>);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct TaskId(pub(crate) u64);
 
-/// One attempt of a task on one worker: the worker protocol's `task_id`.
+/// One attempt of a task on one worker: the worker protocol's `run_id`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct RunId(pub(crate) Arc<str>);
 

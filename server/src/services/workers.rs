@@ -109,7 +109,7 @@ impl Session {
             Desired::Runs(runs) => runs,
         };
         let assignments = runs.into_iter().map(|assignment| Assignment {
-            task_id: assignment.run.0.to_string(),
+            run_id: assignment.run.0.to_string(),
             instance_name: assignment.action.instance_name.to_string(),
             action_digest: Some(assignment.action.digest.into()),
             timeout: Duration::try_from(assignment.timeout).ok(),
@@ -141,7 +141,7 @@ fn worker_state(state: CurrentState) -> Result<WorkerState, Status> {
 }
 
 fn reported_run(run: Run) -> Result<ReportedRun, Status> {
-    check_name("runs.task_id", &run.task_id)?;
+    check_name("runs.run_id", &run.run_id)?;
     check_instance_name(&run.instance_name)?;
     let digest = digest("runs.action_digest", run.action_digest.as_ref())?;
     let completed = match run.state {
@@ -149,7 +149,7 @@ fn reported_run(run: Run) -> Result<ReportedRun, Status> {
         _ => None,
     };
     Ok(ReportedRun {
-        run: RunId(run.task_id.into()),
+        run: RunId(run.run_id.into()),
         action: ActionKey { instance_name: run.instance_name.into(), digest },
         do_not_cache: run.do_not_cache,
         completed,

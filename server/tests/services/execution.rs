@@ -252,7 +252,7 @@ async fn lower_priorities_run_sooner() {
         let assignment = worker.until_desired(1).await.remove(0);
         assert_eq!(Digest::try_from(&assignment.action_digest).unwrap(), *expect);
         worker.hold(vec![completed(&assignment, exit(0))]).await;
-        while worker.desired.iter().any(|desired| desired.task_id == assignment.task_id) {
+        while worker.desired.iter().any(|desired| desired.run_id == assignment.run_id) {
             worker.next_desired().await;
         }
     }

@@ -96,7 +96,7 @@ async fn a_server_that_ends_lets_runs_end() {
     };
     assert_eq!(refused.code(), Code::Unavailable, "{refused}");
     for run in worker.desired.clone() {
-        assert!(run.task_id == assignment.task_id || run.action_digest == Some(late.into()));
+        assert!(run.run_id == assignment.run_id || run.action_digest == Some(late.into()));
     }
     worker.hold(vec![completed(&assignment, exit(0))]).await;
     assert_eq!(finish(&mut stream).await.result.unwrap().exit_code, 0);

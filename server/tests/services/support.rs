@@ -254,7 +254,7 @@ impl TestWorker {
     /// Ends a run; forgets it when the scheduler doesn't want it any more.
     pub(crate) async fn complete(&mut self, assignment: &Assignment, response: ExecuteResponse) {
         self.hold(vec![completed(assignment, response)]).await;
-        while self.desired.iter().any(|desired| desired.task_id == assignment.task_id) {
+        while self.desired.iter().any(|desired| desired.run_id == assignment.run_id) {
             self.next_desired().await;
         }
         self.hold(Vec::new()).await;
@@ -283,7 +283,7 @@ pub(crate) fn platform(properties: &[(&str, &str)]) -> Platform {
 
 pub(crate) fn executing(assignment: &Assignment) -> Run {
     Run {
-        task_id: assignment.task_id.clone(),
+        run_id: assignment.run_id.clone(),
         instance_name: assignment.instance_name.clone(),
         action_digest: assignment.action_digest.clone(),
         do_not_cache: assignment.do_not_cache,

@@ -18,7 +18,7 @@ async fn a_lost_workers_run_is_given_to_another() {
     drop(lost);
     let second = other.until_desired(1).await.remove(0);
     assert_eq!(second.action_digest, first.action_digest);
-    assert_ne!(second.task_id, first.task_id, "it is another run");
+    assert_ne!(second.run_id, first.run_id, "it is another run");
     other.complete(&second, exit(0)).await;
     finish(&mut stream).await;
     server.stop().await;
@@ -35,7 +35,7 @@ async fn a_worker_that_comes_back_in_time_goes_on() {
     let state = worker.state();
     drop(worker);
     let mut worker = TestWorker::connect_with(&server, state).await;
-    assert_eq!(worker.until_desired(1).await[0].task_id, assignment.task_id);
+    assert_eq!(worker.until_desired(1).await[0].run_id, assignment.run_id);
     worker.complete(&assignment, exit(0)).await;
     finish(&mut stream).await;
     server.stop().await;
@@ -117,14 +117,14 @@ async fn a_restarted_server_adopts_what_is_running() {
     let name = stream.message().await.unwrap().unwrap().name;
     let first = worker.until_desired(1).await.remove(0);
     let _done = server.execute(done).await;
-    let second = worker.until_desired(2).await.into_iter().find(|run| run.task_id != first.task_id).unwrap();
+    let second = worker.until_desired(2).await.into_iter().find(|run| run.run_id != first.run_id).unwrap();
     let mut state = worker.state();
     state.runs = vec![executing(&first), completed(&second, exit(0))];
     server.kill().await;
 
     let server = TestServer::start_from(config(dir.path())).await;
     let mut worker = TestWorker::connect_with(&server, state).await;
-    assert_eq!(worker.until_desired(1).await[0].task_id, first.task_id, "the run goes on, the result is taken");
+    assert_eq!(worker.until_desired(1).await[0].run_id, first.run_id, "the run goes on, the result is taken");
     let request = GetActionResultRequest { action_digest: Some(done.into()), ..Default::default() };
     server.action_cache().get_action_result(request).await.unwrap();
     let mut waiting =
@@ -162,7 +162,7 @@ async fn a_restarted_server_cancels_what_nobody_asks_for() {
 async fn malformed_states_end_the_session() {
     let server = TestServer::start().await;
     let good = TestWorker::connect(&server, "w", 1, &[]).await.state();
-    let run = executing(&pumphouse_proto::worker::Assignment { task_id: "t".into(), ..Default::default() });
+    let run = executing(&pumphouse_proto::worker::Assignment { run_id: "t".into(), ..Default::default() });
     let cases = [
         ("worker_id", CurrentState { worker_id: String::new(), ..good.clone() }),
         ("slots", CurrentState { slots: u32::MAX, ..good.clone() }),

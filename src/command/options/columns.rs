@@ -145,7 +145,7 @@ impl Meaning {
     /// Whose answers hang on it, as a rule.
     pub(super) const fn asked(self) -> Asked {
         match self {
-            // What a `Command` says by itself.
+            // What a `CompileCommand` says by itself.
             Self::Refuse(_)
             | Self::Phase(
                 // None of these says what there is.

@@ -55,7 +55,7 @@ pub(crate) struct Changed(pub(crate) PathBuf);
 #[derive(Debug, Default)]
 pub(crate) struct Sights {
     watches: BTreeMap<(PathBuf, Role), Watch>,
-    places: BTreeMap<PathBuf, Option<Place>>,
+    places: BTreeMap<PathBuf, Option<Identity>>,
     names: BTreeMap<PathBuf, Names>,
 }
 
@@ -64,15 +64,15 @@ pub(crate) struct Sights {
 pub(crate) struct Validity {
     watches: Vec<Arc<Shared<Watch>>>,
     lacking: Vec<(Arc<Lacking>, u32)>,
-    places: Vec<Arc<Shared<SeenPlace>>>,
+    places: Vec<Arc<Shared<SeenIdentity>>>,
     names: Vec<(PathBuf, Mutex<Names>)>,
 }
 
 /// Device, inode, kind and permissions.
-type Place = (u32, u32, u64, u16);
+type Identity = (u32, u32, u64, u16);
 
 /// A path with what stood there.
-type SeenPlace = (PathBuf, Option<Place>);
+type SeenIdentity = (PathBuf, Option<Identity>);
 
 /// The names in a directory, and the stamp under which they were read last; `None` where it can't be read.
 #[derive(Debug, Clone)]
@@ -204,7 +204,7 @@ impl Sights {
 
     /// All of it, to be looked at again.
     pub(crate) fn finish(self) -> Validity {
-        static PLACES: LazyLock<Known<PathBuf, SeenPlace>> = LazyLock::new(DashMap::new);
+        static PLACES: LazyLock<Known<PathBuf, SeenIdentity>> = LazyLock::new(DashMap::new);
         let standing = self.standing();
         let mut validity = Validity::default();
         for ((path, role), watch) in self.watches {
@@ -262,7 +262,7 @@ enum Way {
     Barred(PathBuf),
 }
 
-fn place(path: &Path) -> Option<Place> {
+fn place(path: &Path) -> Option<Identity> {
     let wanted = StatxFlags::INO | StatxFlags::TYPE | StatxFlags::MODE;
     let stat = rustix::fs::statx(CWD, path, AtFlags::STATX_FORCE_SYNC, wanted).ok()?;
     Some((stat.stx_dev_major, stat.stx_dev_minor, stat.stx_ino, stat.stx_mode))

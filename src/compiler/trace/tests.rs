@@ -3,12 +3,12 @@
 use super::*;
 use std::time::Instant;
 
-struct Place {
+struct Tree {
     scratch: Scratch,
     work: tempfile::TempDir,
 }
 
-impl Place {
+impl Tree {
     fn new() -> Self {
         let work = tempfile::tempdir().expect("temporary directory");
         Self { scratch: Scratch::new().expect("temporary directory"), work }
@@ -44,9 +44,9 @@ fn outcomes(traced: &Traced, path: impl AsRef<Path>) -> Vec<Outcome> {
 
 #[test]
 fn a_whole_compile_is_followed_into_all_of_its_programs() {
-    let place = Place::new();
-    let object = place.scratch.path().join("x.o");
-    let traced = place
+    let tree = Tree::new();
+    let object = tree.scratch.path().join("x.o");
+    let traced = tree
         .trace("/usr/bin/gcc", &["-c", "-x", "c", "-", "-o", object.to_str().expect("text")])
         .expect("a compile can be traced");
     assert_eq!(traced.code, Some(0), "{}", String::from_utf8_lossy(&traced.standard_error));
@@ -54,24 +54,24 @@ fn a_whole_compile_is_followed_into_all_of_its_programs() {
     let programs: Vec<_> = traced.looks.programs().filter_map(Path::file_name).collect();
     assert!(programs.contains(&"cc1".as_ref()) && programs.contains(&"as".as_ref()), "{programs:?}");
     assert_eq!(outcomes(&traced, "/nowhere/as"), [Outcome::Absent]);
-    assert_eq!(outcomes(&traced, place.path().join("near/as")), [Outcome::Absent]);
+    assert_eq!(outcomes(&traced, tree.path().join("near/as")), [Outcome::Absent]);
     assert!(traced.looks.has_relative);
     assert_eq!(outcomes(&traced, "/etc/ld.so.cache"), [Outcome::Read]);
     let specs = |(path, outcome): (&Path, Outcome)| path.ends_with("specs") && outcome == Outcome::Absent;
     assert!(traced.looks.iter().any(specs));
-    assert!(!traced.looks.iter().any(|(path, _)| path.starts_with(place.scratch.path())));
+    assert!(!traced.looks.iter().any(|(path, _)| path.starts_with(tree.scratch.path())));
 }
 
 #[test]
 fn outcomes_are_told_apart() {
-    let place = Place::new();
-    std::fs::create_dir(place.path().join("listed")).expect("create");
-    std::fs::write(place.path().join("read"), "x").expect("write");
-    std::os::unix::fs::symlink("read", place.path().join("link")).expect("link");
-    let traced = place
+    let tree = Tree::new();
+    std::fs::create_dir(tree.path().join("listed")).expect("create");
+    std::fs::write(tree.path().join("read"), "x").expect("write");
+    std::os::unix::fs::symlink("read", tree.path().join("link")).expect("link");
+    let traced = tree
         .shell("cat read; echo listed/*; readlink link; test -e absent; cd listed; test -e deeper; echo \"said $?\" >&2; exit 3")
         .expect("traced");
-    let of = |name: &str| outcomes(&traced, place.path().join(name));
+    let of = |name: &str| outcomes(&traced, tree.path().join(name));
     assert_eq!(of("read"), [Outcome::Read]);
     assert!(of("listed").contains(&Outcome::Listed), "{:?}", of("listed"));
     assert_eq!(of("link"), [Outcome::Found]);
@@ -84,12 +84,12 @@ fn outcomes_are_told_apart() {
 
 #[test]
 fn what_cannot_be_followed_is_refused_before_it_happens() {
-    let place = Place::new();
-    let refused = |script: &str| match place.shell(script) {
+    let tree = Tree::new();
+    let refused = |script: &str| match tree.shell(script) {
         Err(TraceError::Unforeseen(unforeseen)) => unforeseen.deed,
         other => panic!("{script}: {other:?}"),
     };
-    let file = place.path().join("file");
+    let file = tree.path().join("file");
     assert_eq!(refused("echo x > file"), Deed::Writes(file.clone()));
     assert_eq!(refused("python3 -B -c 'import os; os.mkdir(\"file\")'"), Deed::Writes(file.clone()));
     assert!(!file.exists());
@@ -101,35 +101,35 @@ fn what_cannot_be_followed_is_refused_before_it_happens() {
 
 #[test]
 fn threads_and_their_children_are_followed() {
-    let place = Place::new();
+    let tree = Tree::new();
     let script = "import threading, subprocess, os\n\
         def work(): subprocess.run(['/bin/sh', '-c', 'test -e from-a-thread']); os.path.exists('in-a-thread')\n\
         threads = [threading.Thread(target=work) for _ in range(8)]\n\
         [thread.start() for thread in threads]\n[thread.join() for thread in threads]";
-    let traced = place.trace("/usr/bin/python3", &["-B", "-c", script]).expect("traced");
+    let traced = tree.trace("/usr/bin/python3", &["-B", "-c", script]).expect("traced");
     assert_eq!(traced.code, Some(0), "{}", String::from_utf8_lossy(&traced.standard_error));
     for name in ["from-a-thread", "in-a-thread"] {
-        assert_eq!(outcomes(&traced, place.path().join(name)), [Outcome::Absent], "{name}");
+        assert_eq!(outcomes(&traced, tree.path().join(name)), [Outcome::Absent], "{name}");
     }
 }
 
 #[test]
 fn limits_are_kept() {
-    let place = Place::new();
+    let tree = Tree::new();
     let start = Instant::now();
-    let result = place.trace_for("/bin/sh", &["-c", "sleep 1000 | sleep 1000"], Duration::from_millis(300));
+    let result = tree.trace_for("/bin/sh", &["-c", "sleep 1000 | sleep 1000"], Duration::from_millis(300));
     assert!(matches!(result, Err(TraceError::Failed(_))), "{result:?}");
     assert!(start.elapsed() < Duration::from_secs(20));
     // Too much is a signal for the one that says it.
-    let traced = place.shell("exec yes").expect("traced");
+    let traced = tree.shell("exec yes").expect("traced");
     assert_eq!(traced.code, None);
     assert!(traced.standard_output.len() <= 1 << 20);
 }
 
 #[test]
 fn a_program_that_is_not_there_is_an_error() {
-    let place = Place::new();
-    let error = place.trace("/nowhere/gcc", &[]).expect_err("nothing to run").to_string();
+    let tree = Tree::new();
+    let error = tree.trace("/nowhere/gcc", &[]).expect_err("nothing to run").to_string();
     assert_eq!(error, "No such file or directory (os error 2)");
 }
 
@@ -139,10 +139,10 @@ fn many_runs_at_once_do_not_wait_for_each_other_s_children() {
     std::thread::scope(|scope| {
         for number in 0..8 {
             scope.spawn(move || {
-                let place = Place::new();
-                let traced = place.shell(&format!("test -e name-{number}; exit {number}")).expect("traced");
+                let tree = Tree::new();
+                let traced = tree.shell(&format!("test -e name-{number}; exit {number}")).expect("traced");
                 assert_eq!(traced.code, Some(number));
-                assert_eq!(outcomes(&traced, place.path().join(format!("name-{number}"))), [Outcome::Absent]);
+                assert_eq!(outcomes(&traced, tree.path().join(format!("name-{number}"))), [Outcome::Absent]);
             });
         }
     });

@@ -1,11 +1,11 @@
 //! From what a replay saw to a [`Closure`].
 
-use crate::command::{Command, Family};
+use crate::command::{CompileCommand, Family};
 use crate::fallback::Fallback;
 use crate::files::directory::Directory;
 use crate::files::file::{SourceFile, Want};
 use crate::files::lexical::lexical;
-use crate::files::resolve::{Place, Trail};
+use crate::files::resolve::{Resolution, Trail};
 use crate::files::{FileStore, View};
 use crate::scan::closure::{Absences, Closure, compare_paths};
 use crate::scan::replay::Record;
@@ -33,7 +33,7 @@ pub(crate) fn assemble(
     mut record: Record,
     source: &Header,
     setting: &Setting,
-    command: &Command,
+    command: &CompileCommand,
     store: &FileStore,
     view: View,
 ) -> Result<Assembled, Fallback> {
@@ -155,18 +155,18 @@ impl Parts {
 fn add_extra_inputs(
     record: &mut Record,
     setting: &Setting,
-    command: &Command,
+    command: &CompileCommand,
     store: &FileStore,
     view: View,
 ) -> Result<(), Fallback> {
     for input in &command.extra_inputs {
         let spelled = input.as_os_str().as_bytes();
         match store.resolve(&setting.start, spelled, view, &mut record.trail)? {
-            Place::File(file) => record.inputs.push(file),
-            Place::Directory(directory) => record.trail.left.push(directory),
-            Place::Absent => record.absent.push(lexical(setting.start.path(), spelled)),
-            Place::Special(path) if path.as_ref() == Path::new("/dev/null") => {}
-            Place::Special(path) => {
+            Resolution::File(file) => record.inputs.push(file),
+            Resolution::Directory(directory) => record.trail.left.push(directory),
+            Resolution::Absent => record.absent.push(lexical(setting.start.path(), spelled)),
+            Resolution::Special(path) if path.as_ref() == Path::new("/dev/null") => {}
+            Resolution::Special(path) => {
                 let reason = crate::fallback::Reason::Unreadable;
                 return Err(Fallback::at(reason, "not a regular file", path.as_ref(), 0));
             }

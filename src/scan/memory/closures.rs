@@ -1,6 +1,6 @@
 //! Whole closures by command, checked at each use: the fast way for a compile that was scanned before.
 
-use crate::command::Command;
+use crate::command::CompileCommand;
 use crate::files::directory::Directory;
 use crate::files::file::SourceFile;
 use crate::files::{FileStore, View};
@@ -48,7 +48,7 @@ impl Weighter<u64, Arc<Remembered>> for ByBytes {
 
 #[derive(Debug)]
 struct Remembered {
-    command: Command,
+    command: CompileCommand,
     compiler: Arc<Probe>,
     closure: Arc<Closure>,
     files: Box<[(Arc<SourceFile>, u32)]>,
@@ -73,7 +73,7 @@ impl Remembered {
 impl ClosureMemo {
     /// The closure of `command`, if it is known and everything that it depends on is as it was. Costs a `stat` for each
     /// file and directory that `view` has not seen.
-    pub(crate) fn get(&self, command: &Command, store: &FileStore, view: View) -> Option<Arc<Closure>> {
+    pub(crate) fn get(&self, command: &CompileCommand, store: &FileStore, view: View) -> Option<Arc<Closure>> {
         let known = self.closures.get(&self.key(command))?;
         let is_current = known.command == *command
             && known.directories.iter().all(|(directory, generation)| directory.generation(view, store) == *generation)
@@ -83,13 +83,13 @@ impl ClosureMemo {
     }
 
     /// Remembers the closure of `command`.
-    pub(crate) fn insert(&self, command: &Command, assembled: Assembled, compiler: Arc<Probe>) {
+    pub(crate) fn insert(&self, command: &CompileCommand, assembled: Assembled, compiler: Arc<Probe>) {
         let Assembled { closure, files, directories } = assembled;
         let remembered = Remembered { command: command.clone(), compiler, closure, files, directories };
         self.closures.insert(self.key(command), Arc::new(remembered));
     }
 
-    fn key(&self, command: &Command) -> u64 {
+    fn key(&self, command: &CompileCommand) -> u64 {
         let mut hasher = self.hasher.build_hasher();
         command.compiler.hash(&mut hasher);
         command.arguments.hash(&mut hasher);

@@ -1,6 +1,6 @@
 //! All that a scanner remembers. What is learned of one compile serves every other.
 
-use crate::command::Command;
+use crate::command::CompileCommand;
 use crate::fallback::{Fallback, Reason};
 use crate::files::file::{Content, Deriver, Encoded, SourceFile};
 use crate::files::kept::Encoder;
@@ -200,7 +200,7 @@ impl World {
         &self,
         probe: &Probe,
         flags: Vec<OsString>,
-        command: &Command,
+        command: &CompileCommand,
         view: View,
     ) -> Result<Option<Arc<Probe>>, Fallback> {
         self.probes.get_under(probe, flags, command, self.probe_context(view))
@@ -216,7 +216,7 @@ impl World {
     /// A [`Fallback`] where the compiler or a directory gives one.
     pub(crate) fn setting(
         &self,
-        command: &Command,
+        command: &CompileCommand,
         driver: Option<&DriverAnswer>,
         view: View,
     ) -> Result<Arc<Setting>, Fallback> {
@@ -334,7 +334,7 @@ impl Encoder for LexedFiles {
 }
 
 /// Everything that the search path and the replay's look-ups depend on, as bytes.
-fn setting_key(command: &Command, probe: &Probe) -> Vec<u8> {
+fn setting_key(command: &CompileCommand, probe: &Probe) -> Vec<u8> {
     let options = &command.preprocessor;
     let mut key = probe.id.to_le_bytes().to_vec();
     let mut add = |part: &[u8]| {

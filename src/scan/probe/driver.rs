@@ -10,7 +10,7 @@
 
 use crate::command::handed_on::{HandedOn, check_specs, read_configuration};
 use crate::command::options;
-use crate::command::{Command, Family, LEADING_VARIABLES};
+use crate::command::{CompileCommand, Family, LEADING_VARIABLES};
 use crate::compiler::answer::{self, LIBRARIES, OptionFile, PROGRAMS, search_list};
 use crate::compiler::driver;
 use crate::compiler::process::Request;
@@ -20,7 +20,7 @@ use crate::fallback::{Fallback, Reason};
 use crate::files::directory::Directory;
 use crate::files::file::SourceFile;
 use crate::files::lexical::lexical;
-use crate::files::resolve::{Place, Trail};
+use crate::files::resolve::{Resolution, Trail};
 use crate::files::stamp::watch::Watch;
 use crate::files::{FileStore, View, as_path};
 use crate::scan::limits::MAX_OPTION_FILES;
@@ -61,7 +61,7 @@ impl Question {
     ///
     /// # Errors
     /// [`Reason::ResponseFile`] where a response file can't be read.
-    pub(super) fn of(command: &Command) -> Result<Self, Fallback> {
+    pub(super) fn of(command: &CompileCommand) -> Result<Self, Fallback> {
         let mut request = for_whole_command(command)?;
         let mut names_next = false;
         for argument in &mut request.arguments {
@@ -82,7 +82,7 @@ impl DriverAnswer {
     /// A [`Fallback`] that names the file of options where what it says isn't followed; [`Reason::Compiler`] where the
     /// driver gives no answer.
     pub(super) fn ask(
-        command: &Command,
+        command: &CompileCommand,
         start: &Arc<Directory>,
         store: &FileStore,
         view: View,
@@ -117,7 +117,7 @@ impl DriverAnswer {
         }
         let mut absent = Vec::new();
         for candidate in &candidates {
-            if matches!(store.resolve(start, candidate, view, &mut options.trail)?, Place::Absent) {
+            if matches!(store.resolve(start, candidate, view, &mut options.trail)?, Resolution::Absent) {
                 absent.push(lexical(start.path(), candidate));
             }
         }
@@ -141,7 +141,7 @@ impl DriverAnswer {
     }
 
     /// `command` as the compiler proper and the assembler see it.
-    pub(crate) fn command(&self, command: &Command) -> Command {
+    pub(crate) fn command(&self, command: &CompileCommand) -> CompileCommand {
         let mut seen = command.clone();
         seen.preprocessor = self.handed_on.preprocessor.clone();
         if let Some(proper) = &self.handed_on.proper {
@@ -180,7 +180,7 @@ impl OptionFiles {
     fn read_answer(
         &mut self,
         answer: &[u8],
-        command: &Command,
+        command: &CompileCommand,
         store: &FileStore,
         view: View,
         start: &Arc<Directory>,
@@ -220,7 +220,7 @@ impl OptionFiles {
         for named in configuration.files {
             let path = named.into_os_string().into_vec();
             match store.resolve(start, &path, view, &mut self.trail)? {
-                Place::File(_) => self.read_configuration(&path, store, view, start)?,
+                Resolution::File(_) => self.read_configuration(&path, store, view, start)?,
                 _ => self.missing.push(path),
             }
         }
@@ -236,7 +236,7 @@ impl OptionFiles {
         start: &Arc<Directory>,
     ) -> Result<Vec<u8>, Fallback> {
         let changing = || Fallback::at(Reason::Changing, "changed during the scan", as_path(name), 0);
-        let Place::File(file) = store.resolve(start, name, view, &mut self.trail)? else { return Err(changing()) };
+        let Resolution::File(file) = store.resolve(start, name, view, &mut self.trail)? else { return Err(changing()) };
         if self.names.len() >= MAX_OPTION_FILES {
             return Err(Fallback::at(Reason::ScanLimit, "too many files of options", as_path(name), 0));
         }
@@ -246,7 +246,7 @@ impl OptionFiles {
     }
 
     /// The directories in which the driver that gave `answer` looks for gcc and headers.
-    fn installations(&self, answer: &[u8], command: &Command) -> Result<Vec<PathBuf>, Fallback> {
+    fn installations(&self, answer: &[u8], command: &CompileCommand) -> Result<Vec<PathBuf>, Fallback> {
         let handed_on = HandedOn::read(answer, command).map_err(|fallback| self.blame(fallback, command))?;
         let proper = handed_on.proper.map(|proper| proper.arguments).unwrap_or_default();
         let arguments: Vec<OsString> =
@@ -255,7 +255,7 @@ impl OptionFiles {
     }
 
     /// Names the file because of which a command can't be followed: the user's own one where there is one.
-    fn blame(&self, fallback: Fallback, command: &Command) -> Fallback {
+    fn blame(&self, fallback: Fallback, command: &CompileCommand) -> Fallback {
         let named = command.option_files.first().map(|file| file.as_os_str().as_bytes());
         match named.or(self.names.first().map(Vec::as_slice)) {
             Some(name) if fallback.reason != Reason::Compiler => name_file(fallback, name),
@@ -274,7 +274,7 @@ fn name_file(mut fallback: Fallback, name: &[u8]) -> Fallback {
 }
 
 /// What leads gcc's driver elsewhere: it matters whether these are directories.
-fn leading_directories(command: &Command) -> impl Iterator<Item = Vec<u8>> {
+fn leading_directories(command: &CompileCommand) -> impl Iterator<Item = Vec<u8>> {
     let leading = |name: &OsString| LEADING_VARIABLES.iter().any(|leading| name == leading);
     let values = command.environment.iter().filter(move |(name, _)| leading(name));
     let named = values.flat_map(|(_, value)| value.as_bytes().split(|byte| *byte == b':'));
@@ -288,7 +288,7 @@ fn gcc_candidates(
     answer: &[u8],
     options: &OptionFiles,
     handed_on: &HandedOn,
-    command: &Command,
+    command: &CompileCommand,
 ) -> Vec<Vec<u8>> {
     let target = answer::target(answer);
     let list = |title| search_list(directories, title).collect::<Vec<_>>();
@@ -317,7 +317,7 @@ fn gcc_candidates(
 }
 
 /// Whether what is handed on may have been made from the name of the source or of an output.
-fn names_this(handed_on: &HandedOn, command: &Command) -> bool {
+fn names_this(handed_on: &HandedOn, command: &CompileCommand) -> bool {
     let text = format!("{:?}{:?}{:?}", handed_on.preprocessor, handed_on.proper, handed_on.inputs);
     let stem = |path: &PathBuf| path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     let paths = std::iter::once(&command.source).chain(command.outputs.all());

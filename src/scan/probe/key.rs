@@ -1,10 +1,10 @@
 //! The key under which a compiler's answers are kept.
 
-use crate::command::{AskedFrom, Command, LEADING_VARIABLES};
+use crate::command::{AskedFrom, CompileCommand, LEADING_VARIABLES};
 use crate::compiler::process::Request;
 use crate::fallback::{Fallback, Reason};
 use crate::files::file::SourceFile;
-use crate::files::resolve::{Place, Trail};
+use crate::files::resolve::{Resolution, Trail};
 use crate::files::stamp::watch::Watch;
 use crate::files::{FileStore, View};
 use crate::scan::probe::answer::Transcript;
@@ -34,7 +34,7 @@ impl ProbeKey {
     pub(super) fn of_proper(
         request: &Request,
         asked_from: AskedFrom,
-        command: &Command,
+        command: &CompileCommand,
         answer: &DriverAnswer,
     ) -> Self {
         let proper = request.program.clone();
@@ -47,7 +47,12 @@ impl ProbeKey {
     ///
     /// # Errors
     /// [`Reason::Compiler`] where the compiler isn't there.
-    pub(super) fn of(request: &Request, command: &Command, store: &FileStore, view: View) -> Result<Self, Fallback> {
+    pub(super) fn of(
+        request: &Request,
+        command: &CompileCommand,
+        store: &FileStore,
+        view: View,
+    ) -> Result<Self, Fallback> {
         let request = shared(request, command, command.asked_from);
         let missing = || Fallback::new(Reason::Compiler, format!("{} is not there", command.compiler.display()));
         let driver = resolve(&command.compiler, store, view)?.ok_or_else(missing)?;
@@ -114,7 +119,7 @@ impl ProbeKey {
 
 /// `request` as one for all directories, where its flags are `asked_from` anywhere and the variables of `command` name no
 /// relative path.
-fn shared(request: &Request, command: &Command, asked_from: AskedFrom) -> Request {
+fn shared(request: &Request, command: &CompileCommand, asked_from: AskedFrom) -> Request {
     let mut request = request.clone();
     if command.asked_from(asked_from, &LEADING_VARIABLES) == AskedFrom::Anywhere {
         request.directory = ANYWHERE.into();
@@ -125,7 +130,7 @@ fn shared(request: &Request, command: &Command, asked_from: AskedFrom) -> Reques
 fn resolve(path: &Path, store: &FileStore, view: View) -> Result<Option<Arc<SourceFile>>, Fallback> {
     let place = store.resolve(store.root(), path.as_os_str().as_bytes(), view, &mut Trail::default())?;
     Ok(match place {
-        Place::File(file) => Some(file),
+        Resolution::File(file) => Some(file),
         _ => None,
     })
 }

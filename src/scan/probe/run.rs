@@ -1,6 +1,6 @@
 //! The requests by which a compiler is made to preprocess a source of ours.
 
-use crate::command::Command;
+use crate::command::CompileCommand;
 use crate::command::handed_on::Proper;
 use crate::compiler::driver::{self, PREPROCESSING};
 use crate::compiler::environment::{About, asking};
@@ -11,7 +11,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 /// The request for the compiler, the flags, the language and the environment of `command`.
-pub(super) fn for_driver(command: &Command) -> Request {
+pub(super) fn for_driver(command: &CompileCommand) -> Request {
     let mut arguments = command.probe_arguments.clone();
     arguments.retain(|argument| !driver::leaves_a_file(argument));
     let language = driver::language(command.language.asked_as().name());
@@ -20,7 +20,7 @@ pub(super) fn for_driver(command: &Command) -> Request {
 }
 
 /// The request for the compiler proper, as the driver of `command` would run it.
-pub(super) fn for_proper(proper: &Proper, command: &Command) -> Request {
+pub(super) fn for_proper(proper: &Proper, command: &CompileCommand) -> Request {
     let mut arguments = proper.arguments.clone();
     arguments.retain(|argument| !driver::leaves_a_file(argument));
     arguments.extend(PREPROCESSING.map(OsString::from));
@@ -32,7 +32,7 @@ pub(super) fn for_proper(proper: &Proper, command: &Command) -> Request {
 ///
 /// # Errors
 /// [`Reason::ResponseFile`] where one can't be read.
-pub(super) fn for_whole_command(command: &Command) -> Result<Request, Fallback> {
+pub(super) fn for_whole_command(command: &CompileCommand) -> Result<Request, Fallback> {
     Ok(request(command.compiler.clone(), command.expanded_arguments()?, command))
 }
 
@@ -44,7 +44,7 @@ pub(super) fn also_under(request: &Request, flags: Vec<OsString>) -> Request {
     Request { arguments, ..request.clone() }
 }
 
-fn request(program: PathBuf, arguments: Vec<OsString>, command: &Command) -> Request {
+fn request(program: PathBuf, arguments: Vec<OsString>, command: &CompileCommand) -> Request {
     let variables = command.environment.iter().chain(&command.tool_environment);
     let environment = asking(variables, About::Itself);
     Request { program, arguments, environment, directory: command.working_directory.clone() }

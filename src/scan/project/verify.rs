@@ -4,7 +4,7 @@
 //! that probed files of the closure are left out of the comparison.
 
 use super::show;
-use crate::command::Command;
+use crate::command::CompileCommand;
 use crate::compiler::make_rule::prerequisites;
 use crate::compiler::{answer, driver};
 use crate::scan::closure::Closure;
@@ -24,7 +24,7 @@ pub(super) struct Difference {
 }
 
 /// Asks the compiler of `command` and compares.
-pub(super) fn compare(command: &Command, closure: &Closure) -> Result<Difference> {
+pub(super) fn compare(command: &CompileCommand, closure: &Closure) -> Result<Difference> {
     let listed = listed(command)?;
     let closed: BTreeSet<&Path> = closure.files.iter().map(|file| &*file.path).collect();
     let probed: BTreeSet<&Path> = closure.probed.iter().map(|path| &**path).collect();
@@ -37,7 +37,7 @@ pub(super) fn compare(command: &Command, closure: &Closure) -> Result<Difference
 }
 
 /// The files that the compiler lists, with symbolic links resolved.
-fn listed(command: &Command) -> Result<BTreeSet<PathBuf>> {
+fn listed(command: &CompileCommand) -> Result<BTreeSet<PathBuf>> {
     let output = driver::dependencies(&command.dependency_request()?)
         .with_context(|| format!("run {}", command.compiler.display()))?;
     ensure!(output.status.success(), "the compiler rejects it: {}", output.last_words());

@@ -8,7 +8,7 @@ use crate::scan::preprocess::macros::{Branch, States};
 use crate::scan::preprocess::program::Op;
 use crate::scan::preprocess::symbols::{Symbol, known};
 use crate::scan::preprocess::tokens::{Kind, Token};
-use crate::scan::replay::{Place, Replay, end_of_group, next_branch};
+use crate::scan::replay::{Cursor, Replay, end_of_group, next_branch};
 use std::collections::HashMap;
 
 /// The moment before an unknown branch.
@@ -23,16 +23,16 @@ pub(super) type Outcomes = Vec<States>;
 
 impl Replay<'_> {
     /// Enters the group that starts at `at`; gives the step to go on with.
-    pub(super) fn group(&mut self, place: &mut Place<'_>, at: usize) -> Result<usize, Fallback> {
+    pub(super) fn group(&mut self, cursor: &mut Cursor<'_>, at: usize) -> Result<usize, Fallback> {
         let mut at = at;
         loop {
-            match self.truth(place, at)? {
+            match self.truth(cursor, at)? {
                 Truth::True => return Ok(at + 1),
-                Truth::Unknown => return self.fork(place, at),
+                Truth::Unknown => return self.fork(cursor, at),
                 Truth::False => {
-                    let next = next_branch(place.program.ops[at]).expect("only branches are asked for their truth");
+                    let next = next_branch(cursor.program.ops[at]).expect("only branches are asked for their truth");
                     at = next as usize;
-                    if matches!(place.program.ops[at], Op::Endif) {
+                    if matches!(cursor.program.ops[at], Op::Endif) {
                         return Ok(at + 1);
                     }
                 }
@@ -41,49 +41,49 @@ impl Replay<'_> {
     }
 
     /// Takes the branch at `at`, which the compiler may or may not take, and all that may come in its place.
-    fn fork(&mut self, place: &mut Place<'_>, at: usize) -> Result<usize, Fallback> {
-        let end = end_of_group(place.program, at);
+    fn fork(&mut self, cursor: &mut Cursor<'_>, at: usize) -> Result<usize, Fallback> {
+        let end = end_of_group(cursor.program, at);
         let mut outcomes = Outcomes::new();
         let mut at = at;
         let mut truth = Truth::Unknown;
         loop {
-            let next = next_branch(place.program.ops[at]).map_or(end, |next| next as usize);
+            let next = next_branch(cursor.program.ops[at]).map_or(end, |next| next as usize);
             if truth != Truth::False {
-                let branch = self.begin_unknown(place, at)?;
-                self.refine(place, at, Taken::Yes);
-                let shift = (place.line_shift, place.presumed.clone());
-                self.run_ops(place, at + 1, next)?;
-                (place.line_shift, place.presumed) = shift;
-                outcomes.push(self.end_unknown(place, at, branch)?);
+                let branch = self.begin_unknown(cursor, at)?;
+                self.refine(cursor, at, Taken::Yes);
+                let shift = (cursor.line_shift, cursor.presumed.clone());
+                self.run_ops(cursor, at + 1, next)?;
+                (cursor.line_shift, cursor.presumed) = shift;
+                outcomes.push(self.end_unknown(cursor, at, branch)?);
             }
             if truth == Truth::True {
                 break;
             }
             if next == end {
-                let branch = self.begin_unknown(place, at)?;
-                self.refine(place, at, Taken::No);
-                outcomes.push(self.end_unknown(place, at, branch)?);
+                let branch = self.begin_unknown(cursor, at)?;
+                self.refine(cursor, at, Taken::No);
+                outcomes.push(self.end_unknown(cursor, at, branch)?);
                 break;
             }
             at = next;
             // The compiler may not have come here, and not have counted.
             let counter = self.observations.counter;
-            truth = self.truth(place, at)?;
+            truth = self.truth(cursor, at)?;
             if self.observations.counter != counter {
                 self.observations.counter = None;
             }
         }
-        self.merge(place, at, outcomes)?;
+        self.merge(cursor, at, outcomes)?;
         Ok(end + 1)
     }
 
     /// Begins what the compiler may or may not do.
-    pub(super) fn begin_unknown(&mut self, place: &Place<'_>, at: usize) -> Result<Unknown, Fallback> {
+    pub(super) fn begin_unknown(&mut self, cursor: &Cursor<'_>, at: usize) -> Result<Unknown, Fallback> {
         self.branches += 1;
         self.unknown_depth += 1;
         if self.branches > MAX_UNKNOWN_BRANCHES || self.unknown_depth > MAX_UNKNOWN_DEPTH {
             return Err(self.refuse_at(
-                place,
+                cursor,
                 at,
                 Reason::ScanLimit,
                 "too many conditions that only the compiler knows",
@@ -93,40 +93,40 @@ impl Replay<'_> {
     }
 
     #[expect(clippy::needless_pass_by_value, reason = "a branch ends once")]
-    pub(super) fn end_unknown(&mut self, place: &Place<'_>, at: usize, before: Unknown) -> Result<States, Fallback> {
+    pub(super) fn end_unknown(&mut self, cursor: &Cursor<'_>, at: usize, before: Unknown) -> Result<States, Fallback> {
         self.unknown_depth -= 1;
         if self.observations.counter != before.counter {
             self.observations.counter = None;
         }
         self.table.undo_branch(&before.branch).ok_or_else(|| {
-            self.refuse_at(place, at, Reason::Unscannable, "macros are pushed or popped under an unknown condition")
+            self.refuse_at(cursor, at, Reason::Unscannable, "macros are pushed or popped under an unknown condition")
         })
     }
 
     /// Does `work` under each definition that the macro `symbol` may have, and goes on with all that may have come of it.
     pub(super) fn under_each_definition(
         &mut self,
-        place: &mut Place<'_>,
+        cursor: &mut Cursor<'_>,
         at: usize,
         symbol: Symbol,
-        mut work: impl FnMut(&mut Self, &mut Place<'_>) -> Result<(), Fallback>,
+        mut work: impl FnMut(&mut Self, &mut Cursor<'_>) -> Result<(), Fallback>,
     ) -> Result<(), Fallback> {
         let state = self.table.read(symbol);
         let Definition::Alternatives(states) = self.world.definitions.get(state) else { return Ok(()) };
         let mut outcomes = Outcomes::new();
         for state in states {
-            let branch = self.begin_unknown(place, at)?;
+            let branch = self.begin_unknown(cursor, at)?;
             self.table.write(symbol, *state);
-            let done = work(self, place);
-            let outcome = self.end_unknown(place, at, branch);
+            let done = work(self, cursor);
+            let outcome = self.end_unknown(cursor, at, branch);
             done?;
             outcomes.push(outcome?);
         }
-        self.merge(place, at, outcomes)
+        self.merge(cursor, at, outcomes)
     }
 
     /// Gives every macro that `outcomes` differ in all the definitions that it may have.
-    pub(super) fn merge(&mut self, place: &Place<'_>, at: usize, outcomes: Outcomes) -> Result<(), Fallback> {
+    pub(super) fn merge(&mut self, cursor: &Cursor<'_>, at: usize, outcomes: Outcomes) -> Result<(), Fallback> {
         let mut written: HashMap<Symbol, Vec<DefinitionId>, foldhash::fast::RandomState> = HashMap::default();
         let branches = outcomes.len();
         for (symbol, state) in outcomes.into_iter().flatten() {
@@ -142,7 +142,7 @@ impl Replay<'_> {
             if let Definition::Alternatives(states) = self.world.definitions.get(state)
                 && states.len() > MAX_ALTERNATIVES
             {
-                return Err(self.refuse_at(place, at, Reason::ScanLimit, "a macro has too many possible definitions"));
+                return Err(self.refuse_at(cursor, at, Reason::ScanLimit, "a macro has too many possible definitions"));
             }
             self.table.write(symbol, state);
         }
@@ -150,8 +150,8 @@ impl Replay<'_> {
     }
 
     /// Keeps of a macro's possible definitions those under which the branch at `at` is taken, or is not.
-    fn refine(&mut self, place: &Place<'_>, at: usize, taken: Taken) {
-        let Some((symbol, is_defined)) = self.tested_macro(place, at) else { return };
+    fn refine(&mut self, cursor: &Cursor<'_>, at: usize, taken: Taken) {
+        let Some((symbol, is_defined)) = self.tested_macro(cursor, at) else { return };
         let state = self.table.read(symbol);
         let Definition::Alternatives(states) = self.world.definitions.get(state) else { return };
         let keeps_defined = is_defined == (taken == Taken::Yes);
@@ -163,12 +163,12 @@ impl Replay<'_> {
     }
 
     /// The macro whose definition is all that the branch at `at` tests, and whether it must be defined.
-    fn tested_macro(&self, place: &Place<'_>, at: usize) -> Option<(Symbol, bool)> {
-        match place.program.ops[at] {
+    fn tested_macro(&self, cursor: &Cursor<'_>, at: usize) -> Option<(Symbol, bool)> {
+        match cursor.program.ops[at] {
             Op::Ifdef { symbol, .. } | Op::Elifdef { symbol, .. } => Some((symbol, true)),
             Op::Ifndef { symbol, .. } | Op::Elifndef { symbol, .. } => Some((symbol, false)),
             Op::If { operand, .. } | Op::Elif { operand, .. } => {
-                let tokens = place.program.condition(operand, &self.world.symbols);
+                let tokens = cursor.program.condition(operand, &self.world.symbols);
                 let (tokens, is_defined) = match tokens {
                     [not, rest @ ..] if not.is(known::NOT) => (rest, false),
                     tokens => (tokens, true),

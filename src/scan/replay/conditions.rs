@@ -9,12 +9,12 @@ use crate::scan::preprocess::expand::Expander;
 use crate::scan::preprocess::program::Op;
 use crate::scan::preprocess::symbols::Symbol;
 use crate::scan::replay::oracle::HeaderOracle;
-use crate::scan::replay::{Place, Replay, surroundings};
+use crate::scan::replay::{Cursor, Replay, surroundings};
 
 impl Replay<'_> {
     /// What is known of the condition at `at`.
-    pub(super) fn truth(&mut self, place: &Place<'_>, at: usize) -> Result<Truth, Fallback> {
-        match place.program.ops[at] {
+    pub(super) fn truth(&mut self, cursor: &Cursor<'_>, at: usize) -> Result<Truth, Fallback> {
+        match cursor.program.ops[at] {
             Op::Ifdef { symbol, .. } | Op::Elifdef { symbol, .. } => Ok(self.is_defined(symbol)),
             Op::Ifndef { symbol, .. } | Op::Elifndef { symbol, .. } => Ok(match self.is_defined(symbol) {
                 Truth::True => Truth::False,
@@ -24,11 +24,11 @@ impl Replay<'_> {
             Op::If { operand, .. } | Op::Elif { operand, .. } => {
                 let counter = self.observations.counter;
                 let mut alternatives = MAX_CONDITION_ALTERNATIVES;
-                if let Some(truth) = self.evaluate(place, at, operand, &mut alternatives)? {
+                if let Some(truth) = self.evaluate(cursor, at, operand, &mut alternatives)? {
                     return Ok(truth);
                 }
                 self.observations.counter = counter;
-                self.evaluate_at_once(place, at, operand)
+                self.evaluate_at_once(cursor, at, operand)
             }
             _ => Ok(Truth::True),
         }
@@ -49,40 +49,40 @@ impl Replay<'_> {
     /// `alternatives` to try.
     fn evaluate(
         &mut self,
-        place: &Place<'_>,
+        cursor: &Cursor<'_>,
         at: usize,
         operand: u32,
         alternatives: &mut u32,
     ) -> Result<Option<Truth>, Fallback> {
         let counter = self.observations.counter;
-        match self.value(place, at, operand, false)? {
+        match self.value(cursor, at, operand, false)? {
             Ok(truth) => Ok(Some(truth)),
             Err(symbol) => {
                 self.observations.counter = counter;
-                self.evaluate_each(place, at, operand, symbol, alternatives)
+                self.evaluate_each(cursor, at, operand, symbol, alternatives)
             }
         }
     }
 
     /// Evaluates a condition in which macros that have several definitions, all of them numbers, have no known value.
-    fn evaluate_at_once(&mut self, place: &Place<'_>, at: usize, operand: u32) -> Result<Truth, Fallback> {
-        self.value(place, at, operand, true)?.map_err(|_| {
-            self.refuse_at(place, at, Reason::ScanLimit, "a condition on too many macros with several definitions")
+    fn evaluate_at_once(&mut self, cursor: &Cursor<'_>, at: usize, operand: u32) -> Result<Truth, Fallback> {
+        self.value(cursor, at, operand, true)?.map_err(|_| {
+            self.refuse_at(cursor, at, Reason::ScanLimit, "a condition on too many macros with several definitions")
         })
     }
 
     /// What is known of a condition, or a macro with several definitions on which it depends.
     fn value(
         &mut self,
-        place: &Place<'_>,
+        cursor: &Cursor<'_>,
         at: usize,
         operand: u32,
         takes_numbers_at_once: bool,
     ) -> Result<Result<Truth, Symbol>, Fallback> {
-        let tokens = place.program.condition(operand, &self.world.symbols);
+        let tokens = cursor.program.condition(operand, &self.world.symbols);
         let clock = self.clock();
-        let file = self.world.symbols.text(place.header.spelled);
-        let position = self.position(place, at, file);
+        let file = self.world.symbols.text(cursor.header.spelled);
+        let position = self.position(cursor, at, file);
         let state = (&mut *self.table, &mut self.observations, &mut self.buffers);
         let surroundings = surroundings(self.world, self.setting, position, state);
         let mut expander = Expander::new(surroundings, tokens);
@@ -90,21 +90,21 @@ impl Replay<'_> {
         let mut oracle = HeaderOracle {
             setting: self.setting,
             searcher: self.searcher,
-            includer: place.includer(),
+            includer: cursor.includer(),
             record: &mut self.record,
-            program: place.program,
+            program: cursor.program,
             clock,
         };
         let truth = evaluate(expander, &mut oracle);
-        self.settle(place, at)?;
+        self.settle(cursor, at)?;
         match truth {
             Ok(truth) => Ok(Ok(truth)),
             Err(Problem::Unknown) => Ok(Ok(Truth::Unknown)),
             Err(Problem::Undecided(symbol)) => Ok(Err(symbol)),
-            Err(Problem::Limit) => Err(self.refuse_at(place, at, Reason::ScanLimit, "a condition is too large")),
+            Err(Problem::Limit) => Err(self.refuse_at(cursor, at, Reason::ScanLimit, "a condition is too large")),
             Err(Problem::Fallback(mut fallback)) => {
                 if fallback.location.is_none() {
-                    fallback.location = Some(self.location(place, at));
+                    fallback.location = Some(self.location(cursor, at));
                 }
                 Err(fallback)
             }
@@ -114,7 +114,7 @@ impl Replay<'_> {
     /// Evaluates a condition under each definition of `symbol`.
     fn evaluate_each(
         &mut self,
-        place: &Place<'_>,
+        cursor: &Cursor<'_>,
         at: usize,
         operand: u32,
         symbol: Symbol,
@@ -130,11 +130,11 @@ impl Replay<'_> {
             self.observations.counter = counter;
             let Some(left) = alternatives.checked_sub(1) else { return Ok(None) };
             *alternatives = left;
-            let branch = self.begin_unknown(place, at)?;
+            let branch = self.begin_unknown(cursor, at)?;
             self.table.write(symbol, *state);
-            let truth = self.evaluate(place, at, operand, alternatives);
+            let truth = self.evaluate(cursor, at, operand, alternatives);
             ends.push(self.observations.counter);
-            self.end_unknown(place, at, branch)?;
+            self.end_unknown(cursor, at, branch)?;
             let Some(truth) = truth? else { return Ok(None) };
             all = Some(if all.is_none_or(|all| all == truth) { truth } else { Truth::Unknown });
         }

@@ -11,8 +11,8 @@ use crate::scan::preprocess::program::{HeaderName, Inclusion, Op, Program, Quoti
 use crate::scan::preprocess::symbols::{Symbol, known};
 use crate::scan::preprocess::tokens::{Kind, Token};
 use crate::scan::replay::branches::Outcomes;
-use crate::scan::replay::{Place, Replay, surroundings};
-use crate::scan::search::header::{Header, Position};
+use crate::scan::replay::{Cursor, Replay, surroundings};
+use crate::scan::search::header::{FoundBy, Header};
 use crate::scan::search::lookup::{Found, Lookup};
 use pumphouse_proto::digest::Digest;
 use std::os::unix::ffi::OsStrExt as _;
@@ -27,54 +27,60 @@ impl Replay<'_> {
     /// `#include`, `#include_next`, `#import`.
     pub(super) fn include(
         &mut self,
-        place: &mut Place<'_>,
+        cursor: &mut Cursor<'_>,
         at: usize,
         operand: u32,
         how: Inclusion,
     ) -> Result<(), Fallback> {
-        if let Some(name) = place.program.header(operand) {
-            return self.include_name(place, at, name, how);
+        if let Some(name) = cursor.program.header(operand) {
+            return self.include_name(cursor, at, name, how);
         }
-        let names = self.computed_names(place, at, operand)?;
+        let names = self.computed_names(cursor, at, operand)?;
         match names[..] {
-            [name] => self.include_name(place, at, name, how),
+            [name] => self.include_name(cursor, at, name, how),
             [] if self.unknown_depth > 0 => {
                 self.record.spoil();
                 Ok(())
             }
-            [] => Err(self.refuse_at(place, at, Reason::Unscannable, "the operand is no header's name")),
+            [] => Err(self.refuse_at(cursor, at, Reason::Unscannable, "the operand is no header's name")),
             _ => {
                 let mut outcomes = Outcomes::new();
                 for name in names {
-                    let branch = self.begin_unknown(place, at)?;
-                    self.include_name(place, at, name, how)?;
-                    outcomes.push(self.end_unknown(place, at, branch)?);
+                    let branch = self.begin_unknown(cursor, at)?;
+                    self.include_name(cursor, at, name, how)?;
+                    outcomes.push(self.end_unknown(cursor, at, branch)?);
                 }
-                self.merge(place, at, outcomes)
+                self.merge(cursor, at, outcomes)
             }
         }
     }
 
-    fn include_name(&mut self, place: &Place<'_>, at: usize, name: HeaderName, how: Inclusion) -> Result<(), Fallback> {
-        let lookup = self.setting.look_up(name, how, place.includer(), &self.searcher);
+    fn include_name(
+        &mut self,
+        cursor: &Cursor<'_>,
+        at: usize,
+        name: HeaderName,
+        how: Inclusion,
+    ) -> Result<(), Fallback> {
+        let lookup = self.setting.look_up(name, how, cursor.includer(), &self.searcher);
         let clock = self.clock();
         self.record.add_lookup(&lookup, clock);
         if let Some(directory) = lookup.doubtful {
             self.record.spoil();
             if self.setting.is_beside_both(directory) {
-                return Err(self.refuse_at(place, at, Reason::Unscannable, "a link beside system headers and others"));
+                return Err(self.refuse_at(cursor, at, Reason::Unscannable, "a link beside system headers and others"));
             }
         }
         self.refuse_other_name(&lookup)?;
         match &lookup.found {
             Found::Header(header) => {
-                if header.position == Position::Absolute {
+                if header.found_by == FoundBy::Absolute {
                     self.record.add_absolute(&header.file);
                 }
                 let included = if how == Inclusion::Import { self.import(&lookup, header) } else { self.enter(header) };
                 included.map_err(|mut fallback| {
                     if fallback.location.is_none() {
-                        fallback.location = Some(self.location(place, at));
+                        fallback.location = Some(self.location(cursor, at));
                     }
                     fallback
                 })
@@ -86,7 +92,7 @@ impl Replay<'_> {
             }
             Found::Nothing => {
                 let name = String::from_utf8_lossy(self.world.symbols.text(name.name)).into_owned();
-                Err(self.refuse_at(place, at, Reason::Unscannable, &format!("header not found: {name}")))
+                Err(self.refuse_at(cursor, at, Reason::Unscannable, &format!("header not found: {name}")))
             }
             Found::Refused(fallback) => Err(fallback.clone()),
         }
@@ -326,40 +332,45 @@ impl Replay<'_> {
     }
 
     /// The names that the operand of a computed include may have.
-    fn computed_names(&mut self, place: &mut Place<'_>, at: usize, operand: u32) -> Result<Vec<HeaderName>, Fallback> {
-        let tokens = place.program.tokens(operand, &self.world.symbols);
+    fn computed_names(
+        &mut self,
+        cursor: &mut Cursor<'_>,
+        at: usize,
+        operand: u32,
+    ) -> Result<Vec<HeaderName>, Fallback> {
+        let tokens = cursor.program.tokens(operand, &self.world.symbols);
         let mut names = Vec::new();
-        self.collect_names(place, at, tokens, &mut names)?;
+        self.collect_names(cursor, at, tokens, &mut names)?;
         Ok(names)
     }
 
     fn collect_names(
         &mut self,
-        place: &mut Place<'_>,
+        cursor: &mut Cursor<'_>,
         at: usize,
         tokens: &[Token],
         names: &mut Vec<HeaderName>,
     ) -> Result<(), Fallback> {
         let counter = self.observations.counter;
-        let (expanded, undecided) = match self.expand_operand(place, at, tokens)? {
+        let (expanded, undecided) = match self.expand_operand(cursor, at, tokens)? {
             Ok(expansion) => expansion,
-            Err(trouble) => return Err(self.refuse_at(place, at, trouble.reason(), "the operand can't be expanded")),
+            Err(trouble) => return Err(self.refuse_at(cursor, at, trouble.reason(), "the operand can't be expanded")),
         };
         if let Some(symbol) = undecided {
             self.observations.counter = counter;
-            return self.under_each_definition(place, at, symbol, |replay, place| {
-                replay.collect_names(place, at, tokens, names)
+            return self.under_each_definition(cursor, at, symbol, |replay, cursor| {
+                replay.collect_names(cursor, at, tokens, names)
             });
         }
         if expanded.iter().any(|token| token.kind == Kind::Unknown) {
-            return Err(self.refuse_at(place, at, Reason::Unscannable, "the operand is known to the compiler alone"));
+            return Err(self.refuse_at(cursor, at, Reason::Unscannable, "the operand is known to the compiler alone"));
         }
         if let Some(name) = self.name_of(&expanded) {
             if !names.contains(&name) {
                 names.push(name);
             }
             if names.len() > MAX_COMPUTED_NAMES {
-                return Err(self.refuse_at(place, at, Reason::ScanLimit, "the operand has too many possible values"));
+                return Err(self.refuse_at(cursor, at, Reason::ScanLimit, "the operand has too many possible values"));
             }
         }
         Ok(())
@@ -401,19 +412,19 @@ impl Replay<'_> {
     /// `tokens` expanded at `at`, and a macro with several definitions that was met.
     pub(super) fn expand_operand(
         &mut self,
-        place: &Place<'_>,
+        cursor: &Cursor<'_>,
         at: usize,
         tokens: &[Token],
     ) -> Result<Expansion, Fallback> {
-        let file = self.world.symbols.text(place.header.spelled);
-        let position = self.position(place, at, file);
+        let file = self.world.symbols.text(cursor.header.spelled);
+        let position = self.position(cursor, at, file);
         let state = (&mut *self.table, &mut self.observations, &mut self.buffers);
         let surroundings = surroundings(self.world, self.setting, position, state);
         let mut expander = Expander::new(surroundings, tokens);
         let outcome = expander.expand_all();
         let undecided = expander.undecided;
         drop(expander);
-        self.settle(place, at)?;
+        self.settle(cursor, at)?;
         Ok(outcome.map(|tokens| (tokens, undecided)))
     }
 }

@@ -9,8 +9,8 @@ use crate::scan::preprocess::program::Pragma;
 use crate::scan::preprocess::symbols::{Symbol, known};
 use crate::scan::preprocess::tokens::Kind;
 use crate::scan::probe::Probe;
-use crate::scan::replay::{Place, Replay};
-use crate::scan::search::header::{Header, Position};
+use crate::scan::replay::{Cursor, Replay};
+use crate::scan::search::header::{FoundBy, Header};
 use crate::scan::text::assembler::unescape;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -19,20 +19,20 @@ use std::path::Path;
 
 impl Replay<'_> {
     /// A pragma at its own place.
-    pub(super) fn pragma(&mut self, place: &mut Place<'_>, at: usize, pragma: Pragma) -> Result<(), Fallback> {
+    pub(super) fn pragma(&mut self, cursor: &mut Cursor<'_>, at: usize, pragma: Pragma) -> Result<(), Fallback> {
         match pragma {
             // clang only warns of it in the source itself.
-            Pragma::Once if place.header.position == Position::Primary && self.setting.family == Family::Clang => {}
-            Pragma::Once => self.mark_once(place.header)?,
-            Pragma::Target(operand) => self.retarget(place, at, operand)?,
+            Pragma::Once if cursor.header.found_by == FoundBy::Primary && self.setting.family == Family::Clang => {}
+            Pragma::Once => self.mark_once(cursor.header)?,
+            Pragma::Target(operand) => self.retarget(cursor, at, operand)?,
             Pragma::Push(symbol) => self.table.push(symbol),
             Pragma::Pop(symbol) => self.table.pop(symbol),
             // In the source itself it has no effect.
-            Pragma::SystemHeader if place.header.position == Position::Primary => {}
-            Pragma::SystemHeader => self.begin_system_header(place, at, true)?,
+            Pragma::SystemHeader if cursor.header.found_by == FoundBy::Primary => {}
+            Pragma::SystemHeader => self.begin_system_header(cursor, at, true)?,
             // It compares the times of files, which neither travel nor are looked at again.
             Pragma::Dependency => {
-                return Err(self.refuse_at(place, at, Reason::TimeDependent, "#pragma GCC dependency"));
+                return Err(self.refuse_at(cursor, at, Reason::TimeDependent, "#pragma GCC dependency"));
             }
         }
         Ok(())
@@ -40,15 +40,15 @@ impl Replay<'_> {
 
     /// `#pragma GCC target` and `optimize`: gcc's own macros are from here on those of other flags, or again those of the
     /// command's, until they are told otherwise. g++ is late with it, and its preprocessor alone doesn't do it.
-    pub(super) fn retarget(&mut self, place: &Place<'_>, at: usize, operand: u32) -> Result<(), Fallback> {
+    pub(super) fn retarget(&mut self, cursor: &Cursor<'_>, at: usize, operand: u32) -> Result<(), Fallback> {
         // The compiler's own headers leave things as they found them, and include nothing in between.
-        if self.setting.family == Family::Clang || place.is_system && is_gccs_own(place.header.file.path()) {
+        if self.setting.family == Family::Clang || cursor.is_system && is_gccs_own(cursor.header.file.path()) {
             return Ok(());
         }
-        let (flags, is_optimize) = self.flags_of_pragma(place, at, operand)?;
+        let (flags, is_optimize) = self.flags_of_pragma(cursor, at, operand)?;
         if flags.iter().any(|flag| flag.as_bytes().ends_with(b"=native")) {
             let detail = "#pragma GCC target asks for the machine that compiles";
-            return Err(self.refuse_at(place, at, Reason::HostDependent, detail));
+            return Err(self.refuse_at(cursor, at, Reason::HostDependent, detail));
         }
         if flags.is_empty() {
             return Ok(());
@@ -68,7 +68,7 @@ impl Replay<'_> {
         }
         let Some(probe) = probe else {
             let detail = "#pragma GCC target with options that are not understood";
-            return Err(self.refuse_at(place, at, Reason::Unscannable, detail));
+            return Err(self.refuse_at(cursor, at, Reason::Unscannable, detail));
         };
         let (own, others) = (final_states(&self.setting.probe), final_states(&probe));
         for symbol in own.keys().chain(others.keys()) {
@@ -87,16 +87,16 @@ impl Replay<'_> {
     /// What is no option is none to gcc, which only warns of it.
     fn flags_of_pragma(
         &mut self,
-        place: &Place<'_>,
+        cursor: &Cursor<'_>,
         at: usize,
         operand: u32,
     ) -> Result<(Vec<OsString>, bool), Fallback> {
-        let Some((word, options)) = place.program.tokens(operand, &self.world.symbols).split_first() else {
+        let Some((word, options)) = cursor.program.tokens(operand, &self.world.symbols).split_first() else {
             return Ok((Vec::new(), false));
         };
         let is_optimize = word.symbol == known::OPTIMIZE;
         // No version expands macros here so far; one that did would be right as well.
-        let options = self.expand_operand(place, at, options)?.map_or_else(|_| Vec::new(), |(options, _)| options);
+        let options = self.expand_operand(cursor, at, options)?.map_or_else(|_| Vec::new(), |(options, _)| options);
         let mut flags = Vec::new();
         // Strings that follow each other are one.
         for string in
@@ -125,16 +125,16 @@ impl Replay<'_> {
     /// What follows in this file is a system header for gcc, or is none.
     pub(super) fn begin_system_header(
         &self,
-        place: &mut Place<'_>,
+        cursor: &mut Cursor<'_>,
         at: usize,
         is_system: bool,
     ) -> Result<(), Fallback> {
-        let is_other = place.is_system != is_system && self.setting.probe.lex_modes.no_line_comments;
-        if is_other && self.has_line_comments(place.header)? {
+        let is_other = cursor.is_system != is_system && self.setting.probe.lex_modes.no_line_comments;
+        if is_other && self.has_line_comments(cursor.header)? {
             let detail = "line comments where a system header begins or ends, in the C of 1990";
-            return Err(self.refuse_at(place, at, Reason::Unscannable, detail));
+            return Err(self.refuse_at(cursor, at, Reason::Unscannable, detail));
         }
-        place.is_system = is_system;
+        cursor.is_system = is_system;
         Ok(())
     }
 

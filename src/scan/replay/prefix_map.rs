@@ -3,7 +3,7 @@
 //! **Source:** gcc's file-prefix-map.cc (`remap_filename`); clang's LangOptions.cpp (`remapPathPrefix`).
 
 use crate::command::options::PrefixMap as Mapped;
-use crate::command::{Command, Family, MappedPrefix};
+use crate::command::{CompileCommand, Family, MappedPrefix};
 use std::os::unix::ffi::OsStrExt as _;
 
 /// The prefixes of a command, in the order in which the compiler tries them, each with what takes its place.
@@ -12,7 +12,7 @@ pub(crate) struct PrefixMap(Vec<(Vec<u8>, Vec<u8>)>);
 
 impl PrefixMap {
     /// The map of `command`.
-    pub(crate) fn of(command: &Command) -> Self {
+    pub(crate) fn of(command: &CompileCommand) -> Self {
         let pair = |mapped: &MappedPrefix| {
             let operand = mapped.operand.as_bytes();
             let equals = match command.family {

@@ -4,12 +4,12 @@
 use crate::command::{Family, SearchChain, SearchDirectory};
 use crate::fallback::{Fallback, Reason};
 use crate::files::directory::Directory;
-use crate::files::resolve::Place as Target;
+use crate::files::resolve::Resolution;
 use crate::scan::preprocess::program::Op;
 use crate::scan::preprocess::program::{Inclusion, Quoting};
 use crate::scan::preprocess::symbols::Symbol;
 use crate::scan::preprocess::tokens::{Kind, Token, tokenize};
-use crate::scan::replay::{Place, Replay};
+use crate::scan::replay::{Cursor, Replay};
 use crate::scan::text::assembler;
 use std::os::unix::ffi::OsStrExt as _;
 use std::sync::Arc;
@@ -25,41 +25,41 @@ const MAX_ASSEMBLER_DEPTH: u32 = 50;
 
 impl Replay<'_> {
     /// `.incbin` or `.include` in text.
-    pub(super) fn text_input(&mut self, place: &Place<'_>, at: usize, operand: u32) -> Result<(), Fallback> {
-        if !self.may_be_assembly(place, at) || self.literal_input(place, at, operand)? {
+    pub(super) fn text_input(&mut self, cursor: &Cursor<'_>, at: usize, operand: u32) -> Result<(), Fallback> {
+        if !self.may_be_assembly(cursor, at) || self.literal_input(cursor, at, operand)? {
             return Ok(());
         }
         // The name is made by macros: the statement's strings, expanded and joined, hold it.
-        let text = place.program.operand(operand);
+        let text = cursor.program.operand(operand);
         let statement = assembler::statement(text, self.setting.probe.lex_modes.assembler);
-        match self.inputs_of(place, at, &statement)? {
-            Some(inputs) if !inputs.is_empty() => self.read_assembler_inputs(place, at, &inputs),
-            _ => Err(self.refuse_at(place, at, Reason::Unscannable, UNCLEAR)),
+        match self.inputs_of(cursor, at, &statement)? {
+            Some(inputs) if !inputs.is_empty() => self.read_assembler_inputs(cursor, at, &inputs),
+            _ => Err(self.refuse_at(cursor, at, Reason::Unscannable, UNCLEAR)),
         }
     }
 
     /// Whether the string of the step at `at` may be assembly: no function's argument, and no part of a table.
-    fn may_be_assembly(&mut self, place: &Place<'_>, at: usize) -> bool {
-        self.is_within_macro(place, at).unwrap_or(true)
+    fn may_be_assembly(&mut self, cursor: &Cursor<'_>, at: usize) -> bool {
+        self.is_within_macro(cursor, at).unwrap_or(true)
     }
 
     /// Whether a name around the step at `at` is a macro; `None` where no names are told.
-    pub(super) fn is_within_macro(&mut self, place: &Place<'_>, at: usize) -> Option<bool> {
-        let Op::EnclosingNames { operand } = place.program.ops[at.checked_sub(1)?] else { return None };
+    pub(super) fn is_within_macro(&mut self, cursor: &Cursor<'_>, at: usize) -> Option<bool> {
+        let Op::EnclosingNames { operand } = cursor.program.ops[at.checked_sub(1)?] else { return None };
         self.record.spoil();
-        let mut names = place.program.operand(operand).split(|byte| *byte == b' ');
+        let mut names = cursor.program.operand(operand).split(|byte| *byte == b' ');
         Some(names.any(|name| self.table.read(self.world.symbols.intern(name)).is_some()))
     }
 
     /// Reads the file that stands there in full; `false` where the directive has a name that must be made first.
-    fn literal_input(&mut self, place: &Place<'_>, at: usize, operand: u32) -> Result<bool, Fallback> {
+    fn literal_input(&mut self, cursor: &Cursor<'_>, at: usize, operand: u32) -> Result<bool, Fallback> {
         self.record.spoil();
-        let text = place.program.operand(operand);
+        let text = cursor.program.operand(operand);
         if !assembler::may_take_operand(text, self.setting.probe.lex_modes.assembler) {
             return Ok(true);
         }
         let Some(name) = assembler::literal_operand(text) else { return Ok(false) };
-        self.read_assembler_input(place, at, &name, assembler::is_include(text), 0)?;
+        self.read_assembler_input(cursor, at, &name, assembler::is_include(text), 0)?;
         Ok(true)
     }
 
@@ -67,13 +67,13 @@ impl Replay<'_> {
     /// name. `None` where that is not clear.
     pub(super) fn inputs_of(
         &mut self,
-        place: &Place<'_>,
+        cursor: &Cursor<'_>,
         at: usize,
         statement: &[u8],
     ) -> Result<Option<AssemblerInputs>, Fallback> {
         let mut tokens = Vec::new();
         tokenize(statement, self.setting.probe.token_modes, &self.world.symbols, &mut tokens);
-        let Ok((expanded, None)) = self.expand_operand(place, at, &tokens)? else { return Ok(None) };
+        let Ok((expanded, None)) = self.expand_operand(cursor, at, &tokens)? else { return Ok(None) };
         let is_assembler = self.setting.probe.lex_modes.assembler;
         let is_unclear = |token: &Token| {
             let spelled = self.world.symbols.text(token.symbol);
@@ -103,22 +103,22 @@ impl Replay<'_> {
 
     pub(super) fn read_assembler_inputs(
         &mut self,
-        place: &Place<'_>,
+        cursor: &Cursor<'_>,
         at: usize,
         inputs: &[(bool, Vec<u8>)],
     ) -> Result<(), Fallback> {
-        inputs.iter().try_for_each(|(is_include, name)| self.read_assembler_input(place, at, name, *is_include, 0))
+        inputs.iter().try_for_each(|(is_include, name)| self.read_assembler_input(cursor, at, name, *is_include, 0))
     }
 
     /// A macro whose body holds `.incbin` or `.include`: it reads a file wherever it is used.
     pub(super) fn defined_input(
         &mut self,
-        place: &Place<'_>,
+        cursor: &Cursor<'_>,
         at: usize,
         operand: u32,
         symbol: Symbol,
     ) -> Result<(), Fallback> {
-        if self.literal_input(place, at, operand)? {
+        if self.literal_input(cursor, at, operand)? {
             return Ok(());
         }
         self.text_macros.inputs.note(symbol, &self.world.symbols);
@@ -128,19 +128,19 @@ impl Replay<'_> {
     /// Adds the file that the assembler reads, and those that it reads in turn.
     fn read_assembler_input(
         &mut self,
-        place: &Place<'_>,
+        cursor: &Cursor<'_>,
         at: usize,
         name: &[u8],
         is_include: bool,
         depth: u32,
     ) -> Result<(), Fallback> {
         if depth > MAX_ASSEMBLER_DEPTH {
-            return Err(self.refuse_at(place, at, Reason::ScanLimit, "too many nested .include"));
+            return Err(self.refuse_at(cursor, at, Reason::ScanLimit, "too many nested .include"));
         }
         let (store, view) = (self.searcher.store, self.searcher.view);
         let mut directories: Vec<Arc<Directory>> = vec![Arc::clone(&self.setting.start)];
         for directory in assembler::search_directories(self.command) {
-            if let Target::Directory(found) =
+            if let Resolution::Directory(found) =
                 store.resolve(&self.setting.start, &directory, view, &mut self.record.trail)?
             {
                 directories.push(found);
@@ -155,10 +155,10 @@ impl Replay<'_> {
         let is_ambiguous = self.setting.family == Family::Clang && (options.directories.len() + told > 1 || has_others);
         for (number, directory) in directories.into_iter().enumerate() {
             match store.resolve(&directory, name, view, &mut self.record.trail)? {
-                Target::File(_) if number > 0 && is_ambiguous => {
-                    return Err(self.refuse_at(place, at, Reason::Unscannable, UNCLEAR));
+                Resolution::File(_) if number > 0 && is_ambiguous => {
+                    return Err(self.refuse_at(cursor, at, Reason::Unscannable, UNCLEAR));
                 }
-                Target::File(file) => {
+                Resolution::File(file) => {
                     if name.starts_with(b"/") {
                         self.record.add_absolute(&file);
                     }
@@ -169,21 +169,21 @@ impl Replay<'_> {
                         })?;
                         let unclear = || Fallback::at(Reason::Unscannable, UNCLEAR, file.path().as_ref(), 0);
                         for (is_include, name) in assembler::inputs(&bytes).ok_or_else(unclear)? {
-                            self.read_assembler_input(place, at, &name, is_include, depth + 1)?;
+                            self.read_assembler_input(cursor, at, &name, is_include, depth + 1)?;
                         }
                     }
                     return Ok(());
                 }
-                Target::Absent | Target::Directory(_) => {
+                Resolution::Absent | Resolution::Directory(_) => {
                     self.record.absent.push(crate::files::lexical::lexical(directory.path(), name));
                 }
-                Target::Special(path) => {
+                Resolution::Special(path) => {
                     return Err(Fallback::at(Reason::Unreadable, "not a regular file", path.as_ref(), 0));
                 }
             }
         }
         if is_ambiguous {
-            return Err(self.refuse_at(place, at, Reason::Unscannable, UNCLEAR));
+            return Err(self.refuse_at(cursor, at, Reason::Unscannable, UNCLEAR));
         }
         // The assembler complains, as it would here.
         Ok(())
@@ -202,10 +202,10 @@ impl Replay<'_> {
         self.record.add_file(&header.file, generation, clock);
         let bytes = std::fs::read(header.file.path())
             .map_err(|error| Fallback::at(Reason::Unreadable, error.to_string(), header.file.path().as_ref(), 0))?;
-        let place = Place::new(header, &program);
+        let cursor = Cursor::new(header, &program);
         let unclear = || Fallback::at(Reason::Unscannable, UNCLEAR, header.file.path().as_ref(), 0);
         for (is_include, name) in assembler::inputs(&bytes).ok_or_else(unclear)? {
-            self.read_assembler_input(&place, 0, &name, is_include, 0)?;
+            self.read_assembler_input(&cursor, 0, &name, is_include, 0)?;
         }
         Ok(self.record)
     }
@@ -221,11 +221,11 @@ impl Replay<'_> {
         let (program, generation) = self.program(header)?;
         let clock = self.clock();
         self.record.add_file(&header.file, generation, clock);
-        let mut place = Place::new(header, &program);
+        let mut cursor = Cursor::new(header, &program);
         for at in 0..program.ops.len() {
             match program.ops[at] {
-                Op::TextInput { operand } => self.text_input(&place, at, operand)?,
-                Op::Line { operand, is_marker } => self.set_line(&mut place, at, operand, is_marker)?,
+                Op::TextInput { operand } => self.text_input(&cursor, at, operand)?,
+                Op::Line { operand, is_marker } => self.set_line(&mut cursor, at, operand, is_marker)?,
                 _ => {}
             }
         }
@@ -237,33 +237,33 @@ impl Replay<'_> {
         self.record.spoil();
         let (store, view) = (self.searcher.store, self.searcher.view);
         match store.resolve(&self.setting.start, name, view, &mut self.record.trail)? {
-            Target::File(file) if self.record.has_file(&file) => {}
-            Target::File(file) => {
+            Resolution::File(file) if self.record.has_file(&file) => {}
+            Resolution::File(file) => {
                 if name.starts_with(b"/") {
                     self.record.add_absolute(&file);
                 }
                 self.record.inputs.push(file);
             }
-            Target::Absent => {
+            Resolution::Absent => {
                 self.record.absent.push(crate::files::lexical::lexical(self.setting.start.path(), name));
             }
             // It can't be quoted.
-            Target::Directory(_) | Target::Special(_) => {}
+            Resolution::Directory(_) | Resolution::Special(_) => {}
         }
         Ok(())
     }
 
     /// `#embed`.
-    pub(super) fn embed(&mut self, place: &Place<'_>, at: usize, operand: u32) -> Result<(), Fallback> {
+    pub(super) fn embed(&mut self, cursor: &Cursor<'_>, at: usize, operand: u32) -> Result<(), Fallback> {
         self.record.spoil();
-        let Some(name) = place.program.header(operand) else {
-            return Err(self.refuse_at(place, at, Reason::Unscannable, "the name of the embedded file is computed"));
+        let Some(name) = cursor.program.header(operand) else {
+            return Err(self.refuse_at(cursor, at, Reason::Unscannable, "the name of the embedded file is computed"));
         };
         let (store, view) = (self.searcher.store, self.searcher.view);
         let spelled = self.world.symbols.text(name.name);
         let mut directories = Vec::new();
         if name.quoting == Quoting::Quotes {
-            directories.push(self.world.symbols.text(place.header.beside).to_vec());
+            directories.push(self.world.symbols.text(cursor.header.beside).to_vec());
         }
         let embed_directories = &self.command.preprocessor.embed_directories;
         directories.extend(embed_directories.iter().map(|directory| directory.as_os_str().as_bytes().to_vec()));
@@ -271,20 +271,20 @@ impl Replay<'_> {
             let path =
                 if directory.is_empty() { spelled.to_vec() } else { [&directory, b"/".as_slice(), spelled].concat() };
             match store.resolve(&self.setting.start, &path, view, &mut self.record.trail)? {
-                Target::File(file) => {
+                Resolution::File(file) => {
                     if spelled.starts_with(b"/") {
                         self.record.add_absolute(&file);
                     }
                     self.record.inputs.push(file);
                     return Ok(());
                 }
-                Target::Special(path) => {
+                Resolution::Special(path) => {
                     return Err(Fallback::at(Reason::Unreadable, "not a regular file", path.as_ref(), 0));
                 }
                 _ => self.record.absent.push(crate::files::lexical::lexical(self.setting.start.path(), &path)),
             }
         }
-        let lookup = self.setting.look_up(name, Inclusion::Plain, place.includer(), &self.searcher);
+        let lookup = self.setting.look_up(name, Inclusion::Plain, cursor.includer(), &self.searcher);
         let clock = self.clock();
         self.record.add_lookup(&lookup, clock);
         self.record.add_probed(&lookup);

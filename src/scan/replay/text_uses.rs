@@ -8,15 +8,15 @@ use crate::scan::preprocess::program::{Op, Program};
 use crate::scan::preprocess::symbols::known;
 use crate::scan::preprocess::tokens::{Kind, Token, tokenize};
 use crate::scan::replay::text_input::UNCLEAR;
-use crate::scan::replay::{Place, Replay};
+use crate::scan::replay::{Cursor, Replay};
 use crate::scan::text::assembler;
 
 impl Replay<'_> {
     /// A use of a macro that makes assembly which reads files.
-    pub(super) fn text_use(&mut self, place: &Place<'_>, at: usize, operand: u32) -> Result<(), Fallback> {
-        let text = place.program.operand(operand);
+    pub(super) fn text_use(&mut self, cursor: &Cursor<'_>, at: usize, operand: u32) -> Result<(), Fallback> {
+        let text = cursor.program.operand(operand);
         if text.is_empty() {
-            return Err(self.refuse_at(place, at, Reason::Unscannable, UNCLEAR));
+            return Err(self.refuse_at(cursor, at, Reason::Unscannable, UNCLEAR));
         }
         let name_length = crate::scan::preprocess::tokens::name_length(text, self.setting.probe.token_modes);
         let (name, rest) = text.split_at(name_length);
@@ -34,41 +34,41 @@ impl Replay<'_> {
         let is_used_here = body.is_none_or(|body| body.parameters.is_none() || !arguments.is_empty());
         let mut inputs = None;
         if is_used_here && !is_split {
-            inputs = self.inputs_of(place, at, &[name, &arguments].concat())?;
+            inputs = self.inputs_of(cursor, at, &[name, &arguments].concat())?;
             if inputs.is_none() {
                 // The rest of the statement may have the name.
-                inputs = self.inputs_of(place, at, &assembler::c_statement(text))?.filter(|inputs| !inputs.is_empty());
+                inputs = self.inputs_of(cursor, at, &assembler::c_statement(text))?.filter(|inputs| !inputs.is_empty());
             }
         }
         self.observations.counter = counter;
         match inputs {
-            Some(inputs) => self.read_assembler_inputs(place, at, &inputs),
-            None => Err(self.refuse_at(place, at, Reason::Unscannable, UNCLEAR)),
+            Some(inputs) => self.read_assembler_inputs(cursor, at, &inputs),
+            None => Err(self.refuse_at(cursor, at, Reason::Unscannable, UNCLEAR)),
         }
     }
 
     /// A use of a macro that makes pragmas, or of `_Pragma` itself: they stand where it does.
-    pub(super) fn text_call(&mut self, place: &mut Place<'_>, at: usize, operand: u32) -> Result<(), Fallback> {
+    pub(super) fn text_call(&mut self, cursor: &mut Cursor<'_>, at: usize, operand: u32) -> Result<(), Fallback> {
         if self.ignores_text {
             return Ok(());
         }
         let detail = "a macro in text that may make a pragma, and is not clear";
-        if self.is_within_macro(place, at) == Some(true) {
-            return Err(self.refuse_at(place, at, Reason::Unscannable, detail));
+        if self.is_within_macro(cursor, at) == Some(true) {
+            return Err(self.refuse_at(cursor, at, Reason::Unscannable, detail));
         }
         let mut tokens = Vec::new();
-        tokenize(place.program.operand(operand), self.setting.probe.token_modes, &self.world.symbols, &mut tokens);
+        tokenize(cursor.program.operand(operand), self.setting.probe.token_modes, &self.world.symbols, &mut tokens);
         let counter = self.observations.counter;
-        let expansion = self.expand_operand(place, at, &tokens)?;
+        let expansion = self.expand_operand(cursor, at, &tokens)?;
         self.observations.counter = counter;
         match expansion {
             Ok((_, Some(symbol))) => {
-                self.under_each_definition(place, at, symbol, |replay, place| replay.text_call(place, at, operand))
+                self.under_each_definition(cursor, at, symbol, |replay, cursor| replay.text_call(cursor, at, operand))
             }
             Ok((expanded, None)) if !tokens.is_empty() && !self.has_unclear_pragma(&expanded) => {
-                self.pragmas_in(&expanded).iter().try_for_each(|pragma| self.run_pragma(place, at, pragma))
+                self.pragmas_in(&expanded).iter().try_for_each(|pragma| self.run_pragma(cursor, at, pragma))
             }
-            _ => Err(self.refuse_at(place, at, Reason::Unscannable, detail)),
+            _ => Err(self.refuse_at(cursor, at, Reason::Unscannable, detail)),
         }
     }
 
@@ -110,22 +110,22 @@ impl Replay<'_> {
     }
 
     /// Does what `#pragma` with `text` does here.
-    fn run_pragma(&mut self, place: &mut Place<'_>, at: usize, text: &[u8]) -> Result<(), Fallback> {
-        let directives = lex(&[b"#pragma ", text, b"\n"].concat(), self.lex_modes_of(place.header));
+    fn run_pragma(&mut self, cursor: &mut Cursor<'_>, at: usize, text: &[u8]) -> Result<(), Fallback> {
+        let directives = lex(&[b"#pragma ", text, b"\n"].concat(), self.lex_modes_of(cursor.header));
         let symbols = &self.world.symbols;
         let program = Program::new(directives, self.setting.probe.token_modes, symbols, &self.world.definitions);
-        let mut inner = Place::new(place.header, &program);
-        (inner.line_shift, inner.is_system) = (place.line_shift, place.is_system);
-        inner.presumed.clone_from(&place.presumed);
+        let mut inner = Cursor::new(cursor.header, &program);
+        (inner.line_shift, inner.is_system) = (cursor.line_shift, cursor.is_system);
+        inner.presumed.clone_from(&cursor.presumed);
         for (step, op) in program.ops.iter().enumerate() {
             if let Op::Pragma(pragma) = op {
                 self.pragma(&mut inner, step, *pragma).map_err(|fallback| match fallback.location {
-                    Some(_) => self.refuse_at(place, at, fallback.reason, &fallback.detail),
+                    Some(_) => self.refuse_at(cursor, at, fallback.reason, &fallback.detail),
                     None => fallback,
                 })?;
             }
         }
-        place.is_system = inner.is_system;
+        cursor.is_system = inner.is_system;
         Ok(())
     }
 }

@@ -19,7 +19,7 @@ pub(crate) struct Header {
     pub(crate) name: Arc<Path>,
     /// The directory of the spelled path; empty for the working directory.
     pub(crate) beside: Symbol,
-    pub(crate) position: Position,
+    pub(crate) found_by: FoundBy,
     /// Whether gcc takes it for a system header, because of where it was found or what included it.
     pub(crate) is_system: bool,
     pub(crate) file: Arc<SourceFile>,
@@ -31,7 +31,7 @@ pub(crate) struct Header {
 
 /// How a file was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) enum Position {
+pub(crate) enum FoundBy {
     /// It is the source itself.
     Primary,
     /// It is the command line, from which `-include` includes.

@@ -5,7 +5,7 @@ use crate::files::file::SourceFile;
 use crate::files::resolve::Trail;
 use crate::files::{FileStore, View};
 use crate::scan::preprocess::symbols::Symbol;
-use crate::scan::search::header::{Header, Position};
+use crate::scan::search::header::{FoundBy, Header};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -23,7 +23,7 @@ pub(super) struct LookupKey {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Start {
     /// In the directory of the includer, spelled so, where what is found has this position; then the whole path.
-    Beside(Symbol, Position),
+    Beside(Symbol, FoundBy),
     /// In this directory of the search path.
     Chain(u32),
 }

@@ -4,11 +4,11 @@
 //! "Options for Directory Search"; clang's CompilerInvocation.cpp (`ParseHeaderSearchArgs`) and InitHeaderSearch.cpp
 //! (`Realize`, `RemoveDuplicates`).
 
-use crate::command::{Command, Family, Language, SearchChain};
+use crate::command::{CompileCommand, Family, Language, SearchChain};
 use crate::fallback::Fallback;
 use crate::files::directory::Directory;
 use crate::files::file::SourceFile;
-use crate::files::resolve::{Place, Trail};
+use crate::files::resolve::{Resolution, Trail};
 use crate::files::{FileStore, View};
 use crate::scan::probe::Probe;
 use std::os::unix::ffi::OsStrExt as _;
@@ -64,7 +64,7 @@ impl SearchPath {
     /// # Errors
     /// A [`Fallback`] where a directory can't be looked at.
     pub(crate) fn new(
-        command: &Command,
+        command: &CompileCommand,
         probe: &Probe,
         start: &Arc<Directory>,
         store: &FileStore,
@@ -74,24 +74,24 @@ impl SearchPath {
         let mut found = Vec::new();
         for (group, spelled) in path.named(command, probe) {
             match store.resolve(start, &spelled, view, &mut path.trail)? {
-                Place::Directory(directory) => {
+                Resolution::Directory(directory) => {
                     let Some(identity) = directory.identity(view, store) else { continue };
                     path.existing.push(Arc::clone(&directory));
                     found.push(SearchDirectory { spelled, directory, identity, group });
                 }
-                Place::Absent => {
+                Resolution::Absent => {
                     path.files.extend(file_in_the_way(start, &spelled, store, view, &mut path.trail)?);
                     path.missing.push(spelled);
                 }
-                Place::File(file) => path.files.push(file),
-                Place::Special(_) => {}
+                Resolution::File(file) => path.files.push(file),
+                Resolution::Special(_) => {}
             }
         }
         for spelled in looked_at(command) {
             match store.resolve(start, &spelled, view, &mut path.trail)? {
-                Place::Directory(directory) => path.existing.push(directory),
-                Place::Absent => path.missing.push(spelled),
-                Place::File(_) | Place::Special(_) => {}
+                Resolution::Directory(directory) => path.existing.push(directory),
+                Resolution::Absent => path.missing.push(spelled),
+                Resolution::File(_) | Resolution::Special(_) => {}
             }
         }
         path.missing.extend(probe.missing_directories.iter().cloned());
@@ -100,7 +100,7 @@ impl SearchPath {
     }
 
     /// Every directory with its group, in the order in which the compiler adds them.
-    fn named(&mut self, command: &Command, probe: &Probe) -> Vec<(Group, Vec<u8>)> {
+    fn named(&mut self, command: &CompileCommand, probe: &Probe) -> Vec<(Group, Vec<u8>)> {
         let options = &command.preprocessor;
         let split = options.directories.iter().rposition(|directory| directory.chain == SearchChain::Split);
         self.ignores_includer = split.is_some();
@@ -198,7 +198,7 @@ fn without_duplicates(directories: Vec<SearchDirectory>, later: &[SearchDirector
 }
 
 /// `=dir` and `$SYSROOT/dir`: relative to the system root, where there is one.
-fn with_sysroot(path: &[u8], group: Group, command: &Command) -> Vec<u8> {
+fn with_sysroot(path: &[u8], group: Group, command: &CompileCommand) -> Vec<u8> {
     let Some(sysroot) = &command.preprocessor.sysroot else { return path.to_vec() };
     let rest = match (path.strip_prefix(b"="), path.strip_prefix(b"$SYSROOT"), command.family) {
         (Some(rest), _, Family::Gcc) => rest,
@@ -215,7 +215,7 @@ fn with_sysroot(path: &[u8], group: Group, command: &Command) -> Vec<u8> {
 const VARIABLES: [&str; 4] = ["C_INCLUDE_PATH", "CPLUS_INCLUDE_PATH", "OBJC_INCLUDE_PATH", "OBJCPLUS_INCLUDE_PATH"];
 
 /// Those that count in the language of `command`.
-const fn variables_of_language(command: &Command) -> &'static [&'static str] {
+const fn variables_of_language(command: &CompileCommand) -> &'static [&'static str] {
     match (command.language, command.family) {
         (Language::Cxx | Language::CxxCppOutput, _) => &["CPLUS_INCLUDE_PATH"],
         (Language::ObjectiveC, _) => &["OBJC_INCLUDE_PATH"],
@@ -227,7 +227,7 @@ const fn variables_of_language(command: &Command) -> &'static [&'static str] {
 
 /// The directories that clang looks at though they are those of other languages: it names a directory with several names
 /// by the first one that it met.
-fn looked_at(command: &Command) -> Vec<Vec<u8>> {
+fn looked_at(command: &CompileCommand) -> Vec<Vec<u8>> {
     if command.family == Family::Gcc {
         return Vec::new();
     }
@@ -236,7 +236,7 @@ fn looked_at(command: &Command) -> Vec<Vec<u8>> {
 }
 
 /// The directories of `CPATH` and its kind: an empty element is the working directory.
-fn directories_of_variable(command: &Command, name: &str) -> Vec<Vec<u8>> {
+fn directories_of_variable(command: &CompileCommand, name: &str) -> Vec<Vec<u8>> {
     let value = command.environment.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_bytes());
     let Some(value) = value.filter(|value| !value.is_empty()) else { return Vec::new() };
     value
@@ -258,8 +258,8 @@ fn file_in_the_way(
     while let Some(slash) = memchr::memrchr(b'/', rest).filter(|slash| *slash > 0) {
         rest = &rest[..slash];
         match store.resolve(start, rest, view, trail)? {
-            Place::Absent => {}
-            Place::File(file) => return Ok(Some(file)),
+            Resolution::Absent => {}
+            Resolution::File(file) => return Ok(Some(file)),
             _ => return Ok(None),
         }
     }

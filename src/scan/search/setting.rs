@@ -7,18 +7,18 @@
 
 mod search;
 
-use crate::command::{Command, Family};
+use crate::command::{CompileCommand, Family};
 use crate::fallback::Fallback;
 use crate::files::directory::Directory;
 use crate::files::file::SourceFile;
-use crate::files::resolve::{Place, Trail};
+use crate::files::resolve::{Resolution, Trail};
 use crate::files::{FileStore, View, as_path};
 use crate::scan::memory::effects::Effects;
 use crate::scan::preprocess::append::AppendList;
 use crate::scan::preprocess::program::{HeaderName, Inclusion, Quoting};
 use crate::scan::preprocess::symbols::{Symbol, Symbols};
 use crate::scan::probe::Probe;
-use crate::scan::search::header::{Header, HeaderId, Includer, Position};
+use crate::scan::search::header::{FoundBy, Header, HeaderId, Includer};
 use crate::scan::search::lookup::{Lookup, LookupKey, LookupNumber, Start};
 use crate::scan::search::search_path::SearchPath;
 use dashmap::DashMap;
@@ -41,7 +41,7 @@ pub(crate) struct Setting {
     lookups: DashMap<LookupKey, Arc<Lookup>, foldhash::fast::RandomState>,
     /// How many look-ups have a number.
     numbered_lookups: AtomicU32,
-    headers: DashMap<(Symbol, Position, bool), Arc<Header>, foldhash::fast::RandomState>,
+    headers: DashMap<(Symbol, FoundBy, bool), Arc<Header>, foldhash::fast::RandomState>,
     /// What replays of headers did, by the headers' numbers.
     effects: AppendList<Box<Effects>>,
     command_line: OnceLock<Header>,
@@ -51,7 +51,7 @@ pub(crate) struct Setting {
 }
 
 impl Setting {
-    pub(crate) fn new(command: &Command, probe: Arc<Probe>, path: SearchPath, start: Arc<Directory>) -> Self {
+    pub(crate) fn new(command: &CompileCommand, probe: Arc<Probe>, path: SearchPath, start: Arc<Directory>) -> Self {
         Self {
             family: command.family,
             probe,
@@ -136,7 +136,7 @@ impl Setting {
             spelled: searcher.symbols.intern(b"<command-line>"),
             name: Arc::from(Path::new("<command-line>")),
             beside: searcher.symbols.intern(b"."),
-            position: Position::CommandLine,
+            found_by: FoundBy::CommandLine,
             is_system: false,
             file: searcher.store.file(Path::new("/")),
             stands_in: None,
@@ -154,12 +154,12 @@ impl Setting {
     /// # Errors
     /// A [`Fallback`] where that can't be looked at.
     pub(crate) fn exists(&self, path: &[u8], searcher: &Searcher<'_>, trail: &mut Trail) -> Result<bool, Fallback> {
-        Ok(!matches!(searcher.store.resolve(&self.start, path, searcher.view, trail)?, Place::Absent))
+        Ok(!matches!(searcher.store.resolve(&self.start, path, searcher.view, trail)?, Resolution::Absent))
     }
 
     fn start_of(&self, name: HeaderName, how: Inclusion, includer: &Header, symbols: &Symbols) -> Start {
         let is_absolute = symbols.text(name.name).starts_with(b"/");
-        let looks_beside = !self.path.ignores_includer || includer.position == Position::CommandLine;
+        let looks_beside = !self.path.ignores_includer || includer.found_by == FoundBy::CommandLine;
         let plain = match name.quoting {
             _ if is_absolute => Start::Chain(u32::MAX),
             Quoting::Quotes if looks_beside => Start::Beside(includer.beside, self.position_beside(includer)),
@@ -169,23 +169,23 @@ impl Setting {
         if how != Inclusion::Next {
             return plain;
         }
-        match (includer.position, self.family) {
+        match (includer.found_by, self.family) {
             // It refuses to go on behind a directory with a name that no directory of the search path leads to.
-            (Position::Chain(_), Family::Clang) if is_absolute => Start::Chain(self.path.directories.len() as u32),
+            (FoundBy::Chain(_), Family::Clang) if is_absolute => Start::Chain(self.path.directories.len() as u32),
             _ if is_absolute => plain,
-            (Position::Chain(at), _) => Start::Chain(at + 1),
-            (Position::Beside, Family::Gcc) => Start::Chain(0),
+            (FoundBy::Chain(at), _) => Start::Chain(at + 1),
+            (FoundBy::Beside, Family::Gcc) => Start::Chain(0),
             // clang searches as if it were a plain #include, and says so.
-            (Position::Primary | Position::CommandLine | Position::Absolute | Position::Beside, _) => plain,
+            (FoundBy::Primary | FoundBy::CommandLine | FoundBy::Absolute | FoundBy::Beside, _) => plain,
         }
     }
 
-    /// The position of a header that stands beside `includer`. For clang it is found where its includer was, so that
+    /// How a header is found that stands beside `includer`. For clang it is found where its includer was, so that
     /// `#include_next` in it goes on behind that directory.
-    fn position_beside(&self, includer: &Header) -> Position {
-        match (self.family, includer.position) {
-            (Family::Clang, Position::Chain(at)) => Position::Chain(at),
-            _ => Position::Beside,
+    fn position_beside(&self, includer: &Header) -> FoundBy {
+        match (self.family, includer.found_by) {
+            (Family::Clang, FoundBy::Chain(at)) => FoundBy::Chain(at),
+            _ => FoundBy::Beside,
         }
     }
 
@@ -193,14 +193,14 @@ impl Setting {
     pub(crate) fn header(
         &self,
         spelled: &[u8],
-        position: Position,
+        found_by: FoundBy,
         is_system: bool,
         file: &Arc<SourceFile>,
         stands_in: Option<u32>,
         symbols: &Symbols,
     ) -> Arc<Header> {
         let symbol = symbols.intern(spelled);
-        if let Some(header) = self.headers.get(&(symbol, position, is_system))
+        if let Some(header) = self.headers.get(&(symbol, found_by, is_system))
             && Arc::ptr_eq(&header.file, file)
             && header.stands_in == stands_in
         {
@@ -213,13 +213,13 @@ impl Setting {
             spelled: symbol,
             name: if is_own { Arc::clone(file.path()) } else { Arc::from(as_path(spelled)) },
             beside: symbols.intern(beside),
-            position,
+            found_by,
             is_system,
             file: Arc::clone(file),
             stands_in,
             once: OnceLock::new(),
         });
-        self.headers.insert((symbol, position, is_system), Arc::clone(&header));
+        self.headers.insert((symbol, found_by, is_system), Arc::clone(&header));
         header
     }
 

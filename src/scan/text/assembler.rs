@@ -3,7 +3,7 @@
 //!
 //! **Source:** the GNU assembler's manual, sections `.incbin`, `.include` and "Command-Line Options".
 
-use crate::command::{Command, SearchChain};
+use crate::command::{CompileCommand, SearchChain};
 use crate::scan::preprocess::tokens::continues_identifier;
 use std::os::unix::ffi::OsStrExt as _;
 
@@ -200,7 +200,7 @@ pub(crate) fn inputs(assembly: &[u8]) -> Option<Vec<(bool, Vec<u8>)>> {
 }
 
 /// The directories that the assembler searches after the working directory: `-I` and `-Wa,-I`.
-pub(crate) fn search_directories(command: &Command) -> Vec<Vec<u8>> {
+pub(crate) fn search_directories(command: &CompileCommand) -> Vec<Vec<u8>> {
     if let Some(path) = &command.preprocessor.assembler_path {
         return path.iter().map(|directory| directory.as_os_str().as_bytes().to_vec()).collect();
     }

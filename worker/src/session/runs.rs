@@ -49,11 +49,11 @@ impl Runs {
 
     /// Starts what is new, kills or forgets what is no longer wanted.
     pub(super) fn reconcile(self: &Arc<Self>, assignments: &[Assignment]) {
-        let wanted: HashSet<&str> = assignments.iter().map(|assignment| assignment.task_id.as_str()).collect();
+        let wanted: HashSet<&str> = assignments.iter().map(|assignment| assignment.run_id.as_str()).collect();
         let mut runs = self.lock();
         let before = runs.len();
-        runs.retain(|task_id, entry| {
-            let stays = wanted.contains(task_id.as_str());
+        runs.retain(|run_id, entry| {
+            let stays = wanted.contains(run_id.as_str());
             if !stays {
                 entry.cancelled.cancel();
             }
@@ -61,8 +61,8 @@ impl Runs {
         });
         let mut is_changed = runs.len() != before;
         for assignment in assignments {
-            if !runs.contains_key(&assignment.task_id) {
-                runs.insert(assignment.task_id.clone(), self.start(assignment));
+            if !runs.contains_key(&assignment.run_id) {
+                runs.insert(assignment.run_id.clone(), self.start(assignment));
                 is_changed = true;
             }
         }
@@ -130,18 +130,18 @@ impl Runs {
     fn start(self: &Arc<Self>, assignment: &Assignment) -> Entry {
         let cancelled = CancellationToken::new();
         let run = Run {
-            task_id: assignment.task_id.clone(),
+            run_id: assignment.run_id.clone(),
             instance_name: assignment.instance_name.clone(),
             action_digest: assignment.action_digest.clone(),
             do_not_cache: assignment.do_not_cache,
             state: Some(run::State::Preparing(Preparing {})),
         };
         let runs = Arc::clone(self);
-        let (token, task_id) = (cancelled.clone(), run.task_id.clone());
+        let (token, run_id) = (cancelled.clone(), run.run_id.clone());
         let assignment = assignment.clone();
         tokio::spawn(async move {
             let response = runs.execute(&assignment, &token).await;
-            runs.set(&task_id, &token, run::State::Completed(response));
+            runs.set(&run_id, &token, run::State::Completed(response));
         });
         Entry { run, cancelled }
     }
@@ -166,18 +166,18 @@ impl Runs {
                 Stage::Executing => run::State::Executing(Executing {}),
                 Stage::Uploading => run::State::Uploading(Uploading {}),
             };
-            self.set(&assignment.task_id, cancelled, state);
+            self.set(&assignment.run_id, cancelled, state);
         };
         self.executor.execute(&task, cancelled, progress).await
     }
 
     /// Notes a run's new state, unless it is no longer wanted: then its entry is gone, or another run's.
-    fn set(&self, task_id: &str, cancelled: &CancellationToken, state: run::State) {
+    fn set(&self, run_id: &str, cancelled: &CancellationToken, state: run::State) {
         if cancelled.is_cancelled() {
             return;
         }
         let is_completed = matches!(state, run::State::Completed(_));
-        if let Some(entry) = self.lock().get_mut(task_id) {
+        if let Some(entry) = self.lock().get_mut(run_id) {
             entry.run.state = Some(state);
         }
         if is_completed {

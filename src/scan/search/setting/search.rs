@@ -8,9 +8,9 @@ use crate::fallback::{Fallback, Reason};
 use crate::files::as_path;
 use crate::files::directory::Directory;
 use crate::files::lexical::lexical;
-use crate::files::resolve::{Place, Trail};
+use crate::files::resolve::{Resolution, Trail};
 use crate::scan::preprocess::symbols::Symbol;
-use crate::scan::search::header::Position;
+use crate::scan::search::header::FoundBy;
 use crate::scan::search::lookup::{Found, LookupKey, Start};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
@@ -35,8 +35,8 @@ struct Candidate<'a> {
     spelled: &'a [u8],
     /// The directory itself, where it is known.
     directory: Option<&'a Arc<Directory>>,
-    /// The position of what is found there.
-    position: Position,
+    /// How what stands there is found.
+    found_by: FoundBy,
     /// Whether gcc takes it for a directory of system headers.
     is_system: bool,
 }
@@ -50,19 +50,19 @@ impl Setting {
             directories.map(|(at, directory)| Candidate {
                 spelled: &directory.spelled,
                 directory: Some(&directory.directory),
-                position: Position::Chain(at as u32),
+                found_by: FoundBy::Chain(at as u32),
                 is_system: directory.is_system(),
             })
         };
         let candidates: Vec<_> = match key.start {
             Start::Chain(u32::MAX) => {
-                vec![Candidate { spelled: b"", directory: None, position: Position::Absolute, is_system: false }]
+                vec![Candidate { spelled: b"", directory: None, found_by: FoundBy::Absolute, is_system: false }]
             }
             Start::Chain(at) => chain_from(at as usize).collect(),
-            Start::Beside(beside, position) => {
+            Start::Beside(beside, found_by) => {
                 self.beside.entry(beside).or_default()[usize::from(key.by_system)] = true;
                 let spelled = searcher.symbols.text(beside);
-                let beside = Candidate { spelled, directory: None, position, is_system: key.by_system };
+                let beside = Candidate { spelled, directory: None, found_by, is_system: key.by_system };
                 std::iter::once(beside).chain(chain_from(0)).collect()
             }
         };
@@ -85,7 +85,7 @@ impl Setting {
         search: &mut Search,
         searcher: &Searcher<'_>,
     ) -> Result<Found, Fallback> {
-        let Candidate { spelled, directory, position, is_system } = *candidate;
+        let Candidate { spelled, directory, found_by, is_system } = *candidate;
         let name = searcher.symbols.text(key.name);
         let path = if spelled.is_empty() {
             name.to_vec()
@@ -111,18 +111,18 @@ impl Setting {
         }
         if self.family == Family::Gcc {
             let precompiled = [rest, b".gch"].concat();
-            if !matches!(store.resolve(start, &precompiled, view, &mut search.trail)?, Place::Absent) {
+            if !matches!(store.resolve(start, &precompiled, view, &mut search.trail)?, Resolution::Absent) {
                 return Err(Fallback::at(Reason::PrecompiledHeader, "stands beside the header", as_path(&path), 0));
             }
         }
         let links = search.trail.symlinks.len();
         Ok(match store.resolve(start, rest, view, &mut search.trail)? {
-            Place::File(file) => {
+            Resolution::File(file) => {
                 let target = file.path().as_os_str().as_bytes();
                 let mut stands_in = None;
                 if search.trail.symlinks.len() > links {
                     let (length, mut trail) = (rest.len() - name_in_directory(rest).len(), Trail::default());
-                    if let Place::Directory(place) = store.resolve(start, &rest[..length], view, &mut trail)?
+                    if let Resolution::Directory(place) = store.resolve(start, &rest[..length], view, &mut trail)?
                         && Some(&**place.path()) != file.path().parent()
                     {
                         file.note_link();
@@ -134,20 +134,20 @@ impl Setting {
                 if let Start::Beside(beside, _) = key.start
                     && may_be_shorter
                     && stands_in.is_some()
-                    && position == Position::Beside
+                    && found_by == FoundBy::Beside
                 {
                     search.doubtful = Some(beside);
                 }
                 let spelled = if may_be_shorter && is_system { target } else { &path };
                 let is_system = key.by_system || is_system;
-                Found::Header(self.header(spelled, position, is_system, &file, stands_in, searcher.symbols))
+                Found::Header(self.header(spelled, found_by, is_system, &file, stands_in, searcher.symbols))
             }
-            Place::Directory(_) => Found::Nothing,
-            Place::Special(path) if path.as_ref() == Path::new("/dev/null") => Found::NullDevice,
-            Place::Special(path) => {
+            Resolution::Directory(_) => Found::Nothing,
+            Resolution::Special(path) if path.as_ref() == Path::new("/dev/null") => Found::NullDevice,
+            Resolution::Special(path) => {
                 return Err(Fallback::at(Reason::Unreadable, "not a regular file", path.as_ref(), 0));
             }
-            Place::Absent => {
+            Resolution::Absent => {
                 search.absent.push(lexical(start.path(), rest));
                 Found::Nothing
             }
