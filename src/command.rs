@@ -105,8 +105,9 @@ pub struct CompileCommand {
     pub is_deterministic: bool,
 }
 
-/// Variables that lead gcc's driver to other programs, headers and specs.
-pub(crate) const LEADING_VARIABLES: [&str; 2] = ["COMPILER_PATH", "GCC_EXEC_PREFIX"];
+/// Variables that lead gcc's driver to other programs, headers and specs; specs stand where libraries do.
+pub(crate) const LEADING_VARIABLES: [&str; 7] =
+    ["BINUTILS_ROOT", "COMPILER_PATH", "G++_ROOT", "GCC_EXEC_PREFIX", "GCC_ROOT", "LIBRARY_PATH", "LPATH"];
 
 impl CompileCommand {
     /// The arguments with every response file replaced by what it holds. Reads these files.
@@ -131,11 +132,11 @@ impl CompileCommand {
         })
     }
 
-    /// From where its compiler may be asked under flags that are themselves `asked_from` somewhere: `variables`, by which
-    /// programs are found, may name relative paths as well.
-    pub(crate) fn asked_from(&self, asked_from: AskedFrom, variables: &[&str]) -> AskedFrom {
+    /// From where its compiler may be asked under flags that are themselves `asked_from` somewhere: the
+    /// [`LEADING_VARIABLES`], and others by which programs are found, may name relative paths as well.
+    pub(crate) fn asked_from(&self, asked_from: AskedFrom, others: &[&str]) -> AskedFrom {
         let is_relative = |(name, value): &(OsString, OsString)| {
-            let finds = variables.iter().any(|variable| name == variable);
+            let finds = LEADING_VARIABLES.iter().chain(others).any(|variable| name == variable);
             finds && value.as_bytes().split(|byte| *byte == b':').any(|entry| !entry.starts_with(b"/"))
         };
         match asked_from {

@@ -40,9 +40,6 @@ mod looks;
 mod tests;
 mod tree;
 
-/// Variables by which programs and their files are found.
-const FINDING_VARIABLES: [&str; 3] = ["COMPILER_PATH", "GCC_EXEC_PREFIX", "PATH"];
-
 /// How many questions are remembered: one for each compiler and set of flags.
 const MAX_MEMORIES: usize = 4096;
 /// How many programs are remembered with the libraries that they need.
@@ -317,7 +314,7 @@ impl Question {
             language: command.language.asked_as(),
             arguments: command.toolchain_arguments.clone(),
             environment,
-            directory: match command.asked_from(command.asked_from, &FINDING_VARIABLES) {
+            directory: match command.asked_from(command.asked_from, &["PATH"]) {
                 AskedFrom::Anywhere => None,
                 AskedFrom::WorkingDirectory => Some(command.working_directory.clone()),
             },

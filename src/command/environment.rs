@@ -227,7 +227,10 @@ mod tests {
             let found = environment.check(family).map(|()| environment.passed_on(family)).map_err(drop);
             assert_eq!(found, expect.map(variables), "{list:?}");
         };
-        check(&[("INCLUDE", "x")], Family::Clang, Err(()));
+        check(&[("INCLUDE", "x")], Family::Clang, Ok(&[("INCLUDE", "x")]));
+        check(&[("LIBRARY_PATH", "x")], Family::Gcc, Ok(&[("LIBRARY_PATH", "x")]));
+        check(&[("LIBRARY_PATH", "x")], Family::Clang, Ok(&[]));
+        check(&[("SDKROOT", "x")], Family::Clang, Err(()));
         check(&[("INCLUDE", "x")], Family::Gcc, Ok(&[]));
         check(&[("LD_AUDIT", "x")], Family::Gcc, Err(()));
         check(&[("LD_AUDIT", "")], Family::Gcc, Ok(&[]));

@@ -1,6 +1,6 @@
 //! The key under which a compiler's answers are kept.
 
-use crate::command::{AskedFrom, CompileCommand, LEADING_VARIABLES};
+use crate::command::{AskedFrom, CompileCommand};
 use crate::compiler::process::Request;
 use crate::fallback::{Fallback, Reason};
 use crate::files::file::SourceFile;
@@ -121,7 +121,7 @@ impl ProbeKey {
 /// relative path.
 fn shared(request: &Request, command: &CompileCommand, asked_from: AskedFrom) -> Request {
     let mut request = request.clone();
-    if command.asked_from(asked_from, &LEADING_VARIABLES) == AskedFrom::Anywhere {
+    if command.asked_from(asked_from, &[]) == AskedFrom::Anywhere {
         request.directory = ANYWHERE.into();
     }
     request

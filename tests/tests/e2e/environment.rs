@@ -63,6 +63,10 @@ fn each_value_of_a_variable_that_counts_has_its_own_result() -> Result<()> {
         "CPATH=first gcc -c searched.c".to_owned(),
         "CPATH=second gcc -c searched.c".to_owned(),
         "CPATH=second:first clang -c searched.c".to_owned(),
+        "INCLUDE=first clang -target x86_64-pc-windows-msvc -mno-incremental-linker-compatible -c searched.c"
+            .to_owned(),
+        "INCLUDE=second;first clang -target x86_64-pc-windows-msvc -mno-incremental-linker-compatible -c searched.c"
+            .to_owned(),
     ];
     for _ in 0..2 {
         for line in &lines {

@@ -195,6 +195,41 @@ rm $place/specs; same gcc
 }
 
 #[test]
+fn specs_appear_where_libraries_are_looked_for() -> Result<()> {
+    check(
+        r#"
+printf '#ifdef FOO\n#include "foo.h"\n#else\n#define V 0\n#endif\nint f(void) { return V; }\n' >a.c; echo '#define V 1' >foo.h
+for variable in LIBRARY_PATH LPATH; do
+    for place in "$PWD/lib" near; do
+        export $variable=/absent:$place; mkdir $place
+        prime gcc; cp a.o old.o
+        gcc -dumpspecs | sed '/^\*cpp:/{n;s/^/-DFOO /}' >specs; mv specs $place
+        same gcc; changed old.o; same gcc; cp a.o old.o
+        echo '#define V 2' >foo.h; same gcc; changed old.o
+        rm -r $place; same gcc; unset $variable; echo '#define V 1' >foo.h; prime gcc
+    done
+done
+"#,
+    )
+}
+
+#[test]
+fn a_variable_that_names_another_root_of_gcc_is_followed() -> Result<()> {
+    check(
+        r#"
+printf '#if __has_include(<own.h>)\n#include <own.h>\n#else\n#define V 0\n#endif\nint f(void) { return V; }\n' >a.c
+for pair in GCC_ROOT:lib/gcc/x86_64-linux-gnu/$(gcc -dumpversion)/include BINUTILS_ROOT:x86_64-linux-gnu/include; do
+    export ${pair%%:*}=$PWD/root; place=root/${pair#*:}
+    prime gcc; cp a.o old.o
+    mkdir -p $place; echo '#define V 1' >$place/own.h; same gcc; changed old.o
+    prime gcc; cp a.o old.o; echo '#define V 2' >$place/own.h; same gcc; changed old.o
+    rm -r root; same gcc; unset ${pair%%:*}
+done
+"#,
+    )
+}
+
+#[test]
 fn a_configuration_file_appears_beside_clang() -> Result<()> {
     check(
         r#"
