@@ -15,7 +15,7 @@ mod tracer;
 
 use super::process::{Limits, Request};
 use rustix::fs::MemfdFlags;
-use rustix::process::{PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use rustix::process::{Signal, pidfd_send_signal};
 use std::collections::BTreeSet;
 use std::fmt;
 use std::fs::File;
@@ -247,15 +247,14 @@ fn follow(run: &Run<'_>) -> Result<Traced, TraceError> {
     let streams = Streams { input, output: clone(&output)?, errors: clone(&errors)? };
     let Followed { code, looks } = std::thread::scope(|scope| {
         let (sender, receiver) = mpsc::channel();
-        let thread = scope.spawn(move || {
+        let follow = move || {
             let tracer = Tracer::start(&prepared, &streams, run.scratch)?;
-            // While the process isn't waited for, its number is its own.
-            let process = rustix::process::Pid::from_raw(tracer.root().as_raw());
-            let _ = sender.send(process.and_then(|process| pidfd_open(process, PidfdFlags::empty()).ok()));
+            let _ = sender.send(tracer.handle()?);
             let followed = tracer.follow();
             drop(sender);
             followed
-        });
+        };
+        let thread = std::thread::Builder::new().spawn_scoped(scope, follow).map_err(failed)?;
         let is_late = ends_late(&receiver, run.limits.time);
         let followed = thread.join().map_err(|_| TraceError::Failed("the tracer panicked".into()))?;
         if is_late { Err(TraceError::Failed("did not answer in time".into())) } else { followed }
@@ -269,10 +268,10 @@ fn follow(run: &Run<'_>) -> Result<Traced, TraceError> {
 }
 
 /// Waits for the end of a run, which it brings about after `time`; whether it did.
-fn ends_late(receiver: &mpsc::Receiver<Option<OwnedFd>>, time: Duration) -> bool {
+fn ends_late(receiver: &mpsc::Receiver<OwnedFd>, time: Duration) -> bool {
     let Ok(process) = receiver.recv() else { return false };
     let is_late = matches!(receiver.recv_timeout(time), Err(mpsc::RecvTimeoutError::Timeout));
-    if is_late && let Some(process) = process {
+    if is_late {
         // Its end is the end of all that it started.
         let _ = pidfd_send_signal(process, Signal::KILL);
     }

@@ -114,6 +114,67 @@ fn threads_and_their_children_are_followed() {
 }
 
 #[test]
+fn a_thread_that_becomes_another_program_is_followed() {
+    let tree = Tree::new();
+    let script = "import threading, os, time\n\
+        threading.Thread(target=time.sleep, args=[1000], daemon=True).start()\n\
+        def work(): os.execv('/bin/sh', ['sh', '-c', 'test -e afterwards; /bin/true; exit 3'])\n\
+        thread = threading.Thread(target=work); thread.start(); thread.join()";
+    let traced = tree.trace("/usr/bin/python3", &["-B", "-c", script]).expect("traced");
+    assert_eq!(traced.code, Some(3), "{}", String::from_utf8_lossy(&traced.standard_error));
+    assert_eq!(outcomes(&traced, "/bin/sh"), [Outcome::Executed]);
+    assert_eq!(outcomes(&traced, "/bin/true"), [Outcome::Executed]);
+    assert_eq!(outcomes(&traced, tree.path().join("afterwards")), [Outcome::Absent]);
+}
+
+/// A file system that answers nothing any more.
+struct Frozen {
+    server: std::process::Child,
+    place: PathBuf,
+}
+
+impl Frozen {
+    fn new(tree: &Tree) -> Self {
+        let [below, place] = ["below", "frozen"].map(|name| tree.path().join(name));
+        std::fs::create_dir_all(below.join("deeper")).expect("create");
+        std::fs::create_dir(&place).expect("create");
+        let server = std::process::Command::new("mergerfs").arg("-f").arg(&below).arg(&place).spawn();
+        let server = server.expect("mergerfs, of the package mergerfs");
+        while !place.join("deeper").exists() {
+            std::thread::yield_now();
+        }
+        let id = rustix::process::Pid::from_child(&server);
+        rustix::process::kill_process(id, rustix::process::Signal::STOP).expect("its server");
+        Self { server, place }
+    }
+}
+
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        let _ = self.server.kill();
+        let _ = self.server.wait();
+        let _ = std::process::Command::new("umount").arg("-l").arg(&self.place).status();
+    }
+}
+
+#[test]
+fn a_program_whose_directory_does_not_answer_is_given_up() {
+    let tree = Tree::new();
+    let frozen = Frozen::new(&tree);
+    let request = Request {
+        program: "/bin/true".into(),
+        arguments: Vec::new(),
+        directory: frozen.place.join("never-looked-for"),
+        environment: Vec::new(),
+    };
+    let limits = Limits { time: Duration::from_millis(300), bytes: 1 << 20 };
+    let start = Instant::now();
+    let result = trace(&Run { request: &request, input: b"", scratch: tree.scratch.path(), limits });
+    assert!(matches!(result, Err(TraceError::Failed(_))), "{result:?}");
+    assert!(start.elapsed() < Duration::from_secs(20));
+}
+
+#[test]
 fn limits_are_kept() {
     let tree = Tree::new();
     let start = Instant::now();

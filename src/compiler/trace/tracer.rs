@@ -17,8 +17,10 @@ use nix::sys::ptrace::{self, Options};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
+use rustix::process::{PidfdFlags, pidfd_open};
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
@@ -71,14 +73,13 @@ pub(super) struct Followed {
 }
 
 impl<'a> Tracer<'a> {
-    /// Starts the program, traced by this thread.
+    /// Starts the program, for this thread to trace it: it looks at nothing yet.
     ///
     /// # Errors
-    /// [`TraceError::Unavailable`] where this system doesn't let programs be traced.
+    /// Where there is no room for another process.
     pub(super) fn start(prepared: &Prepared, streams: &Streams, scratch: &'a Path) -> Result<Self, TraceError> {
-        let unavailable = |error: Errno| TraceError::Unavailable(error.to_string());
         let root = prepared.start(streams).map_err(|error| TraceError::Failed(error.to_string()))?;
-        let tracer = Self {
+        Ok(Self {
             root,
             scratch,
             alive: HashSet::from([root]),
@@ -89,8 +90,38 @@ impl<'a> Tracer<'a> {
             unforeseen: None,
             untold: None,
             code: None,
-        };
-        match waitpid(root, Some(WaitPidFlag::__WALL)).map_err(unavailable)? {
+        })
+    }
+
+    /// The end of the run by whoever has the time: a descriptor of the process that was started.
+    ///
+    /// # Errors
+    /// Where there is none to be had; the program has been ended then.
+    pub(super) fn handle(&self) -> Result<OwnedFd, TraceError> {
+        // While the process isn't waited for, its number is its own.
+        let process = rustix::process::Pid::from_raw(self.root.as_raw()).ok_or(rustix::io::Errno::SRCH);
+        process.and_then(|process| pidfd_open(process, PidfdFlags::empty())).map_err(|error| {
+            self.abandon();
+            match error {
+                rustix::io::Errno::NOSYS | rustix::io::Errno::PERM => TraceError::Unavailable(error.to_string()),
+                _ => TraceError::Failed(error.to_string()),
+            }
+        })
+    }
+
+    /// Ends a program that isn't followed.
+    fn abandon(&self) {
+        let _ = kill(self.root, Signal::SIGKILL);
+        let _ = waitpid(self.root, Some(WaitPidFlag::__WALL));
+    }
+
+    /// Waits until the program stands before its first look.
+    ///
+    /// # Errors
+    /// [`TraceError::Unavailable`] where this system doesn't let programs be traced.
+    fn begin(&self) -> Result<(), TraceError> {
+        let unavailable = |error: Errno| TraceError::Unavailable(error.to_string());
+        match waitpid(self.root, Some(WaitPidFlag::__WALL)).map_err(unavailable)? {
             WaitStatus::Stopped(_, Signal::SIGSTOP) => {}
             WaitStatus::Exited(_, tracee::NOT_TRACEABLE) => {
                 return Err(TraceError::Unavailable("programs can't be traced here".into()));
@@ -104,13 +135,11 @@ impl<'a> Tracer<'a> {
             | Options::PTRACE_O_TRACECLONE
             | Options::PTRACE_O_TRACEEXEC
             | Options::PTRACE_O_EXITKILL;
-        ptrace::setoptions(root, options).and_then(|()| ptrace::cont(root, None)).map_err(unavailable)?;
-        Ok(tracer)
-    }
-
-    /// The process that was started.
-    pub(super) const fn root(&self) -> Pid {
-        self.root
+        ptrace::setoptions(self.root, options).and_then(|()| ptrace::cont(self.root, None)).map_err(|error| {
+            self.abandon();
+            // Where it was ended meanwhile, nothing follows for others.
+            if error == Errno::ESRCH { TraceError::Failed(error.to_string()) } else { unavailable(error) }
+        })
     }
 
     /// Follows the run to its end.
@@ -118,6 +147,7 @@ impl<'a> Tracer<'a> {
     /// # Errors
     /// Why what it looked for isn't known.
     pub(super) fn follow(mut self) -> Result<Followed, TraceError> {
+        self.begin()?;
         loop {
             match waitpid(None, Some(WaitPidFlag::__WALL | WaitPidFlag::__WNOTHREAD)) {
                 Ok(status) => self.step(status),
@@ -330,8 +360,22 @@ impl<'a> Tracer<'a> {
         self.note(thread, pending, error);
     }
 
+    /// Behind an `execve`. The thread that called it has become the first of its process, under that one's number, and no end
+    /// of its own is told of.
     fn executed(&mut self, thread: Pid) {
         self.has_begun = true;
+        match ptrace::getevent(thread) {
+            Ok(caller) if caller != libc::c_long::from(thread.as_raw()) => {
+                let caller = Pid::from_raw(caller as libc::pid_t);
+                self.alive.remove(&caller);
+                self.pending.remove(&thread);
+                if let Some(call) = self.pending.remove(&caller) {
+                    self.pending.insert(thread, call);
+                }
+            }
+            Ok(_) => {}
+            Err(error) => return self.refuse(thread, Deed::Unreadable(error.to_string())),
+        }
         if let Some(pending) = self.pending.remove(&thread) {
             self.note(thread, pending, None);
         }
