@@ -216,7 +216,7 @@ done
 #[test]
 fn a_variable_that_names_another_root_of_gcc_is_followed() -> Result<()> {
     check(
-        r#"
+        r"
 printf '#if __has_include(<own.h>)\n#include <own.h>\n#else\n#define V 0\n#endif\nint f(void) { return V; }\n' >a.c
 for pair in GCC_ROOT:lib/gcc/x86_64-linux-gnu/$(gcc -dumpversion)/include BINUTILS_ROOT:x86_64-linux-gnu/include; do
     export ${pair%%:*}=$PWD/root; place=root/${pair#*:}
@@ -225,7 +225,7 @@ for pair in GCC_ROOT:lib/gcc/x86_64-linux-gnu/$(gcc -dumpversion)/include BINUTI
     prime gcc; cp a.o old.o; echo '#define V 2' >$place/own.h; same gcc; changed old.o
     rm -r root; same gcc; unset ${pair%%:*}
 done
-"#,
+",
     )
 }
 
