@@ -44,7 +44,7 @@ use crate::files::{FileStore, View};
 use crate::heap;
 use crate::scan::closure::Closure;
 use crate::scan::closure::assemble::{Assembled, assemble};
-use crate::scan::memory::closures::ClosureMemo;
+use crate::scan::memory::closures::{ClosureMemo, Said};
 use crate::scan::memory::world::World;
 use crate::scan::probe::DriverAnswer;
 use crate::scan::replay::Replay;
@@ -114,9 +114,9 @@ impl Scanner {
         let mut attempt = 1;
         loop {
             match scan_anew(world, command, view) {
-                Ok((assembled, compiler)) => {
+                Ok((assembled, said)) => {
                     let closure = Arc::clone(&assembled.closure);
-                    memory.closures.insert(command, assembled, compiler);
+                    memory.closures.insert(command, assembled, said);
                     return Ok(closure);
                 }
                 Err(fallback) if fallback.reason == Reason::Changing && attempt < MAX_SCAN_ATTEMPTS => {
@@ -163,7 +163,7 @@ impl Scanner {
     }
 }
 
-fn scan_anew(world: &World, command: &CompileCommand, view: View) -> Result<(Assembled, Arc<probe::Probe>), Fallback> {
+fn scan_anew(world: &World, command: &CompileCommand, view: View) -> Result<(Assembled, Said), Fallback> {
     heap::cover();
     world.make_room_for_effects();
     let store = &world.store;
@@ -193,10 +193,10 @@ fn scan_anew(world: &World, command: &CompileCommand, view: View) -> Result<(Ass
         driver.add_to(&mut record.inputs, &mut record.absent, &mut record.trail);
     }
     let assembled = assemble(record, &source, &setting, command, store, view)?;
-    if driver.is_some_and(|driver| !driver.is_current(store.view(), store)) {
+    if driver.as_ref().is_some_and(|driver| !driver.is_current(store.view(), store)) {
         return Err(Fallback::new(Reason::Changing, "files of options changed during the scan"));
     }
-    Ok((assembled, Arc::clone(&setting.probe)))
+    Ok((assembled, Said { compiler: Arc::clone(&setting.probe), driver }))
 }
 
 /// `command` as the compiler proper sees it, its setting, and the answer of the driver where that had to be asked.

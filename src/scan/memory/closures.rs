@@ -7,11 +7,12 @@ use crate::files::{FileStore, View};
 use crate::scan::closure::assemble::Assembled;
 use crate::scan::closure::{Closure, InputFile};
 use crate::scan::limits::MAX_CLOSURE_BYTES;
-use crate::scan::probe::Probe;
+use crate::scan::probe::{DriverAnswer, Probe};
 use quick_cache::Weighter;
 use quick_cache::sync::{Cache, DefaultLifecycle};
 use std::hash::{BuildHasher as _, Hash as _, Hasher as _};
 use std::sync::Arc;
+use std::time::Instant;
 
 /// About how large one closure is: what the cache's own table is sized by.
 const USUAL_CLOSURE_BYTES: usize = 16 << 10;
@@ -46,10 +47,27 @@ impl Weighter<u64, Arc<Remembered>> for ByBytes {
     }
 }
 
+/// What compilers said for a closure.
+#[derive(Debug)]
+pub(crate) struct Said {
+    /// The compiler's own answers.
+    pub(crate) compiler: Arc<Probe>,
+    /// The driver's, where it had to be asked what it hands on.
+    pub(crate) driver: Option<Arc<DriverAnswer>>,
+}
+
+impl Said {
+    /// Whether they would say the same, as far as that isn't told by a closure's files and directories. Costs a `stat` for
+    /// each file that nobody has looked at since `asked`.
+    fn stands(&self, asked: Instant) -> bool {
+        self.compiler.is_same_compiler(asked) && self.driver.as_ref().is_none_or(|driver| driver.is_same_driver(asked))
+    }
+}
+
 #[derive(Debug)]
 struct Remembered {
     command: CompileCommand,
-    compiler: Arc<Probe>,
+    said: Said,
     closure: Arc<Closure>,
     files: Box<[(Arc<SourceFile>, u32)]>,
     directories: Box<[(Arc<Directory>, u32)]>,
@@ -78,14 +96,14 @@ impl ClosureMemo {
         let is_current = known.command == *command
             && known.directories.iter().all(|(directory, generation)| directory.generation(view, store) == *generation)
             && known.files.iter().all(|(file, generation)| file.generation(view).ok() == Some(*generation))
-            && known.compiler.is_same_compiler(store.asked(view));
+            && known.said.stands(store.asked(view));
         is_current.then(|| Arc::clone(&known.closure))
     }
 
     /// Remembers the closure of `command`.
-    pub(crate) fn insert(&self, command: &CompileCommand, assembled: Assembled, compiler: Arc<Probe>) {
+    pub(crate) fn insert(&self, command: &CompileCommand, assembled: Assembled, said: Said) {
         let Assembled { closure, files, directories } = assembled;
-        let remembered = Remembered { command: command.clone(), compiler, closure, files, directories };
+        let remembered = Remembered { command: command.clone(), said, closure, files, directories };
         self.closures.insert(self.key(command), Arc::new(remembered));
     }
 

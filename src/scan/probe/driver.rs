@@ -30,6 +30,7 @@ use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Instant;
 
 /// What all command lines have in common to which a driver's answer is the same but for the source's and the outputs'
 /// names.
@@ -134,10 +135,15 @@ impl DriverAnswer {
 
     /// Whether the driver would answer the same. Costs a `stat` for each file and directory that it went by.
     pub(crate) fn is_current(&self, view: View, store: &FileStore) -> bool {
-        self.watches.iter().all(Watch::holds)
-            && self.validity.holds(Since::at(store.asked(view)))
+        self.is_same_driver(store.asked(view))
             && self.trail.is_current(view, store)
             && self.files.iter().all(|(file, generation)| file.generation(view).ok() == Some(*generation))
+    }
+
+    /// Whether the driver is the same one, and all that it looked for is as it was, but for what it is told of in
+    /// [`add_to`](Self::add_to). Costs a `stat` for each file that nobody has looked at since `asked`.
+    pub(crate) fn is_same_driver(&self, asked: Instant) -> bool {
+        self.watches.iter().all(Watch::holds) && self.validity.holds(Since::at(asked))
     }
 
     /// `command` as the compiler proper and the assembler see it.

@@ -71,10 +71,13 @@ fn a_library_of_clang_appears() -> Result<()> {
         r"
 overlay /usr/lib/llvm-14
 S=a.cpp; printf '#if __has_include(<own.h>)\n#include <own.h>\n#else\n#define V 1\n#endif\nint f() { return V; }\n' >a.cpp
-prime clang++ -stdlib=libc++; cp a.o old.o
-mkdir -p /usr/lib/llvm-14/include/c++/v1; echo '#define V 2' >/usr/lib/llvm-14/include/c++/v1/own.h
-same clang++ -stdlib=libc++; changed old.o; prime clang++ -stdlib=libc++
-echo '#define V 3' >/usr/lib/llvm-14/include/c++/v1/own.h; same clang++ -stdlib=libc++
+echo -stdlib=libc++ >own.cfg; place=/usr/lib/llvm-14/include/c++
+for flags in -stdlib=libc++ --config=./own.cfg -stdlib=libc++,-Wa,-I.; do
+    flags=${flags//,-W/ -W}; flags=${flags/--config=/--config }; rm -rf $place; prime clang++ $flags; cp a.o old.o
+    mkdir -p $place/v1; echo '#define V 2' >$place/v1/own.h
+    same clang++ $flags; changed old.o; prime clang++ $flags
+    echo '#define V 3' >$place/v1/own.h; same clang++ $flags
+done
 ",
     )
 }
