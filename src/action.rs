@@ -27,6 +27,8 @@ pub const INPUT_ROOT_PROPERTY: &str = "InputRootAbsolutePath";
 pub struct Action {
     /// The key of the action caches.
     pub digest: Digest,
+    /// The digest that the action has without a salt.
+    pub name: Digest,
     /// The `Action` message.
     pub message: Bytes,
     /// The digest of the `Command` message.
@@ -84,7 +86,18 @@ impl Action {
             ..reapi::Action::default()
         };
         let message = Bytes::from(message.encode_to_vec());
-        Ok(Self { digest: Digest::of(&message), message, command_digest, command_message })
+        let digest = Digest::of(&message);
+        Ok(Self { digest, name: digest, message, command_digest, command_message })
+    }
+
+    /// The same action under another key: results that are stored under the old one are none of it.
+    ///
+    /// # Errors
+    /// The message is none of an action.
+    pub fn salted(self, salt: Vec<u8>) -> Result<Self, prost::DecodeError> {
+        let action = reapi::Action { salt: salt.into(), ..reapi::Action::decode(&*self.message)? };
+        let message = Bytes::from(action.encode_to_vec());
+        Ok(Self { digest: Digest::of(&message), message, ..self })
     }
 }
 

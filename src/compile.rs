@@ -21,7 +21,7 @@ mod witness;
 pub use witness::Witness;
 
 use crate::audit::Drawn;
-use crate::audit::report::distrusted;
+use crate::audit::distrust::{Distrust, Trust};
 use crate::config::{Config, REMOTE_VARIABLE, Settings};
 use crate::fallback::{Fallback, Reason};
 use crate::files::events::Events;
@@ -36,15 +36,12 @@ use audit::Hit;
 use build::Notices;
 use in_flight::{Claim, End, InFlight, Leader};
 use local_store::StorePlan;
-use parking_lot::RwLock;
 use patience::{Expectations, Unit};
 use prepare::{Front, Prepared};
-use pumphouse_proto::digest::Digest;
 use race::Winner;
 use remote_run::Failure;
 use roots::Roots;
 use slots::{LocalSlot, Slots};
-use std::collections::HashSet;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -71,8 +68,8 @@ pub struct Handler {
     remotes: Remotes,
     /// Hits that are to be compiled again.
     drawn: Drawn<Arc<Hit>>,
-    /// Actions whose results were found to be wrong.
-    distrusted: RwLock<HashSet<String>>,
+    /// What was found to be wrong.
+    distrust: Distrust,
     state: PathBuf,
     /// How long compiles take here.
     expectations: Expectations,
@@ -151,7 +148,7 @@ impl Handler {
             events: Arc::default(),
             remotes: Remotes::default(),
             drawn: Drawn::new(config.audit),
-            distrusted: RwLock::new(distrusted(&directories.state)),
+            distrust: Distrust::open(&directories.state),
             state: directories.state.clone(),
             expectations: Expectations::default(),
             slots: Slots::new(config.local_jobs),
@@ -257,6 +254,8 @@ impl Handler {
     /// Writes what the next daemon can use.
     pub fn remember(&self) {
         self.events.rest();
+        // What another daemon found wrong must not be written down again.
+        self.heed_audits();
         self.cache.remember_usage();
         if let Err(error) = self.scanner.keep() {
             tracing::warn!(%error, "writing what the scanner knows");
@@ -289,7 +288,7 @@ impl Handler {
         prepared: &Arc<Prepared>,
         times: &mut StageTimes,
     ) -> Result<(Completed, Outcome), Refusal> {
-        if self.is_distrusted(&prepared.action.digest) {
+        if self.is_distrusted(prepared) {
             return Err(Refusal::quiet(Reason::Distrusted, ""));
         }
         let Some(address) = self.remote_address(request) else { return Err(Refusal::quiet(Reason::NoServer, "")) };
@@ -332,10 +331,17 @@ impl Handler {
         }
     }
 
-    /// Whether an audit has found that a result of `action` was wrong.
-    fn is_distrusted(&self, action: &Digest) -> bool {
-        let distrusted = self.distrusted.read();
-        !distrusted.is_empty() && distrusted.contains(&action.hash_hex())
+    /// Whether no result of `prepared` is believed: one was found to be wrong, or too many of its toolchain.
+    fn is_distrusted(&self, prepared: &Prepared) -> bool {
+        self.distrust.trust(&prepared.action.name, &prepared.toolchain.identity) == Trust::Never
+    }
+
+    /// Forgets all that was learned if an audit, of this daemon or of another one that shares its directory, found it wrong.
+    fn heed_audits(&self) {
+        if self.distrust.heed() {
+            self.scanner.forget();
+            self.toolchains.forget();
+        }
     }
 
     /// Has a hit compiled again some time, if it is drawn.

@@ -6,12 +6,14 @@
 use super::apart::Made;
 use anyhow::Context as _;
 use pumphouse_proto::digest::Digest;
-use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The directory of the reports in the state directory.
 const DIRECTORY: &str = "audits";
+
+/// The file in a report that names the toolchain.
+const TOOLCHAIN: &str = "toolchain";
 
 /// How many reports are kept; with more, the oldest are removed.
 const REPORT_LIMIT: usize = 32;
@@ -23,6 +25,8 @@ const INPUTS_SIZE_LIMIT_BYTES: u64 = 256 * 1024 * 1024;
 #[derive(Debug)]
 pub(crate) struct Discrepancy {
     pub(crate) action: Digest,
+    /// The toolchain's identity.
+    pub(crate) toolchain: Digest,
     /// Command, directory, environment and inputs, for people.
     pub(crate) description: String,
     /// The outputs' names.
@@ -59,8 +63,7 @@ impl Discrepancy {
     /// # Errors
     /// The file system's; what was written until then stays.
     pub(crate) fn keep(&self, state: &Path) -> anyhow::Result<PathBuf> {
-        let directory = state.join(DIRECTORY).join(self.action.hash_hex());
-        fs::create_dir_all(&directory).with_context(|| directory.display().to_string())?;
+        let directory = begin(state, &self.action, &self.toolchain)?;
         for (name, made) in [("stored", &self.stored), ("fresh", &self.fresh)] {
             let place = directory.join(name);
             fs::create_dir_all(&place)?;
@@ -85,19 +88,43 @@ impl Discrepancy {
         let outputs = self.names.iter().enumerate().map(|(number, name)| format!("output {number}: {name}\n"));
         let text = format!("differs: {}\n{}{}", self.summary(), outputs.collect::<String>(), self.description);
         fs::write(directory.join("report.txt"), text)?;
-        remove_oldest(&state.join(DIRECTORY));
+        remove_oldest(&self::directory(state));
         Ok(directory)
     }
 }
 
-/// The actions whose results were wrong once, by their hash.
-pub(crate) fn distrusted(state: &Path) -> HashSet<String> {
-    reports(state).into_iter().filter_map(|path| Some(path.file_name()?.to_str()?.to_owned())).collect()
+/// Makes a report's directory, in which nothing stands yet but what others must know.
+///
+/// # Errors
+/// The file system's.
+pub(super) fn begin(state: &Path, action: &Digest, toolchain: &Digest) -> anyhow::Result<PathBuf> {
+    let directory = directory(state).join(action.hash_hex());
+    fs::create_dir_all(self::directory(state)).with_context(|| directory.display().to_string())?;
+    // Whoever sees the directory finds the verdict whole.
+    let unnamed = tempfile::Builder::new().prefix("audit-").tempdir_in(state)?;
+    fs::write(unnamed.path().join(TOOLCHAIN), toolchain.hash_hex())?;
+    if !directory.is_dir() {
+        fs::rename(unnamed.path(), &directory).with_context(|| directory.display().to_string())?;
+    }
+    Ok(directory)
+}
+
+/// Where the reports below `state` stand.
+pub(super) fn directory(state: &Path) -> PathBuf {
+    state.join(DIRECTORY)
+}
+
+/// The actions whose results were wrong, with their toolchains, as hashes; a toolchain that isn't known is empty.
+pub(super) fn verdicts(state: &Path) -> impl Iterator<Item = (String, String)> + use<> {
+    reports(state).into_iter().filter_map(|path| {
+        let toolchain = fs::read_to_string(path.join(TOOLCHAIN)).unwrap_or_default();
+        Some((path.file_name()?.to_str()?.to_owned(), toolchain))
+    })
 }
 
 /// The reports below `state`.
 pub fn reports(state: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(state.join(DIRECTORY)).into_iter().flatten().flatten();
+    let entries = fs::read_dir(directory(state)).into_iter().flatten().flatten();
     let mut found: Vec<PathBuf> = entries.map(|entry| entry.path()).filter(|path| path.is_dir()).collect();
     found.sort();
     found

@@ -44,7 +44,7 @@ impl Handler {
         let action = hit.prepared.action.digest;
         match verdict {
             Verdict::Confirmed => self.statistics.update(|counters| counters.audits += 1),
-            Verdict::Wrong(discrepancy) => self.condemn(*discrepancy).await,
+            Verdict::Wrong(discrepancy) => self.condemn(action, *discrepancy).await,
             Verdict::Open(reason) => {
                 tracing::info!(%action, reason, "an audit without a verdict");
                 self.statistics.update(|counters| counters.audits_open += 1);
@@ -142,13 +142,12 @@ impl Handler {
             && self.toolchains.of(&prepared.command).is_ok_and(|tools| tools.identity == prepared.toolchain.identity)
     }
 
-    /// Has nobody get a wrong result again, nor one that was found by the same memory; keeps both, and says so.
-    async fn condemn(self: &Arc<Self>, discrepancy: Discrepancy) {
+    /// Has nobody get the wrong result under `key` again, nor one that was found by the same memory; keeps both, and says so.
+    async fn condemn(self: &Arc<Self>, key: Digest, discrepancy: Discrepancy) {
         let compiler = Arc::clone(self);
         let condemned = tokio::task::spawn_blocking(move || {
-            let action = discrepancy.action;
-            compiler.distrusted.write().insert(action.hash_hex());
-            let removed = compiler.cache.remove(&action);
+            compiler.distrust.add(&discrepancy.action, &discrepancy.toolchain);
+            let removed = compiler.cache.remove(&key);
             compiler.scanner.forget();
             compiler.toolchains.forget();
             compiler.statistics.update(|counters| {
@@ -156,7 +155,7 @@ impl Handler {
                 counters.audit_differences += 1;
             });
             let summary = discrepancy.summary();
-            match removed.map_err(Into::into).and_then(|()| discrepancy.keep(&compiler.state)) {
+            match discrepancy.keep(&compiler.state).and_then(|place| Ok(removed.map(|()| place)?)) {
                 Ok(place) => tracing::error!(
                     "an audit found a wrong result in the cache ({summary}); it is removed, and {} holds both",
                     place.display()
@@ -192,7 +191,8 @@ fn discrepancy(hit: &Hit, stored: Made, fresh: Made) -> Discrepancy {
         let _ = writeln!(description, "tool: {} {}", file.digest, file.path.display());
     }
     Discrepancy {
-        action: prepared.action.digest,
+        action: prepared.action.name,
+        toolchain: prepared.toolchain.identity,
         description,
         names: prepared.places.iter().map(|place| place.name.clone()).collect(),
         stored,

@@ -3,6 +3,7 @@
 use super::Handler;
 use super::in_flight::Claim;
 use crate::action::Action;
+use crate::audit::distrust::Trust;
 use crate::command::{self, CompileCommand, Family, environment::STDERR_IS_TERMINAL};
 use crate::fallback::{Fallback, Reason};
 use crate::ipc::vantage::Vantage;
@@ -45,6 +46,7 @@ impl Handler {
     /// Takes `request` as far as it goes without a server. Blocks on the file system.
     pub(super) fn prepare(&self, request: &CompileRequest, times: &mut StageTimes) -> Front {
         self.settings.refresh();
+        self.heed_audits();
         let parsed = times.time(Stage::Parse, || parse(request));
         let command = match parsed {
             Ok(command) => command,
@@ -121,14 +123,20 @@ impl Handler {
         }
         let action = times.time(Stage::InputRoot, || {
             let root = self.roots.digest(&closure, &toolchain, &places)?;
-            Action::new(&command, &toolchain.environment, &request.working_directory, &places, root)
+            let action = Action::new(&command, &toolchain.environment, &request.working_directory, &places, root)?;
+            match self.distrust.trust(&action.name, &toolchain.identity) {
+                Trust::Whole | Trust::Never => Ok(action),
+                Trust::Since(salt) => {
+                    action.salted(salt).map_err(|error| Fallback::new(Reason::Distrusted, error.to_string()))
+                }
+            }
         })?;
         Ok(Prepared { command, toolchain, closure, places, action, notice: Vec::new() })
     }
 
     /// Looks the action up, and puts the outputs in place if it is known.
     fn restore(&self, prepared: &Prepared) -> Restored {
-        if self.is_distrusted(&prepared.action.digest) {
+        if self.is_distrusted(prepared) {
             return Restored::Miss(Vec::new());
         }
         match self.cache.lookup(&prepared.action.digest) {

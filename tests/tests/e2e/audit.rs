@@ -4,10 +4,13 @@
 use anyhow::{Context as _, Result, bail, ensure};
 use pumphouse::local::{LocalCache, Lookup};
 use pumphouse_proto::digest::Digest;
-use pumphouse_tests::client::Client;
-use pumphouse_tests::process::run;
+use pumphouse_tests::client::{Client, Stats};
+use pumphouse_tests::process::{run, succeed};
+use pumphouse_tests::program::program;
 use pumphouse_tests::workspace::Workspace;
+use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
@@ -44,14 +47,19 @@ impl Site {
 
     /// Waits until this many audits have ended, with or without a verdict.
     fn until_audited(&self, count: u64) -> Result<()> {
+        self.until(|stats| stats.audits + stats.audits_open >= count).map(drop)
+    }
+
+    /// The statistics, once they say that.
+    fn until(&self, is_there: impl Fn(&Stats) -> bool) -> Result<Stats> {
         let end = Instant::now() + DEADLINE;
         loop {
             let stats = self.client.stats()?;
-            if stats.audits + stats.audits_open >= count {
-                return Ok(());
+            if is_there(&stats) {
+                return Ok(stats);
             }
             if Instant::now() > end {
-                bail!("no audit: {stats:?}\n{}", std::fs::read_to_string(self.directory.path().join("daemon.log"))?);
+                bail!("too late: {stats:?}\n{}", std::fs::read_to_string(self.directory.path().join("daemon.log"))?);
             }
             std::thread::sleep(LOOK_INTERVAL);
         }
@@ -74,17 +82,16 @@ impl Site {
     }
 
     /// Puts another object into the cache under the same action, as a compiler would have made it that saw other inputs.
-    fn poison(&self) -> Result<()> {
+    fn poison(&self, action: &Digest) -> Result<()> {
         let cache = LocalCache::open(&self.directory.path().join("cache"), 1 << 30)?;
-        let action = self.action()?;
-        let Lookup::Hit(mut result) = cache.lookup(&action) else { bail!("no entry") };
+        let Lookup::Hit(mut result) = cache.lookup(action) else { bail!("no entry") };
         let object = result.output_files.iter_mut().find(|file| file.path.ends_with("a.o")).context("an object")?;
         let mut content = object.contents.to_vec();
         *content.last_mut().context("an empty object")? ^= 1;
         object.digest = Some(Digest::of(&content).into());
         object.contents = content.into();
-        cache.remove(&action)?;
-        cache.store(&action, &result, &[])?;
+        cache.remove(action)?;
+        cache.store(action, &result, &[])?;
         Ok(())
     }
 }
@@ -122,7 +129,7 @@ fn a_poisoned_entry_is_found_removed_and_never_believed_again() -> Result<()> {
     let site = Site::new()?;
     let expected = site.workspace.plainly(COMPILE)?;
     ensure!(site.workspace.through(&site.client, COMPILE)? == expected);
-    site.poison()?;
+    site.poison(&site.action()?)?;
     let poisoned = site.workspace.through(&site.client, COMPILE)?;
     ensure!(poisoned != expected, "the poison has no effect, which shows nothing");
     site.until_audited(1)?;
@@ -146,6 +153,66 @@ fn a_poisoned_entry_is_found_removed_and_never_believed_again() -> Result<()> {
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     ensure!(output.status.code() == Some(1) && said.contains("wrong result: "), "{said}");
     ensure!(said.contains("differs: sub/a.o"), "{said}");
+    Ok(())
+}
+
+/// Another view of the file system, kept as long as this.
+struct View(Child);
+
+impl View {
+    fn new() -> Result<Self> {
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "sh", "-c", "echo entered; read end"]).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut process = command.spawn()?;
+        let said = process.stdout.take().context("its output")?;
+        ensure!(BufReader::new(said).lines().next().transpose()?.as_deref() == Some("entered"), "no namespace");
+        Ok(Self(process))
+    }
+
+    fn compile(&self, site: &Site, line: &str) -> Result<()> {
+        let mut command = Command::new("nsenter");
+        command.args(["--mount", "--target", &self.0.id().to_string(), "sh", "-c"]);
+        command.arg(format!("cd {} && {} {line}", site.workspace.path().display(), program()?.display()));
+        site.client.equip(&mut command);
+        succeed(&mut command).map(drop)
+    }
+}
+
+impl Drop for View {
+    fn drop(&mut self) {
+        drop(self.0.stdin.take());
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn nothing_is_believed_in_any_view_that_the_same_memory_may_have_made() -> Result<()> {
+    let site = Site::new()?;
+    let other = COMPILE.replace("a.c", "b.c").replace("a.o", "b.o");
+    site.workspace.write("sub/b.c", "#include \"a.h\"\nint b = A;\n")?;
+    // The daemon in the other view audits nothing. It knows both compiles.
+    let settings = site.directory.path().join("pumphouse.toml");
+    std::fs::write(&settings, "audit = 0\n")?;
+    let view = View::new()?;
+    view.compile(&site, COMPILE)?;
+    let action = site.action()?;
+    for line in [&other, COMPILE, &other] {
+        view.compile(&site, line)?;
+    }
+    std::fs::write(&settings, "audit = 1\n")?;
+    site.poison(&action)?;
+    site.compile()?;
+    site.until_audited(1)?;
+    let stats = site.client.stats()?;
+    ensure!((stats.audit_differences, stats.local_hits) == (1, 3), "{stats:?}");
+    for line in [COMPILE, &other] {
+        view.compile(&site, line)?;
+        site.workspace.check(&site.client, line)?;
+    }
+    // A daemon writes down what it counted when it rests.
+    let stats = site.until(|stats| stats.compiles == 9)?;
+    // The wrong one is compiled each time. The other one is compiled once again, and is a hit then.
+    ensure!(stats.local_runs.get("distrusted") == Some(&2) && stats.local_hits == 4, "{stats:?}");
     Ok(())
 }
 
