@@ -14,16 +14,20 @@
 pub mod directory;
 pub(crate) mod events;
 pub mod file;
+pub mod generation;
 pub(crate) mod kept;
 pub(crate) mod lease;
 pub(crate) mod lexical;
 pub(crate) mod own_paths;
 pub mod resolve;
 pub mod stamp;
+mod view;
 
-use crate::files::directory::Directory;
-use crate::files::file::SourceFile;
+use crate::files::directory::{Directory, DirectoryId};
+use crate::files::file::{FileId, SourceFile};
 use crate::files::kept::{Encoder, Kept};
+pub(crate) use crate::files::view::Checked;
+pub use crate::files::view::View;
 use dashmap::DashMap;
 use std::borrow::Borrow;
 use std::ffi::OsStr;
@@ -67,12 +71,6 @@ impl Borrow<[u8]> for PathBytes {
     }
 }
 
-/// One compile's look at the file system: what was checked since it was opened is believed.
-#[derive(Debug, Clone, Copy)]
-pub struct View {
-    since: u64,
-}
-
 impl Default for FileStore {
     fn default() -> Self {
         Self::new()
@@ -85,7 +83,7 @@ impl FileStore {
         Self {
             directories: DashMap::default(),
             files: DashMap::default(),
-            root: Arc::new(Directory::new(Arc::from(Path::new("/")), 0)),
+            root: Arc::new(Directory::new(Arc::from(Path::new("/")), DirectoryId(0))),
             started: Instant::now(),
             last_view: AtomicU64::new(0),
             next_file: AtomicU32::new(0),
@@ -142,10 +140,10 @@ impl FileStore {
             return Arc::clone(&known);
         }
         let path: Arc<Path> = Arc::from(path);
-        let entry = self
-            .directories
-            .entry(PathBytes(Box::from(bytes)))
-            .or_insert_with(|| Arc::new(Directory::new(path, self.next_directory.fetch_add(1, Ordering::Relaxed))));
+        let entry = self.directories.entry(PathBytes(Box::from(bytes))).or_insert_with(|| {
+            let id = DirectoryId(self.next_directory.fetch_add(1, Ordering::Relaxed));
+            Arc::new(Directory::new(path, id))
+        });
         Arc::clone(&entry)
     }
 
@@ -157,18 +155,11 @@ impl FileStore {
         }
         let path: Arc<Path> = Arc::from(path);
         let entry = self.files.entry(PathBytes(Box::from(bytes))).or_insert_with(|| {
-            let id = self.next_file.fetch_add(1, Ordering::Relaxed);
+            let id = FileId(self.next_file.fetch_add(1, Ordering::Relaxed));
             let known = self.kept.as_ref().and_then(|kept| kept.take(&path));
             Arc::new(SourceFile::new(path, id, known))
         });
         Arc::clone(&entry)
-    }
-}
-
-impl View {
-    /// The moment from which on a check is believed, in nanoseconds of the store's life.
-    pub(crate) const fn since(self) -> u64 {
-        self.since
     }
 }
 

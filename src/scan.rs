@@ -19,7 +19,7 @@
 //!   compilers' answers, under the stamps of what they came from: the next one reads and asks only what has changed.
 //! * [`replay`]: a compile's directives, run under its macros, and what they read. What `#pragma GCC target` may have
 //!   changed is unknown, or asked.
-//! * [`closure`]: the answer
+//! * [`closure`]: the answer, and the log of a replay from which it is put together
 //! * [`project`]: all units of a project, measured and verified
 
 pub mod closure;
@@ -38,18 +38,18 @@ pub mod work;
 
 use crate::command::{CompileCommand, Language};
 use crate::fallback::{Fallback, Reason};
-use crate::files::directory::Directory;
+use crate::files::View;
 use crate::files::resolve::{Resolution, Trail};
-use crate::files::{FileStore, View};
 use crate::heap;
 use crate::scan::closure::Closure;
 use crate::scan::closure::assemble::{Assembled, assemble};
+use crate::scan::limits::MAX_SCAN_ATTEMPTS;
 use crate::scan::memory::closures::{ClosureMemo, Said};
-use crate::scan::memory::world::World;
+use crate::scan::memory::world::{KnownSetting, World};
 use crate::scan::probe::DriverAnswer;
 use crate::scan::replay::Replay;
 use crate::scan::search::header::FoundBy;
-use crate::scan::search::setting::{Searcher, Setting};
+use crate::scan::search::setting::Searcher;
 use crate::scan::work::{Counters, Work};
 use parking_lot::RwLock;
 use std::borrow::Cow;
@@ -58,9 +58,6 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
-
-/// How often a scan is begun anew because files changed under it.
-pub(crate) const MAX_SCAN_ATTEMPTS: u32 = 3;
 
 /// Finds what compiles read. One serves all threads of a daemon; what it learns of one compile it uses for the next, and
 /// checks before it does.
@@ -167,7 +164,8 @@ fn scan_anew(world: &World, command: &CompileCommand, view: View) -> Result<(Ass
     heap::cover();
     world.make_room_for_effects();
     let store = &world.store;
-    let (command, setting, driver) = as_driven(world, command, view)?;
+    let (command, known, driver) = as_driven(world, command, view)?;
+    let setting = &known.setting;
     let command = command.as_ref();
     let mut trail = Trail::default();
     let spelled = command.source.as_os_str().as_bytes();
@@ -179,7 +177,7 @@ fn scan_anew(world: &World, command: &CompileCommand, view: View) -> Result<(Ass
     let source = setting.header(spelled, FoundBy::Primary, false, &file, None, &world.symbols);
     let searcher = Searcher { store, view, symbols: &world.symbols };
     let mut table = world.take_table();
-    let replay = Replay::new(world, &setting, searcher, command, &mut table);
+    let replay = Replay::new(world, &known, searcher, command, &mut table);
     let record = match command.language {
         Language::Assembler => replay.run_assembler(&source),
         Language::CppOutput | Language::CxxCppOutput => replay.run_preprocessed(&source),
@@ -192,7 +190,7 @@ fn scan_anew(world: &World, command: &CompileCommand, view: View) -> Result<(Ass
     if let Some(driver) = &driver {
         driver.add_to(&mut record.inputs, &mut record.absent, &mut record.trail);
     }
-    let assembled = assemble(record, &source, &setting, command, store, view)?;
+    let assembled = assemble(record, &source, setting, command, store, view)?;
     if driver.as_ref().is_some_and(|driver| !driver.is_current(store.view(), store)) {
         return Err(Fallback::new(Reason::Changing, "files of options changed during the scan"));
     }
@@ -200,7 +198,7 @@ fn scan_anew(world: &World, command: &CompileCommand, view: View) -> Result<(Ass
 }
 
 /// `command` as the compiler proper sees it, its setting, and the answer of the driver where that had to be asked.
-type AsDriven<'a> = (Cow<'a, CompileCommand>, Arc<Setting>, Option<Arc<DriverAnswer>>);
+type AsDriven<'a> = (Cow<'a, CompileCommand>, Arc<KnownSetting>, Option<Arc<DriverAnswer>>);
 
 fn as_driven<'a>(world: &World, command: &'a CompileCommand, view: View) -> Result<AsDriven<'a>, Fallback> {
     let seen = |answer: &Option<Arc<DriverAnswer>>| match answer {
@@ -211,25 +209,11 @@ fn as_driven<'a>(world: &World, command: &'a CompileCommand, view: View) -> Resu
     let mut command_seen = seen(&driver);
     let mut setting = world.setting(&command_seen, driver.as_deref(), view)?;
     if driver.is_none() {
-        driver = world.probes.driver(command, Some(&setting.probe), &world.store, view)?;
+        driver = world.probes.driver(command, Some(&setting.setting.probe), &world.store, view)?;
         if driver.is_some() {
             command_seen = seen(&driver);
             setting = world.setting(&command_seen, driver.as_deref(), view)?;
         }
     }
     Ok((command_seen, setting, driver))
-}
-
-/// The working directory of `command`.
-pub(crate) fn working_directory(
-    command: &CompileCommand,
-    store: &FileStore,
-    view: View,
-    trail: &mut Trail,
-) -> Result<Arc<Directory>, Fallback> {
-    let path = &command.working_directory;
-    match store.resolve(store.root(), path.as_os_str().as_bytes(), view, trail)? {
-        Resolution::Directory(directory) => Ok(directory),
-        _ => Err(Fallback::at(Reason::Unreadable, "the working directory is not there", path, 0)),
-    }
 }

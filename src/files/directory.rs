@@ -8,8 +8,9 @@
 
 use crate::fallback::{Fallback, Reason};
 use crate::files::file::SourceFile;
+use crate::files::generation::{Generation, GenerationCounter};
 use crate::files::stamp::{FileSystem, Links, Moment, Settled, Sight, Stamp};
-use crate::files::{FileStore, View, as_path, join};
+use crate::files::{Checked, FileStore, View, as_path, join};
 use parking_lot::{Mutex, MutexGuard};
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
@@ -18,7 +19,6 @@ use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 /// After so many different names were asked for, the directory is read as a whole.
 const NAMES_BEFORE_LISTING: usize = 24;
@@ -53,13 +53,17 @@ impl Entry {
     }
 }
 
+/// The number of a directory in its store, which no other one there has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct DirectoryId(pub(super) u32);
+
 /// A directory at a path without symbolic links, whether or not it exists at present.
 #[derive(Debug)]
 pub struct Directory {
     path: Arc<Path>,
-    id: u32,
-    validated: AtomicU64,
-    generation: AtomicU32,
+    id: DirectoryId,
+    checked: Checked,
+    generation: GenerationCounter,
     state: Mutex<State>,
 }
 
@@ -74,8 +78,14 @@ struct State {
 }
 
 impl Directory {
-    pub(super) fn new(path: Arc<Path>, id: u32) -> Self {
-        Self { path, id, validated: AtomicU64::new(0), generation: AtomicU32::new(0), state: Mutex::default() }
+    pub(super) fn new(path: Arc<Path>, id: DirectoryId) -> Self {
+        Self {
+            path,
+            id,
+            checked: Checked::default(),
+            generation: GenerationCounter::new(Generation::NONE),
+            state: Mutex::default(),
+        }
     }
 
     /// Its absolute path, free of symbolic links.
@@ -83,23 +93,23 @@ impl Directory {
         &self.path
     }
 
-    /// A number that no other directory of the store has.
-    pub const fn id(&self) -> u32 {
+    /// Its number in the store.
+    pub const fn id(&self) -> DirectoryId {
         self.id
     }
 
     /// Checks the directory against the disk, unless `view` has done so, and gives its generation: while that stays,
     /// every answer given stays. Costs a `stat`; where the directory changed, a look at each name asked for.
-    pub fn generation(&self, view: View, store: &FileStore) -> u32 {
-        if self.validated.load(Ordering::Acquire) < view.since() {
+    pub fn generation(&self, view: View, store: &FileStore) -> Generation {
+        if !self.checked.suffices(view) {
             self.look_above(view, store);
             let mut state = self.lock();
-            if self.validated.load(Ordering::Acquire) < view.since() {
+            if !self.checked.suffices(view) {
                 self.revalidate(&mut state, store);
-                self.validated.fetch_max(view.since(), Ordering::AcqRel);
+                self.checked.note(view);
             }
         }
-        self.generation.load(Ordering::Acquire)
+        self.generation.current()
     }
 
     /// Device and inode, if it exists as a directory.
@@ -168,7 +178,7 @@ impl Directory {
         }
         state.asked = asked;
         if changed {
-            self.generation.fetch_add(1, Ordering::AcqRel);
+            self.generation.advance();
         }
     }
 

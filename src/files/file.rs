@@ -5,8 +5,9 @@
 //! nothing.
 
 use crate::fallback::{Fallback, Reason};
+use crate::files::generation::{Generation, GenerationCounter};
 use crate::files::stamp::{FileSystem, Moment, Settled, Sight, Stamp};
-use crate::files::{MAX_INPUT_FILE_BYTES, MAX_READ_ATTEMPTS, MAX_SOURCE_FILE_BYTES, View};
+use crate::files::{Checked, MAX_INPUT_FILE_BYTES, MAX_READ_ATTEMPTS, MAX_SOURCE_FILE_BYTES, View};
 use bytes::Bytes;
 use parking_lot::{Mutex, MutexGuard};
 use pumphouse_proto::digest::Digest;
@@ -16,18 +17,29 @@ use std::any::Any;
 use std::fs::File;
 use std::io::Read as _;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 const HASH_CHUNK_BYTES: usize = 1 << 20;
+
+/// The number of a file in its store, which no other file there has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct FileId(pub(super) u32);
+
+impl FileId {
+    /// Its place in a list of all files.
+    pub(crate) const fn index(self) -> usize {
+        self.0 as usize
+    }
+}
 
 /// A regular file at a path without symbolic links.
 #[derive(Debug)]
 pub struct SourceFile {
     path: Arc<Path>,
-    id: u32,
-    validated: AtomicU64,
-    generation: AtomicU32,
+    id: FileId,
+    checked: Checked,
+    generation: GenerationCounter,
     is_linked: AtomicBool,
     state: Mutex<Option<State>>,
 }
@@ -59,7 +71,7 @@ pub struct Content {
     /// The stamp under which it was read.
     pub stamp: Stamp,
     /// The generation of the file that this content belongs to.
-    pub generation: u32,
+    pub generation: Generation,
     bytes: Mutex<Option<Vec<u8>>>,
     derived: Mutex<Vec<(u32, Derived)>>,
     /// What [`Deriver::hints`] says of the bytes.
@@ -118,11 +130,12 @@ pub enum Want {
 
 impl SourceFile {
     /// The file at `path`, of which an earlier process knew what is `kept`.
-    pub(super) fn new(path: Arc<Path>, id: u32, kept: Option<Recalled>) -> Self {
+    pub(super) fn new(path: Arc<Path>, id: FileId, kept: Option<Recalled>) -> Self {
         let state = kept.map(|kept| State::recall(&path, kept));
-        let generation = AtomicU32::new(u32::from(state.is_some()));
+        let first = if state.is_some() { Generation::RECALLED } else { Generation::NONE };
+        let generation = GenerationCounter::new(first);
         let is_linked = AtomicBool::new(false);
-        Self { path, id, validated: AtomicU64::new(0), generation, is_linked, state: Mutex::new(state) }
+        Self { path, id, checked: Checked::default(), generation, is_linked, state: Mutex::new(state) }
     }
 
     /// Its absolute path, free of symbolic links.
@@ -130,8 +143,8 @@ impl SourceFile {
         &self.path
     }
 
-    /// A number that no other file of the store has.
-    pub const fn id(&self) -> u32 {
+    /// Its number in the store.
+    pub const fn id(&self) -> FileId {
         self.id
     }
 
@@ -150,9 +163,9 @@ impl SourceFile {
     ///
     /// # Errors
     /// A [`Fallback`] where the file can't be read.
-    pub fn generation(&self, view: View) -> Result<u32, Fallback> {
-        if self.validated.load(Ordering::Acquire) >= view.since() {
-            return Ok(self.generation.load(Ordering::Acquire));
+    pub fn generation(&self, view: View) -> Result<Generation, Fallback> {
+        if self.checked.suffices(view) {
+            return Ok(self.generation.current());
         }
         self.content(view, Want::Digest).map(|content| content.generation)
     }
@@ -163,7 +176,7 @@ impl SourceFile {
     /// A [`Fallback`] where the file can't be read, is not a regular file, is too large or does not hold still.
     pub fn content(&self, view: View, want: Want) -> Result<Arc<Content>, Fallback> {
         let mut state = self.lock();
-        if self.validated.load(Ordering::Acquire) >= view.since()
+        if self.checked.suffices(view)
             && let Some(state) = state.as_ref()
         {
             return state.content.clone();
@@ -174,17 +187,17 @@ impl SourceFile {
             && state.stamp == known
             && state.settled.holds()
         {
-            self.validated.fetch_max(view.since(), Ordering::AcqRel);
+            self.checked.note(view);
             return state.content.clone();
         }
         let previous = state.as_ref().and_then(|state| state.content.clone().ok());
         let fresh = self.read(known, want, previous.as_ref());
         let content = fresh.content.clone();
         if content.is_err() {
-            self.generation.fetch_add(1, Ordering::AcqRel);
+            self.generation.advance();
         }
         *state = Some(fresh);
-        self.validated.fetch_max(view.since(), Ordering::AcqRel);
+        self.checked.note(view);
         content
     }
 
@@ -232,7 +245,7 @@ impl SourceFile {
             previous.filter(|old| old.input.digest == digest && old.input.is_executable == stamp.is_executable());
         let generation = match same {
             Some(old) => old.generation,
-            None => self.generation.fetch_add(1, Ordering::AcqRel) + 1,
+            None => self.generation.advance(),
         };
         let alike = previous.filter(|old| old.input.digest == digest);
         let derived = alike.map(|old| old.derived.lock().clone()).unwrap_or_default();
@@ -294,8 +307,15 @@ impl State {
         let Recalled { stamp, file_system, digest, hints, derived } = kept;
         let input = Arc::new(InputFile { path: Arc::clone(path), digest, is_executable: stamp.is_executable() });
         let (hints, kept) = (OnceLock::from(hints), Arc::from(derived));
-        let content =
-            Content { input, stamp, generation: 1, bytes: Mutex::default(), derived: Mutex::default(), hints, kept };
+        let content = Content {
+            input,
+            stamp,
+            generation: Generation::RECALLED,
+            bytes: Mutex::default(),
+            derived: Mutex::default(),
+            hints,
+            kept,
+        };
         Self { stamp, settled: Settled::Yes, file_system, content: Ok(Arc::new(content)) }
     }
 }

@@ -5,6 +5,7 @@
 use crate::fallback::{Fallback, Reason};
 use crate::files::directory::{Directory, Entry};
 use crate::files::file::SourceFile;
+use crate::files::generation::Generation;
 use crate::files::own_paths;
 use crate::files::{FileStore, MAX_SYMLINKS_IN_A_PATH, View, as_path};
 use std::os::unix::ffi::OsStrExt as _;
@@ -28,7 +29,7 @@ pub enum Resolution {
 #[derive(Debug, Default, Clone)]
 pub struct Trail {
     /// The directories in which a name was looked up, with their generations then.
-    pub directories: Vec<(Arc<Directory>, u32)>,
+    pub directories: Vec<(Arc<Directory>, Generation)>,
     /// The symbolic links that were followed, with their targets.
     pub symlinks: Vec<(Arc<Path>, Arc<Path>)>,
     /// Directories that a `..` left: they must exist.
@@ -70,6 +71,22 @@ impl FileStore {
     ) -> Result<Resolution, Fallback> {
         let mut links = 0;
         self.walk(Arc::clone(start), path, view, trail, &mut links)
+    }
+
+    /// The directory in which a process works, at `path` from the root.
+    ///
+    /// # Errors
+    /// As [`FileStore::resolve`], and [`Reason::Unreadable`] where there is none.
+    pub(crate) fn working_directory(
+        &self,
+        path: &Path,
+        view: View,
+        trail: &mut Trail,
+    ) -> Result<Arc<Directory>, Fallback> {
+        match self.resolve(self.root(), path.as_os_str().as_bytes(), view, trail)? {
+            Resolution::Directory(directory) => Ok(directory),
+            _ => Err(Fallback::at(Reason::Unreadable, "the working directory is not there", path, 0)),
+        }
     }
 
     fn walk(

@@ -1,6 +1,10 @@
-//! What a compile reads: the scanner's answer, and the input of the Merkle tree.
+//! The files that a compile reads: the scanner's answer, and the input of the Merkle tree.
+//!
+//! * [`record`]: what a replay saw of the file system, in the order of seeing
+//! * [`assemble`]: from that to the answer
 
 pub(super) mod assemble;
+pub(crate) mod record;
 
 pub use crate::files::file::InputFile;
 use std::cmp::Ordering;

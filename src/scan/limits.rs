@@ -1,6 +1,9 @@
 //! Every limit of the scanner, by name. Whatever the input, a scan ends within them; what exceeds one is a
 //! [`Fallback`](crate::fallback::Fallback) with [`Reason::ScanLimit`](crate::fallback::Reason::ScanLimit).
 
+/// How often a scan is begun anew because files changed under it.
+pub(crate) const MAX_SCAN_ATTEMPTS: u32 = 3;
+
 /// How deep includes nest: gcc's own `-fmax-include-depth`.
 pub(crate) const MAX_INCLUDE_DEPTH: u32 = 200;
 /// How many files, counted each time, one compile includes.

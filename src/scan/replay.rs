@@ -12,7 +12,6 @@ mod include;
 mod oracle;
 mod pragma;
 mod prefix_map;
-mod record;
 mod text_input;
 mod text_macros;
 mod text_uses;
@@ -21,21 +20,23 @@ mod watched_macros;
 use crate::command::{CompileCommand, Family, MacroOption};
 use crate::fallback::{Fallback, Reason};
 use crate::files::file::Want;
+use crate::files::generation::Generation;
+use crate::scan::closure::record::Record;
 use crate::scan::lex::directives::LexModes;
 use crate::scan::lex::lexer::time::TimeClues;
 use crate::scan::limits::{MAX_COMPILE_TOKENS, MAX_REPLAYED_DIRECTIVES};
-use crate::scan::memory::world::World;
+use crate::scan::memory::effects::EffectsOfHeaders;
+use crate::scan::memory::world::{KnownSetting, World};
 use crate::scan::preprocess::definitions::DefinitionId;
 use crate::scan::preprocess::expand::{Buffers, Observations, Position, Surroundings};
-use crate::scan::preprocess::macros::MacroTable;
-use crate::scan::preprocess::program::{Op, Program};
+use crate::scan::preprocess::macros::{FrameClock, MacroTable};
+use crate::scan::preprocess::program::{Op, OperandId, Program};
 use crate::scan::preprocess::symbols::Symbol;
 use crate::scan::preprocess::tokens::Kind;
 use crate::scan::replay::prefix_map::PrefixMap;
 use crate::scan::search::header::{Header, Includer};
 use crate::scan::search::setting::{Searcher, Setting};
 use crate::scan::text::assembler;
-pub(crate) use record::Record;
 use std::os::unix::ffi::OsStrExt as _;
 use std::sync::Arc;
 use text_macros::TextMacros;
@@ -44,6 +45,7 @@ use text_macros::TextMacros;
 pub(crate) struct Replay<'a> {
     world: &'a World,
     setting: &'a Setting,
+    effects: &'a EffectsOfHeaders,
     searcher: Searcher<'a>,
     command: &'a CompileCommand,
     table: &'a mut MacroTable,
@@ -87,7 +89,7 @@ impl<'h> Cursor<'h> {
 impl<'a> Replay<'a> {
     pub(crate) fn new(
         world: &'a World,
-        setting: &'a Setting,
+        known: &'a KnownSetting,
         searcher: Searcher<'a>,
         command: &'a CompileCommand,
         table: &'a mut MacroTable,
@@ -97,7 +99,8 @@ impl<'a> Replay<'a> {
         let source = command.source.as_os_str().as_bytes();
         Self {
             world,
-            setting,
+            setting: &known.setting,
+            effects: &known.effects,
             searcher,
             command,
             table,
@@ -269,9 +272,8 @@ impl<'a> Replay<'a> {
         Ok(())
     }
 
-    /// The innermost frame's beginning, and the present.
-    const fn clock(&self) -> (u32, u32) {
-        (self.table.frame_start(), self.table.clock())
+    const fn clock(&self) -> FrameClock {
+        self.table.frame_clock()
     }
 
     fn position<'p>(&self, cursor: &'p Cursor<'_>, at: usize, spelled: &'p [u8]) -> Position<'p>
@@ -312,7 +314,7 @@ impl<'a> Replay<'a> {
         &mut self,
         cursor: &mut Cursor<'_>,
         at: usize,
-        operand: u32,
+        operand: OperandId,
         is_marker: bool,
     ) -> Result<(), Fallback> {
         let tokens = cursor.program.tokens(operand, &self.world.symbols);
@@ -346,7 +348,7 @@ impl<'a> Replay<'a> {
     }
 
     /// The content of `header` as a program.
-    fn program(&mut self, header: &Header) -> Result<(Arc<Program>, u32), Fallback> {
+    fn program(&mut self, header: &Header) -> Result<(Arc<Program>, Generation), Fallback> {
         let content = header.file.content(self.searcher.view, Want::Bytes)?;
         if self.text_macros.are_sought()
             && let Some(program) = self.program_with_uses(header, &content)?

@@ -2,13 +2,14 @@
 
 use crate::command::{CompileCommand, Family};
 use crate::fallback::Fallback;
-use crate::files::directory::Directory;
-use crate::files::file::{SourceFile, Want};
+use crate::files::directory::{Directory, DirectoryId};
+use crate::files::file::{FileId, SourceFile, Want};
+use crate::files::generation::Generation;
 use crate::files::lexical::lexical;
 use crate::files::resolve::{Resolution, Trail};
 use crate::files::{FileStore, View};
+use crate::scan::closure::record::Record;
 use crate::scan::closure::{Absences, Closure, compare_paths};
-use crate::scan::replay::Record;
 use crate::scan::search::header::Header;
 use crate::scan::search::lookup::{Found, LookupNumber};
 use crate::scan::search::setting::Setting;
@@ -21,8 +22,8 @@ use std::sync::Arc;
 #[derive(Debug)]
 pub(crate) struct Assembled {
     pub(crate) closure: Arc<Closure>,
-    pub(crate) files: Box<[(Arc<SourceFile>, u32)]>,
-    pub(crate) directories: Box<[(Arc<Directory>, u32)]>,
+    pub(crate) files: Box<[(Arc<SourceFile>, Generation)]>,
+    pub(crate) directories: Box<[(Arc<Directory>, Generation)]>,
 }
 
 /// Makes a closure of `record`, the record of a replay of `command`.
@@ -80,21 +81,26 @@ pub(crate) fn assemble(
 #[derive(Default)]
 struct Parts {
     closure: Closure,
-    files: Vec<(Arc<SourceFile>, u32)>,
-    directories: Vec<(Arc<Directory>, u32)>,
-    known_files: HashSet<u32, foldhash::fast::RandomState>,
-    known_directories: HashSet<u32, foldhash::fast::RandomState>,
+    files: Vec<(Arc<SourceFile>, Generation)>,
+    directories: Vec<(Arc<Directory>, Generation)>,
+    known_files: HashSet<FileId, foldhash::fast::RandomState>,
+    known_directories: HashSet<DirectoryId, foldhash::fast::RandomState>,
     lookups: HashSet<LookupNumber, foldhash::fast::RandomState>,
     absent: Vec<Arc<[Arc<Path>]>>,
     /// clang takes hard links for one file, which they are not where the compile runs elsewhere.
     tells_files_by_inode: bool,
     inodes: HashSet<(u64, u64), foldhash::fast::RandomState>,
-    names: HashMap<u32, (Arc<Path>, Arc<Path>), foldhash::fast::RandomState>,
+    names: HashMap<FileId, (Arc<Path>, Arc<Path>), foldhash::fast::RandomState>,
 }
 
 impl Parts {
     /// Adds a file; gives whether it is new. Where the replay read a `generation`, it must still be that.
-    fn add_file(&mut self, file: &Arc<SourceFile>, generation: Option<u32>, view: View) -> Result<bool, Fallback> {
+    fn add_file(
+        &mut self,
+        file: &Arc<SourceFile>,
+        generation: Option<Generation>,
+        view: View,
+    ) -> Result<bool, Fallback> {
         if !self.known_files.insert(file.id()) {
             return Ok(false);
         }

@@ -3,6 +3,7 @@
 use crate::command::CompileCommand;
 use crate::files::directory::Directory;
 use crate::files::file::SourceFile;
+use crate::files::generation::Generation;
 use crate::files::{FileStore, View};
 use crate::scan::closure::assemble::Assembled;
 use crate::scan::closure::{Closure, InputFile};
@@ -69,8 +70,8 @@ struct Remembered {
     command: CompileCommand,
     said: Said,
     closure: Arc<Closure>,
-    files: Box<[(Arc<SourceFile>, u32)]>,
-    directories: Box<[(Arc<Directory>, u32)]>,
+    files: Box<[(Arc<SourceFile>, Generation)]>,
+    directories: Box<[(Arc<Directory>, Generation)]>,
 }
 
 impl Remembered {

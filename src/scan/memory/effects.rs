@@ -7,16 +7,19 @@
 //! **Source:** the idea of constructive traces, from "Build systems à la carte" (Mokhov, Mitchell, Peyton Jones).
 
 use crate::files::file::SourceFile;
-use crate::files::{FileStore, View};
+use crate::files::generation::Generation;
+use crate::files::{Checked, FileStore, View};
 use crate::scan::lex::lexer::time::TimeClues;
 use crate::scan::limits::{MAX_EFFECT_ENTRIES, MAX_EFFECTS_OF_A_HEADER};
+use crate::scan::preprocess::append::AppendList;
 use crate::scan::preprocess::definitions::DefinitionId;
 use crate::scan::preprocess::macros::{MacroTable, States};
 use crate::scan::preprocess::symbols::Symbol;
+use crate::scan::search::header::HeaderId;
 use crate::scan::search::lookup::Lookup;
 use parking_lot::RwLock;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 /// The effect of a header under some states of the macros that it reads.
 #[derive(Debug)]
@@ -28,12 +31,12 @@ pub(crate) struct Effect {
     /// Those of them that only asked.
     pub(crate) probed: Box<[Arc<Lookup>]>,
     /// Every file whose content it is made of, with the generation that was read.
-    pub(crate) files: Box<[(Arc<SourceFile>, u32)]>,
+    pub(crate) files: Box<[(Arc<SourceFile>, Generation)]>,
     /// What tells of the time.
     pub(crate) time: TimeClues,
     /// How many directives a replay takes.
     pub(crate) steps: u64,
-    validated: AtomicU64,
+    checked: Checked,
 }
 
 impl Effect {
@@ -41,7 +44,7 @@ impl Effect {
         writes: States,
         lookups: Vec<Arc<Lookup>>,
         probed: Vec<Arc<Lookup>>,
-        files: Vec<(Arc<SourceFile>, u32)>,
+        files: Vec<(Arc<SourceFile>, Generation)>,
         time: TimeClues,
         steps: u64,
         view: View,
@@ -53,22 +56,17 @@ impl Effect {
             files: files.into_boxed_slice(),
             time,
             steps,
-            validated: AtomicU64::new(view.since()),
+            checked: Checked::in_view(view),
         }
     }
 
     /// Whether a replay would find the same files with the same content.
     pub(crate) fn is_current(&self, view: View, store: &FileStore) -> bool {
-        if self.validated.load(Ordering::Acquire) >= view.since() {
-            return true;
-        }
         // Names first: where others write as well, a file is looked for anew only once its directory was.
-        let is_current = self.lookups.iter().all(|lookup| lookup.is_current(view, store))
-            && self.files.iter().all(|(file, generation)| file.generation(view).ok() == Some(*generation));
-        if is_current {
-            self.validated.fetch_max(view.since(), Ordering::AcqRel);
-        }
-        is_current
+        self.checked.or_check(view, || {
+            self.lookups.iter().all(|lookup| lookup.is_current(view, store))
+                && self.files.iter().all(|(file, generation)| file.generation(view).ok() == Some(*generation))
+        })
     }
 
     fn entries(&self) -> usize {
@@ -114,6 +112,24 @@ impl Budget {
 /// All effects of one header.
 #[derive(Debug, Default)]
 pub(crate) struct Effects(RwLock<Tree>);
+
+/// The effects of all headers of a setting.
+#[derive(Debug, Default)]
+pub(crate) struct EffectsOfHeaders(AppendList<Box<Effects>>);
+
+impl EffectsOfHeaders {
+    /// The effects of `header`.
+    pub(crate) fn of(&self, header: HeaderId) -> &Effects {
+        self.0.get_or_grow(header.index(), Box::default)
+    }
+
+    /// Forgets all of them. Their budget is the caller's business.
+    pub(crate) fn clear(&self) {
+        for effects in self.0.iter() {
+            *effects.0.write() = Tree::default();
+        }
+    }
+}
 
 /// Reads in order, then a branch or an effect. Segments stand in a list; the first one is the root.
 #[derive(Debug, Default)]
@@ -184,11 +200,6 @@ impl Effects {
         tree.insert(reads, effect);
         // Reads that were known already, and an effect that took the place of an outdated one.
         budget.give_back(expected.saturating_sub(tree.entries));
-    }
-
-    /// Forgets all of them. Their budget is the caller's business.
-    pub(crate) fn clear(&self) {
-        *self.0.write() = Tree::default();
     }
 }
 

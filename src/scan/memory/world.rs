@@ -2,13 +2,14 @@
 
 use crate::command::CompileCommand;
 use crate::fallback::{Fallback, Reason};
-use crate::files::file::{Content, Deriver, Encoded, SourceFile};
+use crate::files::file::{Content, Deriver, Encoded, FileId, SourceFile};
+use crate::files::generation::Generation;
 use crate::files::kept::Encoder;
 use crate::files::{FileStore, View};
 use crate::scan::lex::directives::{Directives, LexModes};
 use crate::scan::lex::lexer::lex;
 use crate::scan::limits::{MAX_PROGRAM_WITH_USES_BYTES, MAX_REMEMBERED_BYTES, MAX_SETTINGS, MAX_WORDS_FILES};
-use crate::scan::memory::effects::Budget;
+use crate::scan::memory::effects::{Budget, EffectsOfHeaders};
 use crate::scan::memory::kept_directives;
 use crate::scan::preprocess::definitions::{DefinitionId, Definitions};
 use crate::scan::preprocess::macros::MacroTable;
@@ -20,7 +21,6 @@ use crate::scan::search::search_path::SearchPath;
 use crate::scan::search::setting::Setting;
 use crate::scan::text::words::Words;
 use crate::scan::work::Counters;
-use crate::scan::working_directory;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use quick_cache::Weighter;
@@ -42,7 +42,7 @@ const TOKEN_KEY_BITS: u32 = 4;
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct ProgramKey {
     /// The file's number, and the generation of its content.
-    pub(crate) file: (u32, u32),
+    pub(crate) file: (FileId, Generation),
     pub(crate) lex_modes: LexModes,
     pub(crate) token_modes: TokenModes,
     /// The macros, in an order of their own.
@@ -62,6 +62,13 @@ impl Weighter<ProgramKey, Arc<Program>> for ByBytes {
     }
 }
 
+/// A setting, and what replays of headers under it did.
+#[derive(Debug)]
+pub(crate) struct KnownSetting {
+    pub(crate) setting: Setting,
+    pub(crate) effects: EffectsOfHeaders,
+}
+
 /// A scanner's memory. It is thrown away as a whole when it has grown too large.
 #[derive(Debug)]
 pub(crate) struct World {
@@ -73,10 +80,10 @@ pub(crate) struct World {
     pub(crate) effect_budget: Budget,
     /// How many bytes the directives of all files took, those included that changed since.
     pub(crate) program_bytes: AtomicUsize,
-    settings: Cache<Vec<u8>, Arc<Setting>>,
+    settings: Cache<Vec<u8>, Arc<KnownSetting>>,
     tables: Mutex<Vec<MacroTable>>,
     /// The words of files that were asked for them, by their numbers and generations.
-    words: Cache<(u32, u32), Arc<Words>>,
+    words: Cache<(FileId, Generation), Arc<Words>>,
     programs_with_uses: Cache<ProgramKey, Arc<Program>, ByBytes>,
     pub(crate) counters: Arc<Counters>,
     /// How many files had been lexed when what is known of files was kept last.
@@ -116,7 +123,7 @@ impl World {
     pub(crate) fn make_room_for_effects(&self) {
         if self.effect_budget.begins_anew() {
             for (_, setting) in self.settings.iter() {
-                setting.forget_effects();
+                setting.effects.clear();
             }
         }
     }
@@ -219,19 +226,20 @@ impl World {
         command: &CompileCommand,
         driver: Option<&DriverAnswer>,
         view: View,
-    ) -> Result<Arc<Setting>, Fallback> {
+    ) -> Result<Arc<KnownSetting>, Fallback> {
         let probe = self.probes.get(command, driver, self.probe_context(view))?;
         let key = setting_key(command, &probe);
         if let Some(setting) = self.settings.get(&key)
-            && setting.is_current(view, &self.store)
+            && setting.setting.is_current(view, &self.store)
         {
             return Ok(setting);
         }
         let mut trail = crate::files::resolve::Trail::default();
-        let start = working_directory(command, &self.store, view, &mut trail)?;
+        let start = self.store.working_directory(&command.working_directory, view, &mut trail)?;
         let mut path = SearchPath::new(command, &probe, &start, &self.store, view)?;
         path.trail.absorb(trail);
-        let setting = Arc::new(Setting::new(command, probe, path, start));
+        let setting = Setting::new(command, probe, path, start);
+        let setting = Arc::new(KnownSetting { setting, effects: EffectsOfHeaders::default() });
         self.settings.insert(key, Arc::clone(&setting));
         Ok(setting)
     }

@@ -34,11 +34,22 @@ impl<T> AppendList<T> {
 
     /// The item numbered `index`.
     pub(crate) fn get(&self, index: u32) -> &T {
+        self.find(index).expect("a number is given after its item is in place")
+    }
+
+    /// The item numbered `index`; the list grows up to it by items of `make`.
+    pub(crate) fn get_or_grow(&self, index: u32, make: impl Fn() -> T) -> &T {
+        loop {
+            if let Some(item) = self.find(index) {
+                return item;
+            }
+            self.push_with(|_| make());
+        }
+    }
+
+    fn find(&self, index: u32) -> Option<&T> {
         let (chunk, offset, _) = place(index as usize);
-        self.chunks[chunk]
-            .get()
-            .and_then(|slots| slots[offset].get())
-            .expect("a number is given after its item is in place")
+        self.chunks[chunk].get().and_then(|slots| slots[offset].get())
     }
 
     /// Every item whose number is given.
@@ -67,5 +78,14 @@ mod tests {
             assert_eq!(list.push_with(|index| index * 2), number);
         }
         assert!((0..10_000).all(|number| *list.get(number) == number * 2));
+    }
+
+    #[test]
+    fn grows_up_to_the_item_that_is_asked_for() {
+        let list = AppendList::default();
+        list.push_with(|_| 1);
+        assert_eq!(*list.get_or_grow(0, || 2), 1);
+        assert_eq!(*list.get_or_grow(3_000, || 2), 2);
+        assert_eq!(list.iter().count(), 3_001);
     }
 }

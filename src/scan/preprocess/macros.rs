@@ -16,8 +16,7 @@ use std::collections::HashMap;
 pub(crate) struct MacroTable {
     entries: Vec<Entry>,
     epoch: u32,
-    clock: u32,
-    frame_start: u32,
+    clock: FrameClock,
     frames: u32,
     undoable: u32,
     reads: Vec<Read>,
@@ -27,12 +26,29 @@ pub(crate) struct MacroTable {
     lowest_pop: usize,
 }
 
+/// A position in the log of a replay, as the number of frames that were begun before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub(crate) struct Tick(u32);
+
+impl Tick {
+    pub(crate) const fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+}
+
+/// The beginning of the innermost frame, and the present.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct FrameClock {
+    pub(crate) start: Tick,
+    pub(crate) now: Tick,
+}
+
 #[derive(Debug, Clone, Copy, Default)]
 struct Entry {
     epoch: u32,
     value: u32,
-    written: u32,
-    read: u32,
+    written: Tick,
+    read: Tick,
     busy: u32,
     mark: u32,
 }
@@ -41,7 +57,7 @@ struct Entry {
 struct Read {
     symbol: Symbol,
     value: DefinitionId,
-    written: u32,
+    written: Tick,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -53,8 +69,8 @@ struct Write {
 /// Where a frame began.
 #[derive(Debug)]
 pub(crate) struct Frame {
-    start: u32,
-    outer_start: u32,
+    start: Tick,
+    outer_start: Tick,
     reads: usize,
     writes: usize,
     pushed: usize,
@@ -79,8 +95,7 @@ impl MacroTable {
             self.epoch = 0;
         }
         self.epoch += 1;
-        self.clock = 0;
-        self.frame_start = 0;
+        self.clock = FrameClock::default();
         self.frames = 0;
         self.undoable = 0;
         self.marks = 0;
@@ -107,13 +122,9 @@ impl MacroTable {
         self.frames > 0
     }
 
-    /// Where the innermost frame began: what was logged since is in its record.
-    pub(crate) const fn frame_start(&self) -> u32 {
-        self.frame_start
-    }
-
-    /// The moment at which something is logged now.
-    pub(crate) const fn clock(&self) -> u32 {
+    /// The moment at which something is logged now, and where the innermost frame began: what was logged since is in its
+    /// record.
+    pub(crate) const fn frame_clock(&self) -> FrameClock {
         self.clock
     }
 
@@ -130,12 +141,12 @@ impl MacroTable {
         if self.frames == 0 {
             return self.peek(symbol);
         }
-        let (frame_start, clock) = (self.frame_start, self.clock);
+        let FrameClock { start: frame_start, now } = self.clock;
         let entry = self.entry(symbol);
         let value = DefinitionId(entry.value);
         if entry.read < frame_start && entry.written < frame_start {
             let written = entry.written;
-            entry.read = clock;
+            entry.read = now;
             self.reads.push(Read { symbol, value, written });
         }
         value
@@ -147,11 +158,11 @@ impl MacroTable {
             self.read(symbol);
         }
         let logs = self.frames > 0 || self.undoable > 0;
-        let clock = self.clock;
+        let now = self.clock.now;
         let entry = self.entry(symbol);
         let previous = DefinitionId(entry.value);
         entry.value = value.0;
-        entry.written = clock;
+        entry.written = now;
         if logs {
             self.writes.push(Write { symbol, previous });
         }
@@ -193,24 +204,24 @@ impl MacroTable {
     }
 
     pub(crate) fn begin_frame(&mut self) -> Frame {
-        self.clock += 1;
+        self.clock.now = self.clock.now.next();
         self.frames += 1;
         let frame = Frame {
-            start: self.clock,
-            outer_start: self.frame_start,
+            start: self.clock.now,
+            outer_start: self.clock.start,
             reads: self.reads.len(),
             writes: self.writes.len(),
             pushed: self.pushed.len(),
             outer_lowest_pop: self.lowest_pop,
         };
         self.lowest_pop = usize::MAX;
-        self.frame_start = self.clock;
+        self.clock.start = self.clock.now;
         frame
     }
 
     /// Ends `frame`, the innermost one, without a look at its record.
     pub(crate) fn end_frame(&mut self, frame: &Frame) {
-        self.frame_start = frame.outer_start;
+        self.clock.start = frame.outer_start;
         self.lowest_pop = self.lowest_pop.min(frame.outer_lowest_pop);
         self.frames -= 1;
         if self.frames == 0 {

@@ -1,21 +1,31 @@
 //! A file's directives, ready to be replayed: names are symbols, definitions are numbers, groups know where they end.
 
+use crate::scan::lex::characters::continues_identifier;
 use crate::scan::lex::directives::{Directive, DirectiveKind, Directives, LineBreak};
 use crate::scan::lex::lexer::time::TimeClues;
 use crate::scan::preprocess::definitions::{DefinitionId, Definitions};
 use crate::scan::preprocess::symbols::{Symbol, Symbols, known};
 use crate::scan::preprocess::tokens::{
-    Kind, Token, TokenModes, continues_identifier, identifier, name_length, tokenize, tokenize_condition,
-    tokenize_operand,
+    Kind, Token, TokenModes, identifier, name_length, tokenize, tokenize_condition, tokenize_operand,
 };
 use std::collections::BTreeSet;
 use std::sync::OnceLock;
+
+/// The number of an operand in its program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct OperandId(u32);
+
+impl OperandId {
+    const fn index(self) -> usize {
+        self.0 as usize
+    }
+}
 
 /// One step of a replay. `next` is the step of the next branch of the group, `end` that of its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Op {
     If {
-        operand: u32,
+        operand: OperandId,
         next: u32,
     },
     Ifdef {
@@ -27,7 +37,7 @@ pub(crate) enum Op {
         next: u32,
     },
     Elif {
-        operand: u32,
+        operand: OperandId,
         next: u32,
     },
     Elifdef {
@@ -43,11 +53,11 @@ pub(crate) enum Op {
     },
     Endif,
     Include {
-        operand: u32,
+        operand: OperandId,
         how: Inclusion,
     },
     Embed {
-        operand: u32,
+        operand: OperandId,
     },
     Define {
         symbol: Symbol,
@@ -70,33 +80,33 @@ pub(crate) enum Op {
         of: Symbol,
     },
     Line {
-        operand: u32,
+        operand: OperandId,
         /// Whether it is spelled as compilers spell it in their output, without the word.
         is_marker: bool,
     },
     Error {
-        operand: u32,
+        operand: OperandId,
     },
     TextCounter,
     TextTime(TimeClues),
     TextTimestamp,
     TextInput {
-        operand: u32,
+        operand: OperandId,
     },
     /// The names around the next step: if one is a macro, an input is assembly, and a call is part of another.
     EnclosingNames {
-        operand: u32,
+        operand: OperandId,
     },
     DefinedInput {
-        operand: u32,
+        operand: OperandId,
         /// The macro.
         symbol: Symbol,
     },
     TextUse {
-        operand: u32,
+        operand: OperandId,
     },
     TextCall {
-        operand: u32,
+        operand: OperandId,
     },
     TextModule,
     TextLineComment,
@@ -116,7 +126,7 @@ pub(crate) enum Pragma {
     /// `GCC dependency`
     Dependency,
     /// `GCC target` and `GCC optimize`: gcc's own macros are others from then on. The operand starts with the second word.
-    Target(u32),
+    Target(OperandId),
 }
 
 /// How a file is included.
@@ -145,7 +155,7 @@ pub(crate) struct Program {
     pub(crate) has_once: bool,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Operand {
     start: u32,
     end: u32,
@@ -198,26 +208,26 @@ impl Program {
     }
 
     /// An operand as written.
-    pub(crate) fn operand(&self, operand: u32) -> &[u8] {
-        let operand = &self.operands[operand as usize];
+    pub(crate) fn operand(&self, operand: OperandId) -> &[u8] {
+        let operand = &self.operands[operand.index()];
         &self.text[operand.start as usize..operand.end as usize]
     }
 
     /// The header that an operand names without a macro's help.
-    pub(crate) fn header(&self, operand: u32) -> Option<HeaderName> {
-        self.operands[operand as usize].header
+    pub(crate) fn header(&self, operand: OperandId) -> Option<HeaderName> {
+        self.operands[operand.index()].header
     }
 
     /// An operand as tokens.
-    pub(crate) fn tokens(&self, operand: u32, symbols: &Symbols) -> &[Token] {
+    pub(crate) fn tokens(&self, operand: OperandId, symbols: &Symbols) -> &[Token] {
         let make = || tokenize_operand(self.operand(operand), self.modes, symbols, self.line_breaks(operand));
-        self.operands[operand as usize].tokens.get_or_init(|| make().into_boxed_slice())
+        self.operands[operand.index()].tokens.get_or_init(|| make().into_boxed_slice())
     }
 
     /// The operand of an `#if` or `#elif` as tokens.
-    pub(crate) fn condition(&self, operand: u32, symbols: &Symbols) -> &[Token] {
+    pub(crate) fn condition(&self, operand: OperandId, symbols: &Symbols) -> &[Token] {
         let make = || tokenize_condition(self.operand(operand), self.modes, symbols, self.line_breaks(operand));
-        self.operands[operand as usize].tokens.get_or_init(|| make().into_boxed_slice())
+        self.operands[operand.index()].tokens.get_or_init(|| make().into_boxed_slice())
     }
 
     /// What stands by itself in parentheses in the file's conditions, behind a name: a name, or a string.
@@ -230,12 +240,12 @@ impl Program {
     }
 
     /// How many lines end in an operand's directive before its last one.
-    pub(crate) fn lines_in(&self, operand: u32) -> u32 {
+    pub(crate) fn lines_in(&self, operand: OperandId) -> u32 {
         self.line_breaks(operand).last().map_or(0, |last| last.lines)
     }
 
-    fn line_breaks(&self, operand: u32) -> &[LineBreak] {
-        let (start, end) = self.operands[operand as usize].line_breaks;
+    fn line_breaks(&self, operand: OperandId) -> &[LineBreak] {
+        let (start, end) = self.operands[operand.index()].line_breaks;
         &self.line_breaks[start as usize..end as usize]
     }
 
@@ -383,14 +393,8 @@ impl Binder<'_> {
             Op::Elif { .. } | Op::Elifdef { .. } | Op::Elifndef { .. } | Op::Else { .. } | Op::Endif => {
                 let Some(open) = self.groups.pop() else {
                     // The compiler refuses the file here.
-                    self.operands.push(Operand {
-                        start: 0,
-                        end: 0,
-                        tokens: OnceLock::new(),
-                        header: None,
-                        line_breaks: (0, 0),
-                    });
-                    self.ops.push(Op::Error { operand: self.operands.len() as u32 - 1 });
+                    let operand = self.add_operand(Operand::default());
+                    self.ops.push(Op::Error { operand });
                     self.lines.push(line);
                     return;
                 };
@@ -428,7 +432,7 @@ impl Binder<'_> {
         }
     }
 
-    fn operand(&mut self, directive: &Directive) -> u32 {
+    fn operand(&mut self, directive: &Directive) -> OperandId {
         let (start, end) = (directive.start, directive.end);
         let names_header = matches!(
             directive.kind,
@@ -441,8 +445,12 @@ impl Binder<'_> {
         );
         let text = &self.directives.text[start as usize..end as usize];
         let header = if names_header { header_name(text.trim_ascii_start(), self.symbols) } else { None };
-        self.operands.push(Operand { start, end, tokens: OnceLock::new(), header, line_breaks: self.line_breaks });
-        self.operands.len() as u32 - 1
+        self.add_operand(Operand { start, end, tokens: OnceLock::new(), header, line_breaks: self.line_breaks })
+    }
+
+    fn add_operand(&mut self, operand: Operand) -> OperandId {
+        self.operands.push(operand);
+        OperandId(self.operands.len() as u32 - 1)
     }
 
     fn name(&self, text: &[u8]) -> Option<Symbol> {

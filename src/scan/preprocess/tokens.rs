@@ -4,6 +4,7 @@
 //!
 //! **Source:** C17 6.4, C++20 [lex.pptoken].
 
+use crate::scan::lex::characters::{continues_identifier, is_blank, raw_string_end, starts_identifier};
 use crate::scan::lex::directives::LineBreak;
 use crate::scan::preprocess::symbols::{Symbol, Symbols, known};
 
@@ -199,21 +200,6 @@ fn header_length(before: &[Token], text: &[u8]) -> Option<usize> {
     memchr::memchr(terminator, &text[1..]).map(|length| length + 2)
 }
 
-/// White space within a line.
-pub(crate) const fn is_blank(byte: u8) -> bool {
-    matches!(byte, b' ' | b'\t' | 0x0b | 0x0c | 0 | b'\r' | b'\n')
-}
-
-/// Whether an identifier may start with `byte`.
-pub(crate) const fn starts_identifier(byte: u8) -> bool {
-    byte.is_ascii_alphabetic() || matches!(byte, b'_' | b'$') || byte >= 0x80
-}
-
-/// Whether an identifier may go on with `byte`.
-pub(crate) const fn continues_identifier(byte: u8) -> bool {
-    starts_identifier(byte) || byte.is_ascii_digit()
-}
-
 fn measure(text: &[u8], modes: TokenModes) -> (Kind, usize) {
     let first = text[0];
     let second = text.get(1).copied().unwrap_or(0);
@@ -300,20 +286,6 @@ fn prefixed_literal(text: &[u8], prefix: usize, modes: TokenModes) -> Option<(Ki
         }
         _ => None,
     }
-}
-
-/// The end of a raw string whose delimiter starts at `start`, if it ends.
-pub(crate) fn raw_string_end(text: &[u8], start: usize) -> Option<usize> {
-    let open = start + memchr::memchr(b'(', &text[start..(start + 17).min(text.len())])?;
-    let delimiter = &text[start..open];
-    let mut at = open + 1;
-    while let Some(close) = memchr::memchr(b')', &text[at..]) {
-        at += close + 1;
-        if text[at..].starts_with(delimiter) && text.get(at + delimiter.len()) == Some(&b'"') {
-            return Some(at + delimiter.len() + 1);
-        }
-    }
-    None
 }
 
 fn literal(text: &[u8], prefix: usize, quote: u8) -> (Kind, usize) {

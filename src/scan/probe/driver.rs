@@ -19,12 +19,13 @@ use crate::compiler::trace::sights::{Sights, Validity};
 use crate::fallback::{Fallback, Reason};
 use crate::files::directory::Directory;
 use crate::files::file::SourceFile;
+use crate::files::generation::Generation;
 use crate::files::lexical::lexical;
 use crate::files::resolve::{Resolution, Trail};
 use crate::files::stamp::watch::Watch;
 use crate::files::{FileStore, View, as_path};
 use crate::scan::limits::MAX_OPTION_FILES;
-use crate::scan::probe::installation_places;
+use crate::scan::probe::places::installation_places;
 use crate::scan::probe::run::{for_whole_command, traced, unanswered};
 use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
@@ -45,7 +46,7 @@ pub(super) struct Question {
 pub(crate) struct DriverAnswer {
     pub(crate) handed_on: HandedOn,
     /// The files of options that the driver read, with their generations.
-    files: Vec<(Arc<SourceFile>, u32)>,
+    files: Vec<(Arc<SourceFile>, Generation)>,
     /// Where the driver would have found a file of options, a header or a program first.
     absent: Vec<Arc<Path>>,
     trail: Trail,
@@ -175,7 +176,7 @@ impl DriverAnswer {
 struct OptionFiles {
     /// The paths as they are spelled.
     names: Vec<Vec<u8>>,
-    files: Vec<(Arc<SourceFile>, u32)>,
+    files: Vec<(Arc<SourceFile>, Generation)>,
     missing: Vec<Vec<u8>>,
     /// What stands in those of clang.
     arguments: Vec<OsString>,

@@ -6,7 +6,7 @@ use crate::scan::limits::MAX_CONDITION_ALTERNATIVES;
 use crate::scan::preprocess::condition::{Problem, Truth, evaluate};
 use crate::scan::preprocess::definitions::Definition;
 use crate::scan::preprocess::expand::Expander;
-use crate::scan::preprocess::program::Op;
+use crate::scan::preprocess::program::{Op, OperandId};
 use crate::scan::preprocess::symbols::Symbol;
 use crate::scan::replay::oracle::HeaderOracle;
 use crate::scan::replay::{Cursor, Replay, surroundings};
@@ -51,7 +51,7 @@ impl Replay<'_> {
         &mut self,
         cursor: &Cursor<'_>,
         at: usize,
-        operand: u32,
+        operand: OperandId,
         alternatives: &mut u32,
     ) -> Result<Option<Truth>, Fallback> {
         let counter = self.observations.counter;
@@ -65,7 +65,7 @@ impl Replay<'_> {
     }
 
     /// Evaluates a condition in which macros that have several definitions, all of them numbers, have no known value.
-    fn evaluate_at_once(&mut self, cursor: &Cursor<'_>, at: usize, operand: u32) -> Result<Truth, Fallback> {
+    fn evaluate_at_once(&mut self, cursor: &Cursor<'_>, at: usize, operand: OperandId) -> Result<Truth, Fallback> {
         self.value(cursor, at, operand, true)?.map_err(|_| {
             self.refuse_at(cursor, at, Reason::ScanLimit, "a condition on too many macros with several definitions")
         })
@@ -76,7 +76,7 @@ impl Replay<'_> {
         &mut self,
         cursor: &Cursor<'_>,
         at: usize,
-        operand: u32,
+        operand: OperandId,
         takes_numbers_at_once: bool,
     ) -> Result<Result<Truth, Symbol>, Fallback> {
         let tokens = cursor.program.condition(operand, &self.world.symbols);
@@ -116,7 +116,7 @@ impl Replay<'_> {
         &mut self,
         cursor: &Cursor<'_>,
         at: usize,
-        operand: u32,
+        operand: OperandId,
         symbol: Symbol,
         alternatives: &mut u32,
     ) -> Result<Option<Truth>, Fallback> {

@@ -3,11 +3,12 @@
 use crate::command::Family;
 use crate::fallback::{Fallback, Reason};
 use crate::files::file::Want;
+use crate::files::generation::Generation;
 use crate::scan::limits::{MAX_COMPUTED_NAMES, MAX_INCLUDE_DEPTH, MAX_INCLUDES};
 use crate::scan::memory::effects::Effect;
 use crate::scan::preprocess::definitions::{Definition, DefinitionId};
 use crate::scan::preprocess::expand::{Expander, Trouble};
-use crate::scan::preprocess::program::{HeaderName, Inclusion, Op, Program, Quoting, header_name};
+use crate::scan::preprocess::program::{HeaderName, Inclusion, Op, OperandId, Program, Quoting, header_name};
 use crate::scan::preprocess::symbols::{Symbol, known};
 use crate::scan::preprocess::tokens::{Kind, Token};
 use crate::scan::replay::branches::Outcomes;
@@ -29,7 +30,7 @@ impl Replay<'_> {
         &mut self,
         cursor: &mut Cursor<'_>,
         at: usize,
-        operand: u32,
+        operand: OperandId,
         how: Inclusion,
     ) -> Result<(), Fallback> {
         if let Some(name) = cursor.program.header(operand) {
@@ -202,14 +203,19 @@ impl Replay<'_> {
         done
     }
 
-    fn replay_or_recall(&mut self, header: &Arc<Header>, program: &Program, generation: u32) -> Result<(), Fallback> {
+    fn replay_or_recall(
+        &mut self,
+        header: &Arc<Header>,
+        program: &Program,
+        generation: Generation,
+    ) -> Result<(), Fallback> {
         let can_grow = program.ops.iter().any(|op| matches!(op, Op::Include { .. }));
         let is_small = (program.ops.len() as u64) < MIN_REMEMBERED_STEPS && !can_grow;
         if self.depth <= 1 || is_small || self.has_imports || self.ignores_text {
             return self.replay_all(header, program);
         }
         let looks_at_text = self.text_macros.are_sought();
-        if let Some(effect) = self.setting.effects(header).find(self.table)
+        if let Some(effect) = self.effects.of(header.id).find(self.table)
             && effect.is_current(self.searcher.view, self.searcher.store)
             && (!looks_at_text || self.are_without_uses(&effect.files)?)
         {
@@ -228,12 +234,14 @@ impl Replay<'_> {
         let steps = self.steps - steps;
         let wanted =
             replayed.is_ok() && steps >= MIN_REMEMBERED_STEPS && self.table.is_balanced(&frame) && !self.has_imports;
-        if let Some(part) = self.record.end(&mark, wanted) {
+        if !wanted {
+            self.record.end_unremembered(&mark);
+        } else if let Some(part) = self.record.end(&mark) {
             let reads = self.table.frame_reads(&frame);
             let writes = self.table.frame_writes(&frame);
             let effect =
                 Effect::new(writes, part.lookups, part.probed, part.files, part.time, steps, self.searcher.view);
-            self.setting.effects(header).insert(&reads, Arc::new(effect), &self.world.effect_budget);
+            self.effects.of(header.id).insert(&reads, Arc::new(effect), &self.world.effect_budget);
         }
         self.table.end_frame(&frame);
         replayed
@@ -336,7 +344,7 @@ impl Replay<'_> {
         &mut self,
         cursor: &mut Cursor<'_>,
         at: usize,
-        operand: u32,
+        operand: OperandId,
     ) -> Result<Vec<HeaderName>, Fallback> {
         let tokens = cursor.program.tokens(operand, &self.world.symbols);
         let mut names = Vec::new();

@@ -2,10 +2,11 @@
 
 use crate::command::Family;
 use crate::fallback::Fallback;
+use crate::scan::closure::record::Record;
 use crate::scan::preprocess::condition::{HeaderOperator, Oracle};
+use crate::scan::preprocess::macros::FrameClock;
 use crate::scan::preprocess::program::{Inclusion, Program, header_name};
 use crate::scan::preprocess::symbols::Symbol;
-use crate::scan::replay::record::Record;
 use crate::scan::search::header::Includer;
 use crate::scan::search::lookup::Found;
 use crate::scan::search::setting::{Searcher, Setting};
@@ -17,8 +18,7 @@ pub(super) struct HeaderOracle<'a> {
     pub(super) record: &'a mut Record,
     /// The file that asks.
     pub(super) program: &'a Program,
-    /// The innermost frame's beginning, and the present.
-    pub(super) clock: (u32, u32),
+    pub(super) clock: FrameClock,
 }
 
 impl Oracle for HeaderOracle<'_> {

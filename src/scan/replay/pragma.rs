@@ -5,7 +5,7 @@ use crate::command::options::proper::{of_optimize_option, of_target_option};
 use crate::fallback::{Fallback, Reason};
 use crate::files::file::Want;
 use crate::scan::preprocess::definitions::DefinitionId;
-use crate::scan::preprocess::program::Pragma;
+use crate::scan::preprocess::program::{OperandId, Pragma};
 use crate::scan::preprocess::symbols::{Symbol, known};
 use crate::scan::preprocess::tokens::Kind;
 use crate::scan::probe::Probe;
@@ -40,7 +40,7 @@ impl Replay<'_> {
 
     /// `#pragma GCC target` and `optimize`: gcc's own macros are from here on those of other flags, or again those of the
     /// command's, until they are told otherwise. g++ is late with it, and its preprocessor alone doesn't do it.
-    pub(super) fn retarget(&mut self, cursor: &Cursor<'_>, at: usize, operand: u32) -> Result<(), Fallback> {
+    pub(super) fn retarget(&mut self, cursor: &Cursor<'_>, at: usize, operand: OperandId) -> Result<(), Fallback> {
         // The compiler's own headers leave things as they found them, and include nothing in between.
         if self.setting.family == Family::Clang || cursor.is_system && is_gccs_own(cursor.header.file.path()) {
             return Ok(());
@@ -89,7 +89,7 @@ impl Replay<'_> {
         &mut self,
         cursor: &Cursor<'_>,
         at: usize,
-        operand: u32,
+        operand: OperandId,
     ) -> Result<(Vec<OsString>, bool), Fallback> {
         let Some((word, options)) = cursor.program.tokens(operand, &self.world.symbols).split_first() else {
             return Ok((Vec::new(), false));

@@ -5,8 +5,9 @@ use crate::command::{Family, SearchChain, SearchDirectory};
 use crate::fallback::{Fallback, Reason};
 use crate::files::directory::Directory;
 use crate::files::resolve::Resolution;
-use crate::scan::preprocess::program::Op;
+use crate::scan::closure::record::Record;
 use crate::scan::preprocess::program::{Inclusion, Quoting};
+use crate::scan::preprocess::program::{Op, OperandId};
 use crate::scan::preprocess::symbols::Symbol;
 use crate::scan::preprocess::tokens::{Kind, Token, tokenize};
 use crate::scan::replay::{Cursor, Replay};
@@ -25,7 +26,7 @@ const MAX_ASSEMBLER_DEPTH: u32 = 50;
 
 impl Replay<'_> {
     /// `.incbin` or `.include` in text.
-    pub(super) fn text_input(&mut self, cursor: &Cursor<'_>, at: usize, operand: u32) -> Result<(), Fallback> {
+    pub(super) fn text_input(&mut self, cursor: &Cursor<'_>, at: usize, operand: OperandId) -> Result<(), Fallback> {
         if !self.may_be_assembly(cursor, at) || self.literal_input(cursor, at, operand)? {
             return Ok(());
         }
@@ -52,7 +53,7 @@ impl Replay<'_> {
     }
 
     /// Reads the file that stands there in full; `false` where the directive has a name that must be made first.
-    fn literal_input(&mut self, cursor: &Cursor<'_>, at: usize, operand: u32) -> Result<bool, Fallback> {
+    fn literal_input(&mut self, cursor: &Cursor<'_>, at: usize, operand: OperandId) -> Result<bool, Fallback> {
         self.record.spoil();
         let text = cursor.program.operand(operand);
         if !assembler::may_take_operand(text, self.setting.probe.lex_modes.assembler) {
@@ -115,7 +116,7 @@ impl Replay<'_> {
         &mut self,
         cursor: &Cursor<'_>,
         at: usize,
-        operand: u32,
+        operand: OperandId,
         symbol: Symbol,
     ) -> Result<(), Fallback> {
         if self.literal_input(cursor, at, operand)? {
@@ -196,7 +197,7 @@ impl Replay<'_> {
     pub(crate) fn run_assembler(
         mut self,
         header: &Arc<crate::scan::search::header::Header>,
-    ) -> Result<super::Record, Fallback> {
+    ) -> Result<Record, Fallback> {
         let (program, generation) = self.program(header)?;
         let clock = self.clock();
         self.record.add_file(&header.file, generation, clock);
@@ -217,7 +218,7 @@ impl Replay<'_> {
     pub(crate) fn run_preprocessed(
         mut self,
         header: &Arc<crate::scan::search::header::Header>,
-    ) -> Result<super::Record, Fallback> {
+    ) -> Result<Record, Fallback> {
         let (program, generation) = self.program(header)?;
         let clock = self.clock();
         self.record.add_file(&header.file, generation, clock);
@@ -254,7 +255,7 @@ impl Replay<'_> {
     }
 
     /// `#embed`.
-    pub(super) fn embed(&mut self, cursor: &Cursor<'_>, at: usize, operand: u32) -> Result<(), Fallback> {
+    pub(super) fn embed(&mut self, cursor: &Cursor<'_>, at: usize, operand: OperandId) -> Result<(), Fallback> {
         self.record.spoil();
         let Some(name) = cursor.program.header(operand) else {
             return Err(self.refuse_at(cursor, at, Reason::Unscannable, "the name of the embedded file is computed"));

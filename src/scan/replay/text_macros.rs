@@ -7,7 +7,8 @@
 
 use crate::command::{Family, MacroOption};
 use crate::fallback::{Fallback, Reason};
-use crate::files::file::{Content, SourceFile, Want};
+use crate::files::file::{Content, FileId, SourceFile, Want};
+use crate::files::generation::Generation;
 use crate::scan::lex::lexer::time::TimeClues;
 use crate::scan::lex::lexer::{Names, lex_with_uses};
 use crate::scan::limits::MAX_TEXT_MACRO_REPLAYS;
@@ -36,7 +37,7 @@ pub(super) struct TextMacros {
     /// The names of all of them that are looked for, those that make assembly before the others.
     names: Arc<[Symbol]>,
     /// The files that were read, by their numbers and generations: nothing where none of the names stands in it.
-    programs: HashMap<(u32, u32), Option<Arc<Program>>, foldhash::fast::RandomState>,
+    programs: HashMap<(FileId, Generation), Option<Arc<Program>>, foldhash::fast::RandomState>,
     replays: u32,
 }
 
@@ -253,7 +254,7 @@ impl Replay<'_> {
     }
 
     /// Whether none of the names that are looked for stands in one of `files`.
-    pub(super) fn are_without_uses(&self, files: &[(Arc<SourceFile>, u32)]) -> Result<bool, Fallback> {
+    pub(super) fn are_without_uses(&self, files: &[(Arc<SourceFile>, Generation)]) -> Result<bool, Fallback> {
         for (file, generation) in files {
             let has_uses = match self.text_macros.programs.get(&(file.id(), *generation)) {
                 Some(program) => program.is_some(),

@@ -4,7 +4,7 @@ use crate::command::Family;
 use crate::fallback::{Fallback, Reason};
 use crate::scan::lex::lexer::lex;
 use crate::scan::lex::lexer::pragma_text::unquoted;
-use crate::scan::preprocess::program::{Op, Program};
+use crate::scan::preprocess::program::{Op, OperandId, Program};
 use crate::scan::preprocess::symbols::known;
 use crate::scan::preprocess::tokens::{Kind, Token, tokenize};
 use crate::scan::replay::text_input::UNCLEAR;
@@ -13,7 +13,7 @@ use crate::scan::text::assembler;
 
 impl Replay<'_> {
     /// A use of a macro that makes assembly which reads files.
-    pub(super) fn text_use(&mut self, cursor: &Cursor<'_>, at: usize, operand: u32) -> Result<(), Fallback> {
+    pub(super) fn text_use(&mut self, cursor: &Cursor<'_>, at: usize, operand: OperandId) -> Result<(), Fallback> {
         let text = cursor.program.operand(operand);
         if text.is_empty() {
             return Err(self.refuse_at(cursor, at, Reason::Unscannable, UNCLEAR));
@@ -48,7 +48,7 @@ impl Replay<'_> {
     }
 
     /// A use of a macro that makes pragmas, or of `_Pragma` itself: they stand where it does.
-    pub(super) fn text_call(&mut self, cursor: &mut Cursor<'_>, at: usize, operand: u32) -> Result<(), Fallback> {
+    pub(super) fn text_call(&mut self, cursor: &mut Cursor<'_>, at: usize, operand: OperandId) -> Result<(), Fallback> {
         if self.ignores_text {
             return Ok(());
         }

@@ -1,5 +1,6 @@
 //! A header as a compile knows it: by spelling, place and file.
 
+use crate::files::directory::DirectoryId;
 use crate::files::file::SourceFile;
 use crate::scan::preprocess::symbols::Symbol;
 use std::path::Path;
@@ -8,6 +9,13 @@ use std::sync::{Arc, OnceLock};
 /// The number of a header in its setting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct HeaderId(pub(super) u32);
+
+impl HeaderId {
+    /// Its place in a list of all headers of the setting.
+    pub(crate) const fn index(self) -> u32 {
+        self.0
+    }
+}
 
 /// A file as a compile spells it and found it: what `__FILE__`, a look-up beside it and `#include_next` depend on.
 #[derive(Debug)]
@@ -24,9 +32,36 @@ pub(crate) struct Header {
     pub(crate) is_system: bool,
     pub(crate) file: Arc<SourceFile>,
     /// The directory in which the name stands, where that is a link's, and not the file's own one.
-    pub(crate) stands_in: Option<u32>,
+    pub(crate) stands_in: Option<DirectoryId>,
     /// The symbol that stands for "included once and never again".
     pub(crate) once: OnceLock<Symbol>,
+}
+
+/// The place of a directory in the search path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct ChainPosition(u32);
+
+impl ChainPosition {
+    pub(crate) const FIRST: Self = Self(0);
+
+    pub(crate) const fn at(index: usize) -> Self {
+        Self(index as u32)
+    }
+
+    pub(crate) const fn index(self) -> usize {
+        self.0 as usize
+    }
+
+    /// The place behind it.
+    pub(crate) const fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+}
+
+impl Default for ChainPosition {
+    fn default() -> Self {
+        Self::FIRST
+    }
 }
 
 /// How a file was found.
@@ -41,7 +76,7 @@ pub(crate) enum FoundBy {
     /// Beside its includer.
     Beside,
     /// In this directory of the search path.
-    Chain(u32),
+    Chain(ChainPosition),
 }
 
 /// Where a name is included.

@@ -3,12 +3,11 @@
 use crate::fallback::Fallback;
 use crate::files::file::SourceFile;
 use crate::files::resolve::Trail;
-use crate::files::{FileStore, View};
+use crate::files::{Checked, FileStore, View};
 use crate::scan::preprocess::symbols::Symbol;
-use crate::scan::search::header::{FoundBy, Header};
+use crate::scan::search::header::{ChainPosition, FoundBy, Header};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 /// What a search depends on besides the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -25,7 +24,9 @@ pub(super) enum Start {
     /// In the directory of the includer, spelled so, where what is found has this position; then the whole path.
     Beside(Symbol, FoundBy),
     /// In this directory of the search path.
-    Chain(u32),
+    Chain(ChainPosition),
+    /// Nowhere: the name is a path from the root.
+    Absolute,
 }
 
 /// The number of a look-up in its setting.
@@ -50,7 +51,7 @@ pub(crate) struct Lookup {
     /// system headers, which it is by who asked for it first.
     pub(crate) doubtful: Option<Symbol>,
     pub(crate) trail: Trail,
-    pub(super) validated: AtomicU64,
+    pub(super) checked: Checked,
 }
 
 /// What a search found.
@@ -82,13 +83,6 @@ impl Lookup {
 
     /// Whether the search would end as it did.
     pub(crate) fn is_current(&self, view: View, store: &FileStore) -> bool {
-        if self.validated.load(Ordering::Acquire) >= view.since() {
-            return true;
-        }
-        let is_current = self.trail.is_current(view, store);
-        if is_current {
-            self.validated.fetch_max(view.since(), Ordering::AcqRel);
-        }
-        is_current
+        self.checked.or_check(view, || self.trail.is_current(view, store))
     }
 }

@@ -11,6 +11,7 @@ use crate::files::file::SourceFile;
 use crate::files::resolve::{Resolution, Trail};
 use crate::files::{FileStore, View};
 use crate::scan::probe::Probe;
+use crate::scan::search::header::ChainPosition;
 use std::os::unix::ffi::OsStrExt as _;
 use std::sync::Arc;
 
@@ -45,7 +46,7 @@ pub(crate) struct SearchPath {
     /// All chains, one after the other.
     pub(crate) directories: Vec<SearchDirectory>,
     /// Where a search for `<…>` starts.
-    pub(crate) bracket_start: usize,
+    pub(crate) bracket_start: ChainPosition,
     /// `-I-`: the includer's directory is not searched.
     pub(crate) ignores_includer: bool,
     /// Each directory that the command line or the compiler names and that exists, duplicates included.
@@ -97,6 +98,11 @@ impl SearchPath {
         path.missing.extend(probe.missing_directories.iter().cloned());
         path.merge(&found, command.family);
         Ok(path)
+    }
+
+    /// The place behind the last directory.
+    pub(crate) fn end(&self) -> ChainPosition {
+        ChainPosition::at(self.directories.len())
     }
 
     /// Every directory with its group, in the order in which the compiler adds them.
@@ -157,13 +163,13 @@ impl SearchPath {
                     quote = without_duplicates(quote, &system);
                 }
                 bracket.extend(system);
-                self.bracket_start = quote.len();
+                self.bracket_start = ChainPosition::at(quote.len());
                 quote.append(&mut bracket);
                 self.directories = quote;
             }
             Family::Clang => {
                 let mut quote = without_duplicates(quote, &[]);
-                self.bracket_start = quote.len();
+                self.bracket_start = ChainPosition::at(quote.len());
                 let bracket = without_duplicates(bracket, &[]);
                 let mut rest = Vec::new();
                 for directory in bracket.into_iter().chain(system) {

@@ -9,23 +9,21 @@ mod search;
 
 use crate::command::{CompileCommand, Family};
 use crate::fallback::Fallback;
-use crate::files::directory::Directory;
+use crate::files::directory::{Directory, DirectoryId};
 use crate::files::file::SourceFile;
 use crate::files::resolve::{Resolution, Trail};
-use crate::files::{FileStore, View, as_path};
-use crate::scan::memory::effects::Effects;
-use crate::scan::preprocess::append::AppendList;
+use crate::files::{Checked, FileStore, View, as_path};
 use crate::scan::preprocess::program::{HeaderName, Inclusion, Quoting};
 use crate::scan::preprocess::symbols::{Symbol, Symbols};
 use crate::scan::probe::Probe;
-use crate::scan::search::header::{FoundBy, Header, HeaderId, Includer};
+use crate::scan::search::header::{ChainPosition, FoundBy, Header, HeaderId, Includer};
 use crate::scan::search::lookup::{Lookup, LookupKey, LookupNumber, Start};
 use crate::scan::search::search_path::SearchPath;
 use dashmap::DashMap;
 use search::Search;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 
 /// What compiles with the same compiler, flags and search path have in common.
@@ -42,12 +40,12 @@ pub(crate) struct Setting {
     /// How many look-ups have a number.
     numbered_lookups: AtomicU32,
     headers: DashMap<(Symbol, FoundBy, bool), Arc<Header>, foldhash::fast::RandomState>,
-    /// What replays of headers did, by the headers' numbers.
-    effects: AppendList<Box<Effects>>,
+    /// How many headers have a number.
+    numbered_headers: AtomicU32,
     command_line: OnceLock<Header>,
     /// Directories beside includers in which headers were searched by includers that are system headers, and by others.
     beside: DashMap<Symbol, [bool; 2], foldhash::fast::RandomState>,
-    validated: AtomicU64,
+    checked: Checked,
 }
 
 impl Setting {
@@ -61,35 +59,16 @@ impl Setting {
             lookups: DashMap::default(),
             numbered_lookups: AtomicU32::new(0),
             headers: DashMap::default(),
-            effects: AppendList::default(),
+            numbered_headers: AtomicU32::new(0),
             command_line: OnceLock::new(),
             beside: DashMap::default(),
-            validated: AtomicU64::new(0),
+            checked: Checked::default(),
         }
     }
 
     /// Whether the search path still is what it was.
     pub(crate) fn is_current(&self, view: View, store: &FileStore) -> bool {
-        if self.validated.load(Ordering::Acquire) >= view.since() {
-            return true;
-        }
-        let is_current = self.path.trail.is_current(view, store);
-        if is_current {
-            self.validated.fetch_max(view.since(), Ordering::AcqRel);
-        }
-        is_current
-    }
-
-    /// Forgets what replays of all headers did.
-    pub(crate) fn forget_effects(&self) {
-        for effects in self.effects.iter() {
-            effects.clear();
-        }
-    }
-
-    /// What replays of `header` did.
-    pub(crate) fn effects(&self, header: &Header) -> &Effects {
-        self.effects.get(header.id.0)
+        self.checked.or_check(view, || self.path.trail.is_current(view, store))
     }
 
     /// Where `name` leads, included `how` by `includer`.
@@ -110,9 +89,9 @@ impl Setting {
         }
         let search = self.search(key, searcher);
         let number = LookupNumber(self.numbered_lookups.fetch_add(1, Ordering::Relaxed));
-        let validated = AtomicU64::new(searcher.view.since());
+        let checked = Checked::in_view(searcher.view);
         let Search { found, absent, doubtful, trail } = search;
-        let lookup = Arc::new(Lookup { number, found, absent: Arc::from(absent), doubtful, trail, validated });
+        let lookup = Arc::new(Lookup { number, found, absent: Arc::from(absent), doubtful, trail, checked });
         self.lookups.insert(key, Arc::clone(&lookup));
         lookup
     }
@@ -146,7 +125,7 @@ impl Setting {
     }
 
     fn new_header_id(&self) -> HeaderId {
-        HeaderId(self.effects.push_with(|_| Box::default()))
+        HeaderId(self.numbered_headers.fetch_add(1, Ordering::Relaxed))
     }
 
     /// Whether anything stands at `path`, from the working directory.
@@ -161,20 +140,20 @@ impl Setting {
         let is_absolute = symbols.text(name.name).starts_with(b"/");
         let looks_beside = !self.path.ignores_includer || includer.found_by == FoundBy::CommandLine;
         let plain = match name.quoting {
-            _ if is_absolute => Start::Chain(u32::MAX),
+            _ if is_absolute => Start::Absolute,
             Quoting::Quotes if looks_beside => Start::Beside(includer.beside, self.position_beside(includer)),
-            Quoting::Quotes => Start::Chain(0),
-            Quoting::Brackets => Start::Chain(self.path.bracket_start as u32),
+            Quoting::Quotes => Start::Chain(ChainPosition::FIRST),
+            Quoting::Brackets => Start::Chain(self.path.bracket_start),
         };
         if how != Inclusion::Next {
             return plain;
         }
         match (includer.found_by, self.family) {
             // It refuses to go on behind a directory with a name that no directory of the search path leads to.
-            (FoundBy::Chain(_), Family::Clang) if is_absolute => Start::Chain(self.path.directories.len() as u32),
+            (FoundBy::Chain(_), Family::Clang) if is_absolute => Start::Chain(self.path.end()),
             _ if is_absolute => plain,
-            (FoundBy::Chain(at), _) => Start::Chain(at + 1),
-            (FoundBy::Beside, Family::Gcc) => Start::Chain(0),
+            (FoundBy::Chain(at), _) => Start::Chain(at.next()),
+            (FoundBy::Beside, Family::Gcc) => Start::Chain(ChainPosition::FIRST),
             // clang searches as if it were a plain #include, and says so.
             (FoundBy::Primary | FoundBy::CommandLine | FoundBy::Absolute | FoundBy::Beside, _) => plain,
         }
@@ -196,7 +175,7 @@ impl Setting {
         found_by: FoundBy,
         is_system: bool,
         file: &Arc<SourceFile>,
-        stands_in: Option<u32>,
+        stands_in: Option<DirectoryId>,
         symbols: &Symbols,
     ) -> Arc<Header> {
         let symbol = symbols.intern(spelled);

@@ -4,17 +4,9 @@
 //! **Source:** the GNU assembler's manual, sections `.incbin`, `.include` and "Command-Line Options".
 
 use crate::command::{CompileCommand, SearchChain};
-use crate::scan::preprocess::tokens::continues_identifier;
+use crate::scan::lex::assembler_directive::directive;
+use crate::scan::lex::characters::continues_identifier;
 use std::os::unix::ffi::OsStrExt as _;
-
-/// The length of the directive that reads a file and stands at the start of `text`, in letters of either case; and
-/// whether it is `.include`.
-pub(crate) fn directive(text: &[u8]) -> Option<(usize, bool)> {
-    let stands = |name: &[u8]| text.get(..name.len()).is_some_and(|start| start.eq_ignore_ascii_case(name));
-    [(b".incbin".as_slice(), false), (b".include", true)]
-        .into_iter()
-        .find_map(|(name, is_include)| stands(name).then_some((name.len(), is_include)))
-}
 
 /// Whether `text`, which starts with the directive or with its first letters, may read a file. `.include` alone may be
 /// something else, a member of a structure for instance.

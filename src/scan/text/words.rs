@@ -1,6 +1,6 @@
 //! Which words stand in a file: enough to tell that a macro's name does not.
 
-use crate::scan::preprocess::tokens::continues_identifier;
+use crate::scan::lex::characters::continues_identifier;
 use foldhash::fast::FixedState;
 use std::collections::HashSet;
 use std::hash::BuildHasher as _;

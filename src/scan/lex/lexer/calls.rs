@@ -1,7 +1,7 @@
 //! Whole uses of macros in text.
 
+use crate::scan::lex::characters::is_blank;
 use crate::scan::lex::lexer::Lexer;
-use crate::scan::preprocess::tokens::is_blank;
 use std::ops::Range;
 
 /// How long a use may be.

@@ -1,8 +1,8 @@
 //! One directive: its name and its operand, as one line without comments and splices.
 
+use crate::scan::lex::characters::{continues_identifier, is_blank, starts_identifier};
 use crate::scan::lex::directives::{Directive, DirectiveKind, LexModes, LineBreak};
 use crate::scan::lex::lexer::Lexer;
-use crate::scan::preprocess::tokens::{continues_identifier, is_blank, starts_identifier};
 use std::ops::Range;
 
 impl Lexer<'_> {

@@ -2,13 +2,13 @@
 //!
 //! A few searches over the whole file find them; most files have none.
 
+use crate::scan::lex::assembler_directive;
+use crate::scan::lex::characters::{continues_identifier, is_blank};
 use crate::scan::lex::directives::{DirectiveKind, LexModes};
 use crate::scan::lex::lexer::parentheses::Parentheses;
 use crate::scan::lex::lexer::pragma_text::pragma_operand;
 use crate::scan::lex::lexer::time::{self, TimeClues};
 use crate::scan::lex::lexer::{Lexer, Names, calls};
-use crate::scan::preprocess::tokens::{continues_identifier, is_blank};
-use crate::scan::text::assembler;
 use memchr::memmem::Finder;
 use std::ops::Range;
 use std::sync::LazyLock;
@@ -143,7 +143,7 @@ fn whole_word(source: &[u8], start: usize, end: usize, word: Word) -> Option<Not
 /// The word that `text` starts with, which follows `before`, and its length. A directive of the assembler may be in
 /// letters of either case, and be joined of strings, or of an argument of the assembler's own macros.
 fn word_at(before: &[u8], text: &[u8]) -> Option<(usize, Word)> {
-    if let Some((length, _)) = assembler::directive(text) {
+    if let Some((length, _)) = assembler_directive::directive(text) {
         return Some((length, Word::Input));
     }
     if text.len() > 4 && text[..4].eq_ignore_ascii_case(b".inc") && matches!(text[4], b'"' | b'\\') {

@@ -1,7 +1,7 @@
 //! In which parentheses a place stands: those of an `asm`, of a macro's use, or of what may be one.
 
+use crate::scan::lex::characters::continues_identifier;
 use crate::scan::lex::lexer::Lexer;
-use crate::scan::preprocess::tokens::continues_identifier;
 use std::ops::Range;
 
 /// The words that start inline assembly, or stand between such a word and its parenthesis.

@@ -1,6 +1,6 @@
 //! The operand of `_Pragma`.
 
-use crate::scan::preprocess::tokens::raw_string_end;
+use crate::scan::lex::characters::raw_string_end;
 
 /// The unquoted operand of `_Pragma`, which stands before `text`.
 pub(super) fn pragma_operand(text: &[u8]) -> Option<Vec<u8>> {

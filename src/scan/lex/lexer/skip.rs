@@ -1,8 +1,8 @@
 //! What the lexer skips: blanks, comments, strings, and lines of text.
 
+use crate::scan::lex::characters::{continues_identifier, raw_string_end};
 use crate::scan::lex::directives::DirectiveKind;
 use crate::scan::lex::lexer::Lexer;
-use crate::scan::preprocess::tokens::{continues_identifier, raw_string_end};
 
 /// The bytes at which skipping text must look closer.
 const STOPS: [bool; 256] = {

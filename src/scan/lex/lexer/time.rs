@@ -3,7 +3,7 @@
 //! Text is not expanded, so what `##` makes is not known. A part that is nothing else is taken for the whole. One that
 //! may be an ordinary name, such as `TIME`, counts only where a macro's body was read that puts underscores around names.
 
-use crate::scan::preprocess::tokens::continues_identifier;
+use crate::scan::lex::characters::continues_identifier;
 use memchr::memmem::Finder;
 use std::ops::{BitOr, BitOrAssign};
 use std::sync::LazyLock;

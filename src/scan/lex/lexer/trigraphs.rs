@@ -2,8 +2,8 @@
 //!
 //! **Source:** C17 5.2.1.1. In a raw string they stand for themselves.
 
+use crate::scan::lex::characters::{continues_identifier, raw_string_end};
 use crate::scan::lex::directives::LexModes;
-use crate::scan::preprocess::tokens::{continues_identifier, raw_string_end};
 use std::borrow::Cow;
 
 /// `content` with its trigraphs replaced, but for those in raw strings.

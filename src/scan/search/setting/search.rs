@@ -10,7 +10,7 @@ use crate::files::directory::Directory;
 use crate::files::lexical::lexical;
 use crate::files::resolve::{Resolution, Trail};
 use crate::scan::preprocess::symbols::Symbol;
-use crate::scan::search::header::FoundBy;
+use crate::scan::search::header::{ChainPosition, FoundBy};
 use crate::scan::search::lookup::{Found, LookupKey, Start};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
@@ -50,15 +50,15 @@ impl Setting {
             directories.map(|(at, directory)| Candidate {
                 spelled: &directory.spelled,
                 directory: Some(&directory.directory),
-                found_by: FoundBy::Chain(at as u32),
+                found_by: FoundBy::Chain(ChainPosition::at(at)),
                 is_system: directory.is_system(),
             })
         };
         let candidates: Vec<_> = match key.start {
-            Start::Chain(u32::MAX) => {
+            Start::Absolute => {
                 vec![Candidate { spelled: b"", directory: None, found_by: FoundBy::Absolute, is_system: false }]
             }
-            Start::Chain(at) => chain_from(at as usize).collect(),
+            Start::Chain(at) => chain_from(at.index()).collect(),
             Start::Beside(beside, found_by) => {
                 self.beside.entry(beside).or_default()[usize::from(key.by_system)] = true;
                 let spelled = searcher.symbols.text(beside);

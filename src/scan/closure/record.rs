@@ -3,9 +3,11 @@
 //! Invariant: whatever a frame saw stands in the log after the frame's mark, once at least.
 
 use crate::fallback::Fallback;
-use crate::files::file::SourceFile;
+use crate::files::file::{FileId, SourceFile};
+use crate::files::generation::Generation;
 use crate::files::resolve::Trail;
 use crate::scan::lex::lexer::time::TimeClues;
+use crate::scan::preprocess::macros::{FrameClock, Tick};
 use crate::scan::search::lookup::Lookup;
 use std::path::Path;
 use std::sync::Arc;
@@ -18,7 +20,7 @@ pub(crate) struct Record {
     /// Those that only asked whether a file is there.
     pub(crate) probed: Vec<Arc<Lookup>>,
     /// Files whose directives were replayed, with their generations.
-    pub(crate) files: Vec<(Arc<SourceFile>, u32)>,
+    pub(crate) files: Vec<(Arc<SourceFile>, Generation)>,
     /// Files that are read otherwise: `.incbin`, `#embed`, ….
     pub(crate) inputs: Vec<Arc<SourceFile>>,
     /// Files that an operand named by an absolute path. What finds one is not remembered, so that each finds it itself.
@@ -31,8 +33,8 @@ pub(crate) struct Record {
     pub(crate) time: TimeClues,
     /// How many files' directives were replayed.
     pub(crate) replays: u64,
-    seen_lookups: Vec<u32>,
-    seen_files: Vec<u32>,
+    seen_lookups: Seen,
+    seen_files: Seen,
     once: Once,
     open: usize,
     spoiled: usize,
@@ -51,7 +53,7 @@ pub(crate) struct Mark {
 pub(crate) struct Part {
     pub(crate) lookups: Vec<Arc<Lookup>>,
     pub(crate) probed: Vec<Arc<Lookup>>,
-    pub(crate) files: Vec<(Arc<SourceFile>, u32)>,
+    pub(crate) files: Vec<(Arc<SourceFile>, Generation)>,
     pub(crate) time: TimeClues,
 }
 
@@ -66,20 +68,25 @@ impl Record {
         }
     }
 
-    /// Ends the innermost frame; `None` where it can't be remembered.
-    pub(crate) fn end(&mut self, mark: &Mark, wanted: bool) -> Option<Part> {
-        self.open -= 1;
-        let is_spoiled = self.spoiled > self.open;
-        self.spoiled = self.spoiled.min(self.open);
+    /// Ends the innermost frame, and gives its part of the log; `None` where it can't be remembered.
+    pub(crate) fn end(&mut self, mark: &Mark) -> Option<Part> {
+        let is_spoiled = self.spoiled >= self.open;
         let time = self.time;
-        self.time |= mark.time;
-        if is_spoiled || !wanted {
+        self.end_unremembered(mark);
+        if is_spoiled {
             return None;
         }
         let lookups = self.once.each(&self.lookups[mark.lookups..], |lookup| lookup.number.index());
         let probed = self.once.each(&self.probed[mark.probed..], |lookup| lookup.number.index());
-        let files = self.once.each(&self.files[mark.files..], |(file, _)| file.id() as usize);
+        let files = self.once.each(&self.files[mark.files..], |(file, _)| file.id().index());
         Some(Part { lookups, probed, files, time })
+    }
+
+    /// Ends the innermost frame, of which nothing is wanted.
+    pub(crate) fn end_unremembered(&mut self, mark: &Mark) {
+        self.open -= 1;
+        self.spoiled = self.spoiled.min(self.open);
+        self.time |= mark.time;
     }
 
     /// What happened now keeps every open frame from being remembered.
@@ -87,9 +94,9 @@ impl Record {
         self.spoiled = self.open;
     }
 
-    /// Logs a search. `start` and `now` are the frame's beginning and the present: once in a frame is enough.
-    pub(crate) fn add_lookup(&mut self, lookup: &Arc<Lookup>, (start, now): (u32, u32)) {
-        if is_fresh(&mut self.seen_lookups, lookup.number.index(), start, now) {
+    /// Logs a search. Once in the frame of `clock` is enough.
+    pub(crate) fn add_lookup(&mut self, lookup: &Arc<Lookup>, clock: FrameClock) {
+        if self.seen_lookups.is_fresh(lookup.number.index(), clock) {
             self.lookups.push(Arc::clone(lookup));
         }
     }
@@ -104,20 +111,20 @@ impl Record {
         self.probed.push(Arc::clone(lookup));
     }
 
-    pub(crate) fn add_file(&mut self, file: &Arc<SourceFile>, generation: u32, (start, now): (u32, u32)) {
-        if is_fresh(&mut self.seen_files, file.id() as usize, start, now) {
+    pub(crate) fn add_file(&mut self, file: &Arc<SourceFile>, generation: Generation, clock: FrameClock) {
+        if self.seen_files.is_fresh(file.id().index(), clock) {
             self.files.push((Arc::clone(file), generation));
         }
     }
 
     /// Whether the directives of `file` were replayed.
     pub(crate) fn has_file(&self, file: &SourceFile) -> bool {
-        self.seen_files.get(file.id() as usize).is_some_and(|seen| *seen > 0)
+        self.seen_files.has(file.id().index())
     }
 
     /// The first file of which two contents were seen, which changed meanwhile.
     pub(crate) fn changed_file(&self) -> Option<Fallback> {
-        let mut known = std::collections::HashMap::<u32, u32, foldhash::fast::RandomState>::default();
+        let mut known = std::collections::HashMap::<FileId, Generation, foldhash::fast::RandomState>::default();
         let changed =
             self.files.iter().find(|(file, generation)| *known.entry(file.id()).or_insert(*generation) != *generation);
         changed.map(|(file, _)| {
@@ -126,32 +133,42 @@ impl Record {
     }
 }
 
-/// Drops what is repeated, with no set to be made for each list.
+/// When each of some numbered things was seen last; moments are kept plus one, zero is never.
+#[derive(Debug, Default)]
+struct Seen(Vec<Tick>);
+
+impl Seen {
+    /// Whether what has the number `at` was not seen in the frame of `clock` yet; it is from now on.
+    fn is_fresh(&mut self, at: usize, clock: FrameClock) -> bool {
+        let seen = &mut self.0;
+        if at >= seen.len() {
+            seen.resize(at + at / 2 + 64, Tick::default());
+        }
+        let is_fresh = seen[at] <= clock.start;
+        if is_fresh {
+            seen[at] = clock.now.next();
+        }
+        is_fresh
+    }
+
+    /// Whether what has the number `at` was ever seen.
+    fn has(&self, at: usize) -> bool {
+        self.0.get(at).is_some_and(|seen| *seen > Tick::default())
+    }
+}
+
+/// Drops what is repeated, with no set to be made for each list: each list is a frame of its own.
 #[derive(Debug, Default)]
 struct Once {
-    /// For each number the last list that had it.
-    seen: Vec<u32>,
-    list: u32,
+    seen: Seen,
+    list: Tick,
 }
 
 impl Once {
     /// The first one of those items of `list` that have the same index.
     fn each<T: Clone>(&mut self, list: &[T], index: impl Fn(&T) -> usize) -> Vec<T> {
-        self.list += 1;
-        let before = self.list - 1;
-        list.iter().filter(|item| is_fresh(&mut self.seen, index(item), before, before)).cloned().collect()
+        let clock = FrameClock { start: self.list, now: self.list };
+        self.list = self.list.next();
+        list.iter().filter(|item| self.seen.is_fresh(index(item), clock)).cloned().collect()
     }
-}
-
-/// Whether what has the index `at` was not seen since `start`; it is from now on.
-fn is_fresh(seen: &mut Vec<u32>, at: usize, start: u32, now: u32) -> bool {
-    if at >= seen.len() {
-        seen.resize(at + at / 2 + 64, 0);
-    }
-    // Moments are kept plus one: zero is never.
-    let is_fresh = seen[at] <= start;
-    if is_fresh {
-        seen[at] = now + 1;
-    }
-    is_fresh
 }
