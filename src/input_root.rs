@@ -148,7 +148,8 @@ mod tests {
         let mut expect = TreeBuilder::new();
         for file in &files {
             let path = file.path.to_str().expect("text").trim_start_matches('/');
-            expect.file(path, file.digest, file.is_executable).expect("added");
+            let add = if file.is_executable { TreeBuilder::executable } else { TreeBuilder::file };
+            add(&mut expect, path, file.digest).expect("added");
         }
         expect.symlink("usr/include/link", "../x").expect("added");
         expect.symlink("lib", "usr/lib").expect("added");

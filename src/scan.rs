@@ -48,7 +48,7 @@ use crate::scan::memory::closures::{ClosureMemo, Said};
 use crate::scan::memory::world::{KnownSetting, World};
 use crate::scan::probe::DriverAnswer;
 use crate::scan::replay::Replay;
-use crate::scan::search::header::FoundBy;
+use crate::scan::search::header::Sighting;
 use crate::scan::search::setting::Searcher;
 use crate::scan::work::{Counters, Work};
 use parking_lot::RwLock;
@@ -174,7 +174,7 @@ fn scan_anew(world: &World, command: &CompileCommand, view: View) -> Result<(Ass
         Resolution::Absent => return Err(Fallback::at(Reason::Unreadable, "is not there", &command.source, 0)),
         _ => return Err(Fallback::at(Reason::Unreadable, "not a regular file", &command.source, 0)),
     };
-    let source = setting.header(spelled, FoundBy::Primary, false, &file, None, &world.symbols);
+    let source = setting.header(spelled, Sighting::PRIMARY, &file, &world.symbols);
     let searcher = Searcher { store, view, symbols: &world.symbols };
     let mut table = world.take_table();
     let replay = Replay::new(world, &known, searcher, command, &mut table);

@@ -57,8 +57,16 @@ impl TreeBuilder {
     ///
     /// # Errors
     /// The path is malformed, or something else is there.
-    pub fn file(&mut self, path: &str, digest: Digest, is_executable: bool) -> Result<(), TreeConflict> {
-        self.insert(path, Node::File { digest, is_executable })
+    pub fn file(&mut self, path: &str, digest: Digest) -> Result<(), TreeConflict> {
+        self.insert(path, Node::File { digest, is_executable: false })
+    }
+
+    /// Adds a file at `path` that may be executed.
+    ///
+    /// # Errors
+    /// As [`TreeBuilder::file`].
+    pub fn executable(&mut self, path: &str, digest: Digest) -> Result<(), TreeConflict> {
+        self.insert(path, Node::File { digest, is_executable: true })
     }
 
     /// Adds a symbolic link at `path` whose target is `target`, as `readlink` gives it.
@@ -260,14 +268,14 @@ mod tests {
     fn the_order_of_insertion_does_not_matter() {
         let (a, b) = (Digest::of(b"a"), Digest::of(b"b"));
         let mut one = TreeBuilder::new();
-        one.file("x/a", a, false).expect("free");
-        one.file("x/b", b, true).expect("free");
+        one.file("x/a", a).expect("free");
+        one.executable("x/b", b).expect("free");
         one.directory("x").expect("a directory");
         let mut other = TreeBuilder::new();
         other.directory("x").expect("free");
-        other.file("x/b", b, true).expect("free");
-        other.file("x/a", a, false).expect("free");
-        other.file("x/a", a, false).expect("the same again");
+        other.executable("x/b", b).expect("free");
+        other.file("x/a", a).expect("free");
+        other.file("x/a", a).expect("the same again");
         let (one, other) = (one.build(), other.build());
         assert_eq!(one.root, other.root);
         for blob in one.directories.values() {
@@ -278,11 +286,11 @@ mod tests {
     #[test]
     fn conflicts_are_named() {
         let mut tree = TreeBuilder::new();
-        tree.file("x", Digest::EMPTY, false).expect("free");
+        tree.file("x", Digest::EMPTY).expect("free");
         assert_eq!(tree.directory("x"), Err(TreeConflict::Different("x".to_owned())));
-        assert_eq!(tree.file("x/y", Digest::EMPTY, false), Err(TreeConflict::Different("x/y".to_owned())));
+        assert_eq!(tree.file("x/y", Digest::EMPTY), Err(TreeConflict::Different("x/y".to_owned())));
         for path in ["", "/x", "a//b", "a/../b", ".", "a/"] {
-            assert_eq!(tree.file(path, Digest::EMPTY, false), Err(TreeConflict::Path(path.to_owned())));
+            assert_eq!(tree.file(path, Digest::EMPTY), Err(TreeConflict::Path(path.to_owned())));
         }
     }
 

@@ -36,19 +36,18 @@ fn refuse(name: &[u8]) -> Fallback {
     Fallback::new(reason, detail)
 }
 
-/// The language that the suffix of `path` stands for; `None` where the driver would hand the file to the linker.
+/// The language that the suffix of `path` stands for, where that of `.c` is `of_c`; `None` where the driver would hand the file to the linker.
 ///
 /// # Errors
 /// A header makes a precompiled header, a module interface a module; other languages are unsupported.
-pub(super) fn by_suffix(path: &Path, family: Family, is_cxx_driver: bool) -> Result<Option<Language>, Fallback> {
+pub(super) fn by_suffix(path: &Path, family: Family, of_c: Language) -> Result<Option<Language>, Fallback> {
     let name = path.file_name().unwrap_or_default().as_bytes();
     let Some(dot) = name.iter().rposition(|&byte| byte == b'.') else { return Ok(None) };
     let language = match &name[dot + 1..] {
-        b"c" if is_cxx_driver => Language::Cxx,
-        b"c" => Language::C,
+        b"c" => of_c,
         b"cc" | b"cp" | b"cxx" | b"cpp" | b"CPP" | b"c++" | b"C" => Language::Cxx,
         b"CC" | b"CXX" | b"C++" if family == Family::Clang => Language::Cxx,
-        b"i" if is_cxx_driver => Language::CxxCppOutput,
+        b"i" if of_c == Language::Cxx => Language::CxxCppOutput,
         b"i" => Language::CppOutput,
         b"ii" => Language::CxxCppOutput,
         b"m" => Language::ObjectiveC,
@@ -79,25 +78,21 @@ mod tests {
 
     #[test]
     fn suffixes() {
-        let check = |path: &str, family, is_cxx, expect: Result<Option<Language>, Reason>| {
-            assert_eq!(
-                by_suffix(Path::new(path), family, is_cxx).map_err(|fallback| fallback.reason),
-                expect,
-                "{path}"
-            );
+        let check = |path: &str, family, of_c, expect: Result<Option<Language>, Reason>| {
+            assert_eq!(by_suffix(Path::new(path), family, of_c).map_err(|fallback| fallback.reason), expect, "{path}");
         };
-        check("a.c", Family::Gcc, false, Ok(Some(Language::C)));
-        check("a.c", Family::Gcc, true, Ok(Some(Language::Cxx)));
-        check("a.C", Family::Clang, false, Ok(Some(Language::Cxx)));
-        check("d.x/a.tar.cpp", Family::Gcc, false, Ok(Some(Language::Cxx)));
-        check("a.s", Family::Gcc, false, Ok(Some(Language::Assembler)));
-        check("a.S", Family::Gcc, true, Ok(Some(Language::AssemblerWithCpp)));
-        check("a.i", Family::Clang, true, Ok(Some(Language::CxxCppOutput)));
-        check("a.o", Family::Gcc, false, Ok(None));
-        check("dir.c/a", Family::Gcc, false, Ok(None));
-        check("a.hpp", Family::Gcc, true, Err(Reason::PrecompiledHeader));
-        check("a.cppm", Family::Clang, true, Err(Reason::Modules));
-        check("a.cu", Family::Clang, true, Err(Reason::UnsupportedFlag));
+        check("a.c", Family::Gcc, Language::C, Ok(Some(Language::C)));
+        check("a.c", Family::Gcc, Language::Cxx, Ok(Some(Language::Cxx)));
+        check("a.C", Family::Clang, Language::C, Ok(Some(Language::Cxx)));
+        check("d.x/a.tar.cpp", Family::Gcc, Language::C, Ok(Some(Language::Cxx)));
+        check("a.s", Family::Gcc, Language::C, Ok(Some(Language::Assembler)));
+        check("a.S", Family::Gcc, Language::Cxx, Ok(Some(Language::AssemblerWithCpp)));
+        check("a.i", Family::Clang, Language::Cxx, Ok(Some(Language::CxxCppOutput)));
+        check("a.o", Family::Gcc, Language::C, Ok(None));
+        check("dir.c/a", Family::Gcc, Language::C, Ok(None));
+        check("a.hpp", Family::Gcc, Language::Cxx, Err(Reason::PrecompiledHeader));
+        check("a.cppm", Family::Clang, Language::Cxx, Err(Reason::Modules));
+        check("a.cu", Family::Clang, Language::Cxx, Err(Reason::UnsupportedFlag));
     }
 
     #[test]

@@ -186,10 +186,11 @@ impl Meant {
             return Err(Fallback::new(Reason::StandardStream, source.to_string_lossy()));
         }
         // Once a language is named, g++ takes C for C.
-        let is_cxx = compiler.is_cxx && !(self.names_language && compiler.family == Family::Gcc);
+        let takes_c_for_c = !compiler.is_cxx || self.names_language && compiler.family == Family::Gcc;
+        let of_c = if takes_c_for_c { Language::C } else { Language::Cxx };
         let language = match given {
             Some(language) => *language,
-            None => language::by_suffix(source, compiler.family, is_cxx)?
+            None => language::by_suffix(source, compiler.family, of_c)?
                 .ok_or_else(|| Fallback::new(Reason::NotACompile, format!("{}: not a source", source.display())))?,
         };
         Ok((source.clone(), language))

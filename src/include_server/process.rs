@@ -193,7 +193,8 @@ pub(super) fn serve(arguments: IncludeServerArguments) -> Result<()> {
             return Err(error);
         }
     };
-    let outcome = prepare(&socket, &service, pid_file.as_deref(), announces);
+    let outcome =
+        prepare(&socket, &service, pid_file.as_deref()).and_then(|()| if announces { announce() } else { Ok(()) });
     if outcome.is_ok() {
         let signal = signals.block_on(ending.wait());
         log.trace(format_args!("{signal}: the include server shuts down"));
@@ -206,8 +207,8 @@ pub(super) fn serve(arguments: IncludeServerArguments) -> Result<()> {
     outcome
 }
 
-/// Starts the threads that serve, and says that they are there.
-fn prepare(socket: &Socket, service: &Arc<Service>, pid_file: Option<&Path>, announces: bool) -> Result<()> {
+/// Starts the threads that serve.
+fn prepare(socket: &Socket, service: &Arc<Service>, pid_file: Option<&Path>) -> Result<()> {
     let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     for number in 0..(processors + 1).clamp(*THREADS.start(), *THREADS.end()) {
         let (listener, service) = (Arc::clone(&socket.listener), Arc::clone(service));
@@ -219,12 +220,14 @@ fn prepare(socket: &Socket, service: &Arc<Service>, pid_file: Option<&Path>, ann
         std::fs::write(path, format!("{}\n", std::process::id()))
             .with_context(|| format!("writing {}", path.display()))?;
     }
-    if announces {
-        rustix::io::write(std::io::stdin().as_fd(), b"\n").context("saying that the include server is ready")?;
-        let null = File::open("/dev/null").context("opening /dev/null")?;
-        rustix::stdio::dup2_stdin(&null).context("closing standard input")?;
-    }
     Ok(())
+}
+
+/// Says on standard input that the server is there, and closes it.
+fn announce() -> Result<()> {
+    rustix::io::write(std::io::stdin().as_fd(), b"\n").context("saying that the include server is ready")?;
+    let null = File::open("/dev/null").context("opening /dev/null")?;
+    rustix::stdio::dup2_stdin(&null).context("closing standard input")
 }
 
 fn answer_clients(listener: &UnixListener, service: &Service) {

@@ -30,7 +30,7 @@ use crate::scan::memory::world::{KnownSetting, World};
 use crate::scan::preprocess::definitions::DefinitionId;
 use crate::scan::preprocess::expand::{Buffers, Observations, Position, Surroundings};
 use crate::scan::preprocess::macros::{FrameClock, MacroTable};
-use crate::scan::preprocess::program::{Op, OperandId, Program};
+use crate::scan::preprocess::program::{LineForm, Op, OperandId, Program};
 use crate::scan::preprocess::symbols::Symbol;
 use crate::scan::preprocess::tokens::Kind;
 use crate::scan::replay::prefix_map::PrefixMap;
@@ -244,8 +244,8 @@ impl<'a> Replay<'a> {
             Op::TextPragma(_) | Op::TextCounter if self.ignores_text => {}
             Op::TextPragma(pragma) => self.pragma(cursor, at, pragma)?,
             Op::PragmaArgument { of } => self.pragma_argument(of),
-            Op::MayBePragma { by, is_defined } => self.may_be_pragma(by, is_defined),
-            Op::Line { operand, is_marker } => self.set_line(cursor, at, operand, is_marker)?,
+            Op::MayBePragma { by, site } => self.may_be_pragma(by, site),
+            Op::Line { operand, form } => self.set_line(cursor, at, operand, form)?,
             Op::Error { operand } => {
                 if self.unknown_depth == 0 {
                     let text = String::from_utf8_lossy(cursor.program.operand(operand)).into_owned();
@@ -315,7 +315,7 @@ impl<'a> Replay<'a> {
         cursor: &mut Cursor<'_>,
         at: usize,
         operand: OperandId,
-        is_marker: bool,
+        form: LineForm,
     ) -> Result<(), Fallback> {
         let tokens = cursor.program.tokens(operand, &self.world.symbols);
         let first = tokens.first();
@@ -334,9 +334,12 @@ impl<'a> Replay<'a> {
         cursor.line_shift = line - i64::from(cursor.program.line(at) + lines_before) - 1;
         if let Some(name) = tokens.get(1).filter(|token| token.kind == Kind::StringLiteral) {
             cursor.presumed = Some(assembler::unescape(text(name.symbol)));
-            if is_marker {
-                let is_system = tokens[2..].iter().take(2).any(|flag| text(flag.symbol) == b"3");
-                self.begin_system_header(cursor, at, is_system)?;
+            if form == LineForm::Marker {
+                if tokens[2..].iter().take(2).any(|flag| text(flag.symbol) == b"3") {
+                    self.begin_system_header(cursor, at)?;
+                } else {
+                    self.end_system_header(cursor, at)?;
+                }
             }
             if let Some(name) = &cursor.presumed
                 && self.setting.family == Family::Gcc

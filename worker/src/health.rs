@@ -30,13 +30,13 @@ fn serve_on(listener: TcpListener, draining: CancellationToken) -> anyhow::Resul
         loop {
             // One question at a time: whoever asks slowly delays others by at most the timeout.
             if let Ok((stream, _)) = listener.accept().await {
-                let _ = tokio::time::timeout(TIMEOUT, answer(stream, draining.is_cancelled())).await;
+                let _ = tokio::time::timeout(TIMEOUT, answer(stream, &draining)).await;
             }
         }
     })))
 }
 
-async fn answer(mut stream: TcpStream, is_draining: bool) -> std::io::Result<()> {
+async fn answer(mut stream: TcpStream, draining: &CancellationToken) -> std::io::Result<()> {
     let mut request = Vec::new();
     let mut piece = [0; 512];
     while !request.windows(4).any(|window| window == b"\r\n\r\n") && request.len() < REQUEST_SIZE_BYTES {
@@ -45,7 +45,7 @@ async fn answer(mut stream: TcpStream, is_draining: bool) -> std::io::Result<()>
             length => request.extend_from_slice(&piece[..length]),
         }
     }
-    let (status, body) = match (request.starts_with(b"GET /healthz "), is_draining) {
+    let (status, body) = match (request.starts_with(b"GET /healthz "), draining.is_cancelled()) {
         (false, _) => ("404 Not Found", "not found\n"),
         (true, false) => ("200 OK", "ok\n"),
         (true, true) => ("503 Service Unavailable", "draining\n"),

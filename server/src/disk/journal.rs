@@ -13,7 +13,7 @@
 //! Invariant: a record that was torn or damaged is skipped, never believed.
 
 use super::index::Index;
-use super::record::{Entry, RECORD_SIZE, Record};
+use super::record::{RECORD_SIZE, Record};
 use parking_lot::{Mutex, MutexGuard};
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
@@ -213,20 +213,17 @@ impl Replay<'_> {
                 return Ok(());
             }
             for record in buffer[..whole].chunks_exact(RECORD_SIZE).filter_map(Record::decode) {
-                self.record(record, is_trusted);
+                self.record(if is_trusted { record } else { record.unverified() });
             }
             buffer.copy_within(whole..filled, 0);
             filled -= whole;
         }
     }
 
-    fn record(&mut self, record: Record, is_trusted: bool) {
+    fn record(&mut self, record: Record) {
         self.records += 1;
         match record.entry {
-            Some(entry) => {
-                let verified = if is_trusted { entry.verified } else { Entry::UNVERIFIED };
-                self.index.insert(record.key, Entry { verified, ..entry }, record.touched);
-            }
+            Some(entry) => self.index.insert(record.key, entry, record.touched),
             None => drop(self.index.remove(&record.key)),
         }
     }

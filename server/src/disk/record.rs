@@ -38,6 +38,11 @@ pub(super) struct Record {
 }
 
 impl Record {
+    /// This record, with what it says of verification forgotten.
+    pub(super) fn unverified(self) -> Self {
+        Self { entry: self.entry.map(|entry| Entry { verified: Entry::UNVERIFIED, ..entry }), ..self }
+    }
+
     /// The file is there and was used at `touched`.
     pub(super) fn present(key: Key, entry: Entry, touched: u32) -> Self {
         Self { key, entry: Some(entry), touched }

@@ -168,7 +168,7 @@ impl Core {
     }
 
     /// Makes a task that is nowhere yet.
-    fn insert_task(&mut self, execute: ExecuteTask, state: TaskState, is_adopted: bool) -> TaskId {
+    fn insert_task(&mut self, execute: ExecuteTask, state: TaskState) -> TaskId {
         let id = TaskId(self.next_task);
         self.next_task += 1;
         let task = Task {
@@ -179,7 +179,7 @@ impl Core {
             failed_runs: 0,
             lost_runs: BTreeSet::new(),
             avoided: BTreeSet::new(),
-            is_adopted,
+            is_adopted: false,
         };
         if task.is_mergeable() {
             self.by_action.insert(task.execute.action.clone(), id);

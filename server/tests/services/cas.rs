@@ -118,7 +118,7 @@ async fn batches_are_compressed_for_those_who_accept_it() {
 fn tree(width: usize) -> pumphouse_proto::tree::MerkleTree {
     let mut tree = TreeBuilder::new();
     for number in 0..width {
-        tree.file(&format!("d{number}/inner/file{number}"), Digest::of(b"content"), false).unwrap();
+        tree.file(&format!("d{number}/inner/file{number}"), Digest::of(b"content")).unwrap();
     }
     tree.build()
 }

@@ -2,11 +2,21 @@
 //!
 //! **Source:** the GNU assembler's manual, sections `.incbin` and `.include`.
 
-/// The length of the directive that reads a file and stands at the start of `text`, in letters of either case; and
-/// whether it is `.include`.
-pub(crate) fn directive(text: &[u8]) -> Option<(usize, bool)> {
-    let stands = |name: &[u8]| text.get(..name.len()).is_some_and(|start| start.eq_ignore_ascii_case(name));
-    [(b".incbin".as_slice(), false), (b".include", true)]
-        .into_iter()
-        .find_map(|(name, is_include)| stands(name).then_some((name.len(), is_include)))
+/// A directive of the assembler that reads a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum AssemblerDirective {
+    /// `.incbin`: the file's bytes
+    Incbin,
+    /// `.include`: the file's text, which may read others
+    Include,
+}
+
+impl AssemblerDirective {
+    /// The directive at the start of `text`, in letters of either case, and its length.
+    pub(crate) fn at_start_of(text: &[u8]) -> Option<(Self, usize)> {
+        let stands = |name: &[u8]| text.get(..name.len()).is_some_and(|start| start.eq_ignore_ascii_case(name));
+        [(b".incbin".as_slice(), Self::Incbin), (b".include", Self::Include)]
+            .into_iter()
+            .find_map(|(name, directive)| stands(name).then_some((directive, name.len())))
+    }
 }

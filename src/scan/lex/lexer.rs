@@ -20,6 +20,7 @@ mod trigraphs;
 use crate::scan::lex::directives::{Directive, DirectiveKind, Directives, LexModes};
 use crate::scan::lex::lexer::notable::Notable;
 use crate::scan::lex::lexer::parentheses::Parentheses;
+use crate::scan::lex::lexer::skip::LineKind;
 use std::borrow::Cow;
 use std::collections::HashSet;
 
@@ -124,7 +125,7 @@ impl<'a> Lexer<'a> {
                 if self.modes.modules {
                     self.note_module();
                 }
-                self.skip_text(true);
+                self.skip_line(LineKind::Text);
                 continue;
             };
             self.emit_notables(self.at);

@@ -19,10 +19,17 @@ pub(crate) enum Truth {
     Unknown,
 }
 
+/// Whether an integer's type has a sign.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Sign {
+    Signed,
+    Unsigned,
+}
+
 /// The value of an operand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Value {
-    Known { bits: u64, is_unsigned: bool },
+    Known { bits: u64, sign: Sign },
     Unknown,
 }
 
@@ -105,8 +112,23 @@ struct Parser<'a, 'o> {
     depth: u32,
 }
 
-const fn truth(value: bool) -> Value {
-    Value::Known { bits: value as u64, is_unsigned: false }
+/// Whether an operand counts: what is skipped has no effect, and no errors either.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Evaluation {
+    Evaluated,
+    Skipped,
+}
+
+impl Evaluation {
+    /// That of an operand which only counts where `condition` holds.
+    fn where_true(self, condition: Option<bool>) -> Self {
+        if condition == Some(false) { Self::Skipped } else { self }
+    }
+
+    /// That of an operand which only counts where `condition` does not hold.
+    fn where_false(self, condition: Option<bool>) -> Self {
+        if condition == Some(true) { Self::Skipped } else { self }
+    }
 }
 
 impl Parser<'_, '_> {
@@ -138,19 +160,19 @@ impl Parser<'_, '_> {
         Ok(is_next)
     }
 
-    fn conditional(&mut self, evaluates: bool) -> Result<Value, Problem> {
+    fn conditional(&mut self, evaluation: Evaluation) -> Result<Value, Problem> {
         self.depth += 1;
         if self.depth > MAX_CONDITION_DEPTH {
             return Err(Problem::Limit);
         }
-        let condition = self.binary(0, evaluates)?;
+        let condition = self.binary(0, evaluation)?;
         let value = if self.accept(known::QUESTION)? {
             let is_known = condition.is_true();
-            let yes = self.conditional(evaluates && is_known != Some(false))?;
+            let yes = self.conditional(evaluation.where_true(is_known))?;
             if !self.accept(known::COLON)? {
                 return Err(Problem::Unknown);
             }
-            let no = self.conditional(evaluates && is_known != Some(true))?;
+            let no = self.conditional(evaluation.where_false(is_known))?;
             choose(is_known, yes, no)
         } else {
             condition
@@ -161,44 +183,46 @@ impl Parser<'_, '_> {
 
     /// Conditional expressions with commas between, of which the last one counts.
     fn expression(&mut self) -> Result<Value, Problem> {
-        let mut value = self.conditional(true)?;
+        let mut value = self.conditional(Evaluation::Evaluated)?;
         while self.accept(known::COMMA)? {
-            value = self.conditional(true)?;
+            value = self.conditional(Evaluation::Evaluated)?;
         }
         Ok(value)
     }
 
     /// Binary operators of at least `level`, by precedence climbing.
-    fn binary(&mut self, level: u8, evaluates: bool) -> Result<Value, Problem> {
-        let mut left = self.unary(evaluates)?;
+    fn binary(&mut self, level: u8, evaluation: Evaluation) -> Result<Value, Problem> {
+        let mut left = self.unary(evaluation)?;
         loop {
             let Some(token) = self.peek()? else { return Ok(left) };
             let Some(precedence) = precedence(token).filter(|precedence| *precedence >= level) else { return Ok(left) };
             self.ahead = None;
-            let right_matters = match (token.symbol, left.is_true()) {
-                (known::AND_AND, Some(false)) | (known::OR_OR, Some(true)) => false,
-                _ => evaluates,
+            let of_right = match token.symbol {
+                known::AND_AND => evaluation.where_true(left.is_true()),
+                known::OR_OR => evaluation.where_false(left.is_true()),
+                _ => evaluation,
             };
-            let right = self.binary(precedence + 1, right_matters)?;
-            left = number::binary(token.symbol, left, right, evaluates, self.expander.surroundings.family);
+            let right = self.binary(precedence + 1, of_right)?;
+            left = number::binary(token.symbol, left, right, evaluation, self.expander.surroundings.family);
         }
     }
 
-    fn unary(&mut self, evaluates: bool) -> Result<Value, Problem> {
+    fn unary(&mut self, evaluation: Evaluation) -> Result<Value, Problem> {
         self.depth += 1;
         if self.depth > MAX_CONDITION_DEPTH {
             return Err(Problem::Limit);
         }
         let token = self.take()?.ok_or(Problem::Unknown)?;
         let value = match (token.kind, token.symbol) {
-            (Kind::Punctuator, known::NOT) => match self.unary(evaluates)?.is_true() {
-                Some(value) => truth(!value),
+            (Kind::Punctuator, known::NOT) => match self.unary(evaluation)?.is_true() {
+                Some(true) => Value::FALSE,
+                Some(false) => Value::TRUE,
                 None => Value::Unknown,
             },
-            (Kind::Punctuator, known::MINUS) => self.unary(evaluates)?.map(u64::wrapping_neg),
-            (Kind::Punctuator, known::PLUS) => self.unary(evaluates)?,
-            (Kind::Punctuator, known::TILDE) => self.unary(evaluates)?.map(|bits| !bits),
-            (Kind::Punctuator, known::OPEN) => self.parenthesised(evaluates)?,
+            (Kind::Punctuator, known::MINUS) => self.unary(evaluation)?.map(u64::wrapping_neg),
+            (Kind::Punctuator, known::PLUS) => self.unary(evaluation)?,
+            (Kind::Punctuator, known::TILDE) => self.unary(evaluation)?.map(|bits| !bits),
+            (Kind::Punctuator, known::OPEN) => self.parenthesised(evaluation)?,
             (Kind::Number, symbol) => number::parse(self.expander.spelling(symbol)),
             (Kind::CharacterConstant, _) if self.expander.surroundings.has_foreign_characters => Value::Unknown,
             (Kind::CharacterConstant, symbol) => number::character(self.expander.spelling(symbol)),
@@ -216,10 +240,10 @@ impl Parser<'_, '_> {
         if self.expander.undecided.is_some() { Err(Problem::Unknown) } else { Ok(Value::Unknown) }
     }
 
-    fn parenthesised(&mut self, evaluates: bool) -> Result<Value, Problem> {
-        let mut value = self.conditional(evaluates)?;
+    fn parenthesised(&mut self, evaluation: Evaluation) -> Result<Value, Problem> {
+        let mut value = self.conditional(evaluation)?;
         while self.accept(known::COMMA)? {
-            value = self.conditional(evaluates)?;
+            value = self.conditional(evaluation)?;
         }
         if self.accept(known::CLOSE)? { Ok(value) } else { Err(Problem::Unknown) }
     }
@@ -243,9 +267,9 @@ impl Parser<'_, '_> {
         }
         let state = self.expander.surroundings.table.read(name.symbol);
         Ok(match self.expander.surroundings.definitions.get(state) {
-            Definition::None => truth(false),
+            Definition::None => Value::FALSE,
             Definition::Alternatives(states) if states.iter().any(|state| !state.is_some()) => Value::Unknown,
-            _ => truth(true),
+            _ => Value::TRUE,
         })
     }
 
@@ -255,9 +279,9 @@ impl Parser<'_, '_> {
             return self.operator(token.symbol);
         }
         if self.expander.surroundings.modes.cplusplus && token.symbol == known::TRUE {
-            return Ok(truth(true));
+            return Ok(Value::TRUE);
         }
-        Ok(truth(false))
+        Ok(Value::FALSE)
     }
 
     /// `__has_include (…)`, `__has_builtin (…)`, ….
@@ -282,7 +306,7 @@ impl Parser<'_, '_> {
                 None => None,
             }
         };
-        Ok(answer.map_or(Value::Unknown, |bits| Value::Known { bits, is_unsigned: false }))
+        Ok(answer.map_or(Value::Unknown, |bits| Value::Known { bits, sign: Sign::Signed }))
     }
 
     fn header_operand(&mut self) -> Result<Vec<u8>, Problem> {
@@ -353,6 +377,9 @@ impl Parser<'_, '_> {
 }
 
 impl Value {
+    const FALSE: Self = Self::Known { bits: 0, sign: Sign::Signed };
+    const TRUE: Self = Self::Known { bits: 1, sign: Sign::Signed };
+
     const fn is_true(self) -> Option<bool> {
         match self {
             Self::Known { bits, .. } => Some(bits != 0),
@@ -362,7 +389,7 @@ impl Value {
 
     fn map(self, change: impl FnOnce(u64) -> u64) -> Self {
         match self {
-            Self::Known { bits, is_unsigned } => Self::Known { bits: change(bits), is_unsigned },
+            Self::Known { bits, sign } => Self::Known { bits: change(bits), sign },
             Self::Unknown => Self::Unknown,
         }
     }
@@ -370,19 +397,20 @@ impl Value {
 
 /// The value of `?:`, whose type is that of both operands together.
 fn choose(condition: Option<bool>, yes: Value, no: Value) -> Value {
-    let is_unsigned = [yes, no].iter().any(|value| matches!(value, Value::Known { is_unsigned: true, .. }));
+    let is_unsigned = |value: &Value| matches!(value, Value::Known { sign: Sign::Unsigned, .. });
+    let sign = if [yes, no].iter().any(is_unsigned) { Sign::Unsigned } else { Sign::Signed };
     match condition {
-        Some(true) => yes.with_sign(is_unsigned),
-        Some(false) => no.with_sign(is_unsigned),
+        Some(true) => yes.with_sign(sign),
+        Some(false) => no.with_sign(sign),
         None if yes == no => yes,
         None => Value::Unknown,
     }
 }
 
 impl Value {
-    const fn with_sign(self, is_unsigned: bool) -> Self {
+    const fn with_sign(self, sign: Sign) -> Self {
         match self {
-            Self::Known { bits, .. } => Self::Known { bits, is_unsigned },
+            Self::Known { bits, .. } => Self::Known { bits, sign },
             Self::Unknown => Self::Unknown,
         }
     }

@@ -150,19 +150,20 @@ impl Definitions {
 
 fn parse(text: &[u8], modes: TokenModes, symbols: &Symbols) -> Body {
     let rest = &text[name_length(text, modes)..];
-    let (parameters, is_variadic, body) = if let Some(after) = rest.strip_prefix(b"(") {
+    let is_function = rest.starts_with(b"(");
+    let (parameters, body) = if let Some(after) = rest.strip_prefix(b"(") {
         let Some(close) = memchr::memchr(b')', after) else { return malformed() };
-        let Some((names, is_variadic)) = parameters(&after[..close], modes, symbols) else { return malformed() };
-        (Some(names), is_variadic, &after[close + 1..])
+        let Some(parameters) = parameters(&after[..close], modes, symbols) else { return malformed() };
+        (parameters, &after[close + 1..])
     } else {
-        (None, false, rest)
+        (Parameters::default(), rest)
     };
     let mut tokens = Vec::new();
     tokenize(body, modes, symbols, &mut tokens);
     if let Some(first) = tokens.first_mut() {
         first.flags = first.flags.without(Flags::BLANK);
     }
-    let names = parameters.as_deref().unwrap_or_default();
+    let names = &parameters.names;
     for token in &mut tokens {
         if token.kind == Kind::Identifier
             && let Some(index) = names.iter().position(|name| *name == token.symbol)
@@ -170,24 +171,23 @@ fn parse(text: &[u8], modes: TokenModes, symbols: &Symbols) -> Body {
             *token = Token { kind: Kind::Parameter, symbol: Symbol(index as u32), ..*token };
         }
     }
-    let is_function = parameters.is_some();
     let is_operator = |token: &Token| {
         token.is(known::PASTE)
-            || (is_function && (token.is(known::HASH) || (is_variadic && token.is_name(known::VA_OPT))))
+            || (is_function && (token.is(known::HASH) || (parameters.is_variadic && token.is_name(known::VA_OPT))))
     };
     Body {
         has_operators: tokens.iter().any(is_operator),
-        expands: expanded_parameters(&tokens, names.len(), is_variadic),
-        parameters: parameters.map(|names| names.len()),
-        is_variadic,
+        expands: expanded_parameters(&tokens, &parameters),
+        parameters: is_function.then_some(names.len()),
+        is_variadic: parameters.is_variadic,
         tokens: tokens.into_boxed_slice(),
     }
 }
 
 /// The parameters that stand anywhere but beside `##` and after `#`; `__VA_OPT__` expands the last one to see whether
 /// anything is left of it.
-fn expanded_parameters(tokens: &[Token], parameters: usize, is_variadic: bool) -> Box<[bool]> {
-    let mut expands = vec![false; parameters].into_boxed_slice();
+fn expanded_parameters(tokens: &[Token], parameters: &Parameters) -> Box<[bool]> {
+    let mut expands = vec![false; parameters.names.len()].into_boxed_slice();
     for (at, token) in tokens.iter().enumerate() {
         let before = at.checked_sub(1).map(|before| tokens[before]);
         let after = tokens.get(at + 1);
@@ -195,8 +195,8 @@ fn expanded_parameters(tokens: &[Token], parameters: usize, is_variadic: bool) -
             || after.is_some_and(|after| after.is(known::PASTE));
         if token.kind == Kind::Parameter && !is_operand {
             expands[token.symbol.0 as usize] = true;
-        } else if is_variadic && token.is_name(known::VA_OPT) {
-            expands[parameters - 1] = true;
+        } else if parameters.is_variadic && token.is_name(known::VA_OPT) {
+            expands[parameters.names.len() - 1] = true;
         }
     }
     expands
@@ -207,11 +207,19 @@ fn malformed() -> Body {
     Body { tokens: Box::new([Token::new(Kind::Unknown, known::EMPTY)]), ..Body::default() }
 }
 
-/// The parameters' names, and whether the last one is variadic.
-fn parameters(text: &[u8], modes: TokenModes, symbols: &Symbols) -> Option<(Vec<Symbol>, bool)> {
+/// The parameters of a function-like macro.
+#[derive(Debug, Default)]
+struct Parameters {
+    names: Vec<Symbol>,
+    /// Whether the last one takes all further arguments.
+    is_variadic: bool,
+}
+
+/// The parameters between the parentheses of a definition; `None` where they are malformed.
+fn parameters(text: &[u8], modes: TokenModes, symbols: &Symbols) -> Option<Parameters> {
     let text = text.trim_ascii();
     if text.is_empty() {
-        return Some((Vec::new(), false));
+        return Some(Parameters::default());
     }
     let mut names = Vec::new();
     let mut is_variadic = false;
@@ -233,7 +241,7 @@ fn parameters(text: &[u8], modes: TokenModes, symbols: &Symbols) -> Option<(Vec<
         }
         names.push(identifier(name, symbols));
     }
-    Some((names, is_variadic))
+    Some(Parameters { names, is_variadic })
 }
 
 #[cfg(test)]

@@ -72,8 +72,7 @@ pub(crate) enum Op {
     /// Something that is a pragma where the macro `by` makes one of it; always where `by` is empty.
     MayBePragma {
         by: Symbol,
-        /// Whether it stands in a macro's body, and `by` may be defined later.
-        is_defined: bool,
+        site: PragmaSite,
     },
     /// A pragma that may not be one, or be so twice, where `of` is a macro.
     PragmaArgument {
@@ -81,8 +80,7 @@ pub(crate) enum Op {
     },
     Line {
         operand: OperandId,
-        /// Whether it is spelled as compilers spell it in their output, without the word.
-        is_marker: bool,
+        form: LineForm,
     },
     Error {
         operand: OperandId,
@@ -110,6 +108,23 @@ pub(crate) enum Op {
     },
     TextModule,
     TextLineComment,
+}
+
+/// How a file says which line follows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LineForm {
+    /// `#line 1 "file"`
+    Directive,
+    /// `# 1 "file" 3`, as compilers spell it in their output
+    Marker,
+}
+
+/// Where something stands that may be a pragma.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum PragmaSite {
+    Text,
+    /// A macro's body: what makes a pragma of it may be defined later.
+    Body,
 }
 
 /// A pragma that matters.
@@ -355,19 +370,21 @@ impl Binder<'_> {
             },
             DirectiveKind::Undef => self.named(directive, |symbol| Op::Undef { symbol }),
             DirectiveKind::PragmaArgument => Op::PragmaArgument { of: self.symbols.intern(text) },
-            DirectiveKind::MacroPragma => Op::MayBePragma { by: self.symbols.intern(text), is_defined: false },
-            DirectiveKind::DefinedMacroPragma => Op::MayBePragma { by: self.symbols.intern(text), is_defined: true },
+            DirectiveKind::MacroPragma => Op::MayBePragma { by: self.symbols.intern(text), site: PragmaSite::Text },
+            DirectiveKind::DefinedMacroPragma => {
+                Op::MayBePragma { by: self.symbols.intern(text), site: PragmaSite::Body }
+            }
             DirectiveKind::Pragma | DirectiveKind::TextPragma | DirectiveKind::DefinedPragma => {
                 let Some(pragma) = self.pragma(directive) else { return };
                 self.has_once |= pragma == Pragma::Once;
                 match directive.kind {
                     DirectiveKind::Pragma => Op::Pragma(pragma),
                     DirectiveKind::TextPragma => Op::TextPragma(pragma),
-                    _ => Op::MayBePragma { by: known::EMPTY, is_defined: true },
+                    _ => Op::MayBePragma { by: known::EMPTY, site: PragmaSite::Body },
                 }
             }
-            DirectiveKind::Line => Op::Line { operand: self.operand(directive), is_marker: false },
-            DirectiveKind::LineMarker => Op::Line { operand: self.operand(directive), is_marker: true },
+            DirectiveKind::Line => Op::Line { operand: self.operand(directive), form: LineForm::Directive },
+            DirectiveKind::LineMarker => Op::Line { operand: self.operand(directive), form: LineForm::Marker },
             DirectiveKind::Error => Op::Error { operand: self.operand(directive) },
             DirectiveKind::TextCounter => Op::TextCounter,
             DirectiveKind::TextTime => Op::TextTime(TimeClues::DAY),

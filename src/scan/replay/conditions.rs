@@ -11,6 +11,15 @@ use crate::scan::preprocess::symbols::Symbol;
 use crate::scan::replay::oracle::HeaderOracle;
 use crate::scan::replay::{Cursor, Replay, surroundings};
 
+/// How macros with several definitions are taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Alternatives {
+    /// The first one that is met is named.
+    OneByOne,
+    /// Where all definitions are numbers, the macro is a number that nobody knows.
+    NumbersAtOnce,
+}
+
 impl Replay<'_> {
     /// What is known of the condition at `at`.
     pub(super) fn truth(&mut self, cursor: &Cursor<'_>, at: usize) -> Result<Truth, Fallback> {
@@ -55,7 +64,7 @@ impl Replay<'_> {
         alternatives: &mut u32,
     ) -> Result<Option<Truth>, Fallback> {
         let counter = self.observations.counter;
-        match self.value(cursor, at, operand, false)? {
+        match self.value(cursor, at, operand, Alternatives::OneByOne)? {
             Ok(truth) => Ok(Some(truth)),
             Err(symbol) => {
                 self.observations.counter = counter;
@@ -66,7 +75,7 @@ impl Replay<'_> {
 
     /// Evaluates a condition in which macros that have several definitions, all of them numbers, have no known value.
     fn evaluate_at_once(&mut self, cursor: &Cursor<'_>, at: usize, operand: OperandId) -> Result<Truth, Fallback> {
-        self.value(cursor, at, operand, true)?.map_err(|_| {
+        self.value(cursor, at, operand, Alternatives::NumbersAtOnce)?.map_err(|_| {
             self.refuse_at(cursor, at, Reason::ScanLimit, "a condition on too many macros with several definitions")
         })
     }
@@ -77,7 +86,7 @@ impl Replay<'_> {
         cursor: &Cursor<'_>,
         at: usize,
         operand: OperandId,
-        takes_numbers_at_once: bool,
+        alternatives: Alternatives,
     ) -> Result<Result<Truth, Symbol>, Fallback> {
         let tokens = cursor.program.condition(operand, &self.world.symbols);
         let clock = self.clock();
@@ -86,7 +95,7 @@ impl Replay<'_> {
         let state = (&mut *self.table, &mut self.observations, &mut self.buffers);
         let surroundings = surroundings(self.world, self.setting, position, state);
         let mut expander = Expander::new(surroundings, tokens);
-        expander.takes_numbers_at_once = takes_numbers_at_once;
+        expander.takes_numbers_at_once = alternatives == Alternatives::NumbersAtOnce;
         let mut oracle = HeaderOracle {
             setting: self.setting,
             searcher: self.searcher,

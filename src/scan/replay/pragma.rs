@@ -29,7 +29,7 @@ impl Replay<'_> {
             Pragma::Pop(symbol) => self.table.pop(symbol),
             // In the source itself it has no effect.
             Pragma::SystemHeader if cursor.header.found_by == FoundBy::Primary => {}
-            Pragma::SystemHeader => self.begin_system_header(cursor, at, true)?,
+            Pragma::SystemHeader => self.begin_system_header(cursor, at)?,
             // It compares the times of files, which neither travel nor are looked at again.
             Pragma::Dependency => {
                 return Err(self.refuse_at(cursor, at, Reason::TimeDependent, "#pragma GCC dependency"));
@@ -122,19 +122,28 @@ impl Replay<'_> {
         Ok((flags.into_iter().map(OsString::from_vec).collect(), is_optimize))
     }
 
-    /// What follows in this file is a system header for gcc, or is none.
-    pub(super) fn begin_system_header(
-        &self,
-        cursor: &mut Cursor<'_>,
-        at: usize,
-        is_system: bool,
-    ) -> Result<(), Fallback> {
-        let is_other = cursor.is_system != is_system && self.setting.probe.lex_modes.no_line_comments;
-        if is_other && self.has_line_comments(cursor.header)? {
+    /// Takes what follows in this file for a system header, as gcc does.
+    pub(super) fn begin_system_header(&self, cursor: &mut Cursor<'_>, at: usize) -> Result<(), Fallback> {
+        if !std::mem::replace(&mut cursor.is_system, true) {
+            self.refuse_line_comments(cursor, at)?;
+        }
+        Ok(())
+    }
+
+    /// Takes what follows in this file for no system header.
+    pub(super) fn end_system_header(&self, cursor: &mut Cursor<'_>, at: usize) -> Result<(), Fallback> {
+        if std::mem::replace(&mut cursor.is_system, false) {
+            self.refuse_line_comments(cursor, at)?;
+        }
+        Ok(())
+    }
+
+    /// Refuses a file that has line comments, where that what they are changes in the midst of it.
+    fn refuse_line_comments(&self, cursor: &Cursor<'_>, at: usize) -> Result<(), Fallback> {
+        if self.setting.probe.lex_modes.no_line_comments && self.has_line_comments(cursor.header)? {
             let detail = "line comments where a system header begins or ends, in the C of 1990";
             return Err(self.refuse_at(cursor, at, Reason::Unscannable, detail));
         }
-        cursor.is_system = is_system;
         Ok(())
     }
 

@@ -6,20 +6,18 @@ use crate::fallback::{Fallback, Reason};
 use crate::files::directory::Directory;
 use crate::files::resolve::Resolution;
 use crate::scan::closure::record::Record;
+use crate::scan::lex::assembler_directive::AssemblerDirective;
 use crate::scan::preprocess::program::{Inclusion, Quoting};
 use crate::scan::preprocess::program::{Op, OperandId};
 use crate::scan::preprocess::symbols::Symbol;
 use crate::scan::preprocess::tokens::{Kind, Token, tokenize};
 use crate::scan::replay::{Cursor, Replay};
-use crate::scan::text::assembler;
+use crate::scan::text::assembler::{self, AssemblerInput, AssemblyIn};
 use std::os::unix::ffi::OsStrExt as _;
 use std::sync::Arc;
 
 /// Why a compile is refused whose assembly reads a file of an unclear name.
 pub(super) const UNCLEAR: &str = "the name of the file that .incbin or .include reads is not clear";
-
-/// The files that assembly names: whether by `.include`, and the name.
-pub(super) type AssemblerInputs = Vec<(bool, Vec<u8>)>;
 
 /// How deep `.include` nests.
 const MAX_ASSEMBLER_DEPTH: u32 = 50;
@@ -32,11 +30,16 @@ impl Replay<'_> {
         }
         // The name is made by macros: the statement's strings, expanded and joined, hold it.
         let text = cursor.program.operand(operand);
-        let statement = assembler::statement(text, self.setting.probe.lex_modes.assembler);
+        let statement = assembler::statement(text, self.assembly_in());
         match self.inputs_of(cursor, at, &statement)? {
             Some(inputs) if !inputs.is_empty() => self.read_assembler_inputs(cursor, at, &inputs),
             _ => Err(self.refuse_at(cursor, at, Reason::Unscannable, UNCLEAR)),
         }
+    }
+
+    /// Where assembly stands in the files of this compile.
+    fn assembly_in(&self) -> AssemblyIn {
+        if self.setting.probe.lex_modes.assembler { AssemblyIn::Source } else { AssemblyIn::Strings }
     }
 
     /// Whether the string of the step at `at` may be assembly: no function's argument, and no part of a table.
@@ -56,26 +59,26 @@ impl Replay<'_> {
     fn literal_input(&mut self, cursor: &Cursor<'_>, at: usize, operand: OperandId) -> Result<bool, Fallback> {
         self.record.spoil();
         let text = cursor.program.operand(operand);
-        if !assembler::may_take_operand(text, self.setting.probe.lex_modes.assembler) {
+        if !assembler::may_take_operand(text, self.assembly_in()) {
             return Ok(true);
         }
-        let Some(name) = assembler::literal_operand(text) else { return Ok(false) };
-        self.read_assembler_input(cursor, at, &name, assembler::is_include(text), 0)?;
+        let Some(input) = assembler::literal_input(text) else { return Ok(false) };
+        self.read_assembler_input(cursor, at, &input, 0)?;
         Ok(true)
     }
 
-    /// What the assembly names that the strings of `statement`, expanded and joined, are: whether by `.include`, and the
-    /// name. `None` where that is not clear.
+    /// The files that the assembly reads which the strings of `statement`, expanded and joined, are. `None` where that is
+    /// not clear.
     pub(super) fn inputs_of(
         &mut self,
         cursor: &Cursor<'_>,
         at: usize,
         statement: &[u8],
-    ) -> Result<Option<AssemblerInputs>, Fallback> {
+    ) -> Result<Option<Vec<AssemblerInput>>, Fallback> {
         let mut tokens = Vec::new();
         tokenize(statement, self.setting.probe.token_modes, &self.world.symbols, &mut tokens);
         let Ok((expanded, None)) = self.expand_operand(cursor, at, &tokens)? else { return Ok(None) };
-        let is_assembler = self.setting.probe.lex_modes.assembler;
+        let is_assembler = self.assembly_in() == AssemblyIn::Source;
         let is_unclear = |token: &Token| {
             let spelled = self.world.symbols.text(token.symbol);
             // Numbers of characters beyond those of bytes, and in extended assembly the operands.
@@ -98,7 +101,7 @@ impl Replay<'_> {
                 text.extend(assembler::unescape(spelled));
             }
         }
-        let is_plain = |(_, name): &(bool, Vec<u8>)| is_assembler || !name.contains(&b'%');
+        let is_plain = |input: &AssemblerInput| is_assembler || !input.name.contains(&b'%');
         Ok(assembler::inputs(&text).filter(|inputs| inputs.iter().all(is_plain)))
     }
 
@@ -106,9 +109,9 @@ impl Replay<'_> {
         &mut self,
         cursor: &Cursor<'_>,
         at: usize,
-        inputs: &[(bool, Vec<u8>)],
+        inputs: &[AssemblerInput],
     ) -> Result<(), Fallback> {
-        inputs.iter().try_for_each(|(is_include, name)| self.read_assembler_input(cursor, at, name, *is_include, 0))
+        inputs.iter().try_for_each(|input| self.read_assembler_input(cursor, at, input, 0))
     }
 
     /// A macro whose body holds `.incbin` or `.include`: it reads a file wherever it is used.
@@ -131,10 +134,10 @@ impl Replay<'_> {
         &mut self,
         cursor: &Cursor<'_>,
         at: usize,
-        name: &[u8],
-        is_include: bool,
+        input: &AssemblerInput,
         depth: u32,
     ) -> Result<(), Fallback> {
+        let name = input.name.as_slice();
         if depth > MAX_ASSEMBLER_DEPTH {
             return Err(self.refuse_at(cursor, at, Reason::ScanLimit, "too many nested .include"));
         }
@@ -164,13 +167,13 @@ impl Replay<'_> {
                         self.record.add_absolute(&file);
                     }
                     self.record.inputs.push(Arc::clone(&file));
-                    if is_include {
+                    if input.directive == AssemblerDirective::Include {
                         let bytes = std::fs::read(file.path()).map_err(|error| {
                             Fallback::at(Reason::Unreadable, error.to_string(), file.path().as_ref(), 0)
                         })?;
                         let unclear = || Fallback::at(Reason::Unscannable, UNCLEAR, file.path().as_ref(), 0);
-                        for (is_include, name) in assembler::inputs(&bytes).ok_or_else(unclear)? {
-                            self.read_assembler_input(cursor, at, &name, is_include, depth + 1)?;
+                        for input in assembler::inputs(&bytes).ok_or_else(unclear)? {
+                            self.read_assembler_input(cursor, at, &input, depth + 1)?;
                         }
                     }
                     return Ok(());
@@ -205,8 +208,8 @@ impl Replay<'_> {
             .map_err(|error| Fallback::at(Reason::Unreadable, error.to_string(), header.file.path().as_ref(), 0))?;
         let cursor = Cursor::new(header, &program);
         let unclear = || Fallback::at(Reason::Unscannable, UNCLEAR, header.file.path().as_ref(), 0);
-        for (is_include, name) in assembler::inputs(&bytes).ok_or_else(unclear)? {
-            self.read_assembler_input(&cursor, 0, &name, is_include, 0)?;
+        for input in assembler::inputs(&bytes).ok_or_else(unclear)? {
+            self.read_assembler_input(&cursor, 0, &input, 0)?;
         }
         Ok(self.record)
     }
@@ -226,7 +229,7 @@ impl Replay<'_> {
         for at in 0..program.ops.len() {
             match program.ops[at] {
                 Op::TextInput { operand } => self.text_input(&cursor, at, operand)?,
-                Op::Line { operand, is_marker } => self.set_line(&mut cursor, at, operand, is_marker)?,
+                Op::Line { operand, form } => self.set_line(&mut cursor, at, operand, form)?,
                 _ => {}
             }
         }

@@ -14,7 +14,7 @@ use crate::scan::lex::lexer::{Names, lex_with_uses};
 use crate::scan::limits::MAX_TEXT_MACRO_REPLAYS;
 use crate::scan::memory::world::ProgramKey;
 use crate::scan::preprocess::definitions::{Definition, DefinitionId};
-use crate::scan::preprocess::program::{Op, Program};
+use crate::scan::preprocess::program::{Op, PragmaSite, Program};
 use crate::scan::preprocess::symbols::{Symbol, known};
 use crate::scan::preprocess::tokens::Kind;
 use crate::scan::replay::Replay;
@@ -141,18 +141,22 @@ impl Replay<'_> {
     }
 
     /// Something that is a pragma if the macro `by` makes pragmas.
-    pub(super) fn may_be_pragma(&mut self, by: Symbol, is_defined: bool) {
+    pub(super) fn may_be_pragma(&mut self, by: Symbol, site: PragmaSite) {
         if self.text_macros.pragmas.is_active() {
             return;
         }
         // Most names before parentheses are those of functions.
-        if by != known::EMPTY && by != known::PRAGMA_OPERATOR && !is_defined && !self.table.read(by).is_some() {
+        if by != known::EMPTY
+            && by != known::PRAGMA_OPERATOR
+            && site == PragmaSite::Text
+            && !self.table.read(by).is_some()
+        {
             return;
         }
         self.record.spoil();
         if self.makes_pragmas(by) {
             self.seek_pragmas();
-        } else if is_defined {
+        } else if site == PragmaSite::Body {
             self.text_macros.pending.insert(by);
         }
     }

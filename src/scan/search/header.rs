@@ -64,6 +64,21 @@ impl Default for ChainPosition {
     }
 }
 
+/// What a search tells of a file besides its name.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Sighting {
+    pub(crate) found_by: FoundBy,
+    /// As in [`Header`].
+    pub(crate) is_system: bool,
+    /// As in [`Header`].
+    pub(crate) stands_in: Option<DirectoryId>,
+}
+
+impl Sighting {
+    /// That of the source itself.
+    pub(crate) const PRIMARY: Self = Self { found_by: FoundBy::Primary, is_system: false, stands_in: None };
+}
+
 /// How a file was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum FoundBy {

@@ -9,14 +9,14 @@ mod search;
 
 use crate::command::{CompileCommand, Family};
 use crate::fallback::Fallback;
-use crate::files::directory::{Directory, DirectoryId};
+use crate::files::directory::Directory;
 use crate::files::file::SourceFile;
 use crate::files::resolve::{Resolution, Trail};
 use crate::files::{Checked, FileStore, View, as_path};
 use crate::scan::preprocess::program::{HeaderName, Inclusion, Quoting};
 use crate::scan::preprocess::symbols::{Symbol, Symbols};
 use crate::scan::probe::Probe;
-use crate::scan::search::header::{ChainPosition, FoundBy, Header, HeaderId, Includer};
+use crate::scan::search::header::{ChainPosition, FoundBy, Header, HeaderId, Includer, Sighting};
 use crate::scan::search::lookup::{Lookup, LookupKey, LookupNumber, Start};
 use crate::scan::search::search_path::SearchPath;
 use dashmap::DashMap;
@@ -172,12 +172,11 @@ impl Setting {
     pub(crate) fn header(
         &self,
         spelled: &[u8],
-        found_by: FoundBy,
-        is_system: bool,
+        how: Sighting,
         file: &Arc<SourceFile>,
-        stands_in: Option<DirectoryId>,
         symbols: &Symbols,
     ) -> Arc<Header> {
+        let Sighting { found_by, is_system, stands_in } = how;
         let symbol = symbols.intern(spelled);
         if let Some(header) = self.headers.get(&(symbol, found_by, is_system))
             && Arc::ptr_eq(&header.file, file)

@@ -4,27 +4,46 @@
 //! **Source:** the GNU assembler's manual, sections `.incbin`, `.include` and "Command-Line Options".
 
 use crate::command::{CompileCommand, SearchChain};
-use crate::scan::lex::assembler_directive::directive;
+use crate::scan::lex::assembler_directive::AssemblerDirective;
 use crate::scan::lex::characters::continues_identifier;
 use std::os::unix::ffi::OsStrExt as _;
 
+/// What kind of text assembly stands in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum AssemblyIn {
+    /// A source of assembly.
+    Source,
+    /// Strings of C.
+    Strings,
+}
+
+/// A file that assembly reads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct AssemblerInput {
+    pub(crate) directive: AssemblerDirective,
+    pub(crate) name: Vec<u8>,
+}
+
 /// Whether `text`, which starts with the directive or with its first letters, may read a file. `.include` alone may be
 /// something else, a member of a structure for instance.
-pub(crate) fn may_take_operand(text: &[u8], is_assembler: bool) -> bool {
-    if !is_include(text) {
+pub(crate) fn may_take_operand(text: &[u8], assembly: AssemblyIn) -> bool {
+    if directive(text) != AssemblerDirective::Include {
         return true;
     }
     let rest = after_directive(text);
-    rest.starts_with(b"\"") || rest.starts_with(b"\\") || rest.starts_with(b"%") || is_assembler && !rest.is_empty()
+    rest.starts_with(b"\"")
+        || rest.starts_with(b"\\")
+        || rest.starts_with(b"%")
+        || assembly == AssemblyIn::Source && !rest.is_empty()
 }
 
-/// Whether the directive at the start of `text` is `.include`.
-pub(crate) fn is_include(text: &[u8]) -> bool {
-    directive(text).is_some_and(|(_, is_include)| is_include)
+/// The directive at the start of `text`, or the one that its first letters may become.
+fn directive(text: &[u8]) -> AssemblerDirective {
+    AssemblerDirective::at_start_of(text).map_or(AssemblerDirective::Incbin, |(directive, _)| directive)
 }
 
 fn after_directive(text: &[u8]) -> &[u8] {
-    let mut rest = &text[directive(text).map_or(0, |(length, _)| length)..];
+    let mut rest = &text[AssemblerDirective::at_start_of(text).map_or(0, |(_, length)| length)..];
     loop {
         let trimmed = rest.trim_ascii_start();
         let trimmed = trimmed.strip_prefix(b"\\t").unwrap_or(trimmed);
@@ -35,9 +54,9 @@ fn after_directive(text: &[u8]) -> &[u8] {
     }
 }
 
-/// The operand of the directive at the start of `text`, where it stands there in full: `"name"` or, in a C string,
+/// The directive at the start of `text` with its operand, where that stands there in full: `"name"` or, in a C string,
 /// `\"name\"`.
-pub(crate) fn literal_operand(text: &[u8]) -> Option<Vec<u8>> {
+pub(crate) fn literal_input(text: &[u8]) -> Option<AssemblerInput> {
     let rest = after_directive(text);
     let (rest, close) = match rest.strip_prefix(b"\\\"") {
         Some(rest) => (rest, b"\\\"".as_slice()),
@@ -50,7 +69,8 @@ pub(crate) fn literal_operand(text: &[u8]) -> Option<Vec<u8>> {
     // An escape may be any character, and in the assembler's own macros an argument; a parenthesis may end a raw string.
     let is_whole = !name.is_empty() && !name.iter().any(|byte| matches!(byte, b'"' | b'%' | b'\\' | b')'));
     let is_plain_quote = close == b"\"" && line.get(end + 1).is_none_or(|next| !continues_identifier(*next));
-    (is_whole && (close != b"\"" || is_plain_quote && looks_like_name(name))).then(|| name.to_vec())
+    (is_whole && (close != b"\"" || is_plain_quote && looks_like_name(name)))
+        .then(|| AssemblerInput { directive: directive(text), name: name.to_vec() })
 }
 
 /// Between the end of one C string and the start of the next stands no name: `" MACRO "`.
@@ -59,8 +79,8 @@ fn looks_like_name(name: &[u8]) -> bool {
 }
 
 /// The asm statement from the directive on, its first string opened anew; in assembly the rest of the line.
-pub(crate) fn statement(text: &[u8], is_assembler: bool) -> Vec<u8> {
-    if is_assembler {
+pub(crate) fn statement(text: &[u8], assembly: AssemblyIn) -> Vec<u8> {
+    if assembly == AssemblyIn::Source {
         return text[..memchr::memchr2(b';', b'\n', text).unwrap_or(text.len())].to_vec();
     }
     let opened = [b"\"", text].concat();
@@ -164,9 +184,8 @@ fn escape(text: &[u8]) -> (Option<u8>, usize) {
     }
 }
 
-/// Every `.incbin` and `.include` in assembly, with its operand: whether it is an `.include`, and the name. `None` where
-/// one of them has no plain name: it stands in a macro of the assembler, say.
-pub(crate) fn inputs(assembly: &[u8]) -> Option<Vec<(bool, Vec<u8>)>> {
+/// The files that assembly reads. `None` where one of them has no plain name: it stands in a macro of the assembler, say.
+pub(crate) fn inputs(assembly: &[u8]) -> Option<Vec<AssemblerInput>> {
     let mut inputs = Vec::new();
     for dot in memchr::memchr_iter(b'.', assembly) {
         let rest = &assembly[dot..];
@@ -177,7 +196,7 @@ pub(crate) fn inputs(assembly: &[u8]) -> Option<Vec<(bool, Vec<u8>)>> {
         if rest[4] == b'\\' {
             return None;
         }
-        let Some((length, is_include)) = directive(rest) else { continue };
+        let Some((directive, length)) = AssemblerDirective::at_start_of(rest) else { continue };
         if rest.get(length).is_some_and(|byte| continues_identifier(*byte)) {
             continue;
         }
@@ -186,7 +205,7 @@ pub(crate) fn inputs(assembly: &[u8]) -> Option<Vec<(bool, Vec<u8>)>> {
         if quoted[..end].contains(&b'\\') {
             return None;
         }
-        inputs.push((is_include, quoted[..end].to_vec()));
+        inputs.push(AssemblerInput { directive, name: quoted[..end].to_vec() });
     }
     Some(inputs)
 }
@@ -210,7 +229,7 @@ pub(crate) fn search_directories(command: &CompileCommand) -> Vec<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
-    use super::{arguments, inputs, literal_operand, unescape};
+    use super::{AssemblerDirective, arguments, inputs, literal_input, unescape};
 
     #[test]
     fn arguments_of_uses() {
@@ -233,7 +252,8 @@ mod tests {
     #[test]
     fn literal_operands() {
         let check = |text: &str, expect: Option<&str>| {
-            assert_eq!(literal_operand(text.as_bytes()).as_deref(), expect.map(str::as_bytes), "of {text:?}");
+            let name = literal_input(text.as_bytes()).map(|input| input.name);
+            assert_eq!(name.as_deref(), expect.map(str::as_bytes), "of {text:?}");
         };
         check(".incbin \"a b.bin\", 4", Some("a b.bin"));
         check(".incbin \\\"a.bin\\\"\\n\");", Some("a.bin"));
@@ -246,7 +266,10 @@ mod tests {
     #[test]
     fn inputs_of_assembly() {
         let found = inputs(b"\t.include \"a.s\"\n .INCBIN \"b c\" .incbinx \"d\"\n");
-        assert_eq!(found, Some(vec![(true, b"a.s".to_vec()), (false, b"b c".to_vec())]));
+        let found: Vec<_> =
+            found.expect("plain names").into_iter().map(|input| (input.directive, input.name)).collect();
+        let expect = [(AssemblerDirective::Include, b"a.s".to_vec()), (AssemblerDirective::Incbin, b"b c".to_vec())];
+        assert_eq!(found, expect);
         for unclear in [".incbin \"e\n", ".incbin \"\\f\"", ".incbin name", ".inc\\x \"a\"", ".include /* */ \"a\""] {
             assert_eq!(inputs(unclear.as_bytes()), None, "{unclear}");
         }

@@ -38,6 +38,14 @@ pub(super) enum Lookup {
     Absent,
 }
 
+/// Where a file comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Origin {
+    /// This process, which has verified it.
+    Verified,
+    EarlierRun,
+}
+
 impl Index {
     pub(super) fn new(limit_bytes: u64) -> Self {
         Self { entries: HashMap::new(), evictable: BTreeMap::new(), clock: 0, size_bytes: 0, limit_bytes }
@@ -78,13 +86,17 @@ impl Index {
     /// Takes in a blob whose verified file has its name by now, and gives those to evict for it.
     #[must_use]
     pub(super) fn insert(&mut self, content: Content) -> Vec<Content> {
-        self.add(content, true)
+        if let Some(entry) = self.entries.get_mut(&content) {
+            entry.is_verified = true;
+            return Vec::new();
+        }
+        self.add(content, Origin::Verified)
     }
 
     /// Takes in a file of an earlier run.
     #[must_use]
     pub(super) fn recover(&mut self, content: Content) -> Vec<Content> {
-        if self.entries.contains_key(&content) { Vec::new() } else { self.add(content, false) }
+        if self.entries.contains_key(&content) { Vec::new() } else { self.add(content, Origin::EarlierRun) }
     }
 
     pub(super) fn forget(&mut self, content: Content) {
@@ -103,11 +115,9 @@ impl Index {
         self.shrink_to(target)
     }
 
-    fn add(&mut self, content: Content, is_verified: bool) -> Vec<Content> {
-        if let Some(entry) = self.entries.get_mut(&content) {
-            entry.is_verified |= is_verified;
-            return Vec::new();
-        }
+    /// Adds what is not there yet.
+    fn add(&mut self, content: Content, origin: Origin) -> Vec<Content> {
+        let is_verified = origin == Origin::Verified;
         self.clock += 1;
         self.entries.insert(content, Entry { pins: 0, used: self.clock, is_verified });
         self.evictable.insert(self.clock, content);

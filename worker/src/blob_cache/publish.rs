@@ -177,8 +177,12 @@ mod tests {
     use std::sync::Arc;
     use tempfile::TempDir;
 
-    fn content(bytes: &[u8], is_executable: bool) -> Content {
-        Content { digest: Digest::of(bytes), is_executable }
+    fn content(bytes: &[u8]) -> Content {
+        Content { digest: Digest::of(bytes), is_executable: false }
+    }
+
+    fn executable(bytes: &[u8]) -> Content {
+        Content { is_executable: true, ..content(bytes) }
     }
 
     fn open(dir: &TempDir, limit_bytes: u64) -> Arc<BlobCache> {
@@ -189,8 +193,7 @@ mod tests {
     fn blobs_are_published_read_only_with_a_fixed_time() {
         let dir = TempDir::new().expect("a scratch directory");
         let cache = open(&dir, 1 << 20);
-        for (is_executable, mode) in [(false, 0o444), (true, 0o555)] {
-            let blob = content(b"blob", is_executable);
+        for (blob, mode) in [(content(b"blob"), 0o444), (executable(b"blob"), 0o555)] {
             cache.store(blob, b"blob").expect("stored");
             let metadata = fs::metadata(cache.path(&blob)).expect("there");
             assert_eq!((metadata.mode() & 0o7777, metadata.mtime()), (mode, INPUT_TIME_SECONDS));
@@ -201,7 +204,7 @@ mod tests {
     #[test]
     fn blobs_of_an_earlier_run_are_used_if_they_are_intact() {
         let dir = TempDir::new().expect("a scratch directory");
-        let (good, torn) = (content(b"good", false), content(b"torn", false));
+        let (good, torn) = (content(b"good"), content(b"torn"));
         {
             let cache = open(&dir, 1 << 20);
             cache.store(good, b"good").expect("stored");
@@ -221,7 +224,7 @@ mod tests {
     fn the_other_execute_bits_are_made_from_what_is_here() {
         let dir = TempDir::new().expect("a scratch directory");
         let cache = open(&dir, 1 << 20);
-        let (plain, executable) = (content(b"script", false), content(b"script", true));
+        let (plain, executable) = (content(b"script"), executable(b"script"));
         cache.store(plain, b"script").expect("stored");
         assert_eq!(cache.take_from_disk(&[executable]).expect("copied"), []);
         let inode = |blob: &Content| fs::metadata(cache.path(blob)).expect("there").ino();
@@ -232,7 +235,7 @@ mod tests {
     fn what_is_evicted_leaves_the_disk() {
         let dir = TempDir::new().expect("a scratch directory");
         let cache = open(&dir, 2 * 4096);
-        let blobs: Vec<(Content, Vec<u8>)> = (0..4_u8).map(|byte| (content(&[byte], false), vec![byte])).collect();
+        let blobs: Vec<(Content, Vec<u8>)> = (0..4_u8).map(|byte| (content(&[byte]), vec![byte])).collect();
         for (blob, bytes) in &blobs {
             cache.store(*blob, bytes).expect("stored");
         }

@@ -67,7 +67,7 @@ impl Skeleton {
             fs::create_dir(stage.join(name)).with_context(|| format!("creating /{name}"))?;
         }
         mount_bind("root", stage.join("replica")).context("mounting the replica")?;
-        syscalls::make_read_only(&stage.join("replica"), false).context("making the replica read-only")?;
+        syscalls::make_read_only(&stage.join("replica")).context("making the replica read-only")?;
         let mut skeleton = Self::default();
         for entry in &setup.host_entries {
             let path = Path::new(OsStr::from_bytes(entry));
@@ -91,7 +91,7 @@ impl Skeleton {
             let target = host.join(name);
             fs::create_dir(&target)?;
             mount_bind_recursive(path, &target)?;
-            syscalls::make_read_only(&target, true).context("making it read-only")?;
+            syscalls::make_all_read_only(&target).context("making it read-only")?;
             self.directories.push(name.to_owned());
         }
         Ok(())
@@ -132,7 +132,7 @@ impl Root {
         mount_bind_recursive("/dev", root.join("dev")).context("mounting devices")?;
         mount_bind("/scratch/shm", root.join("dev/shm")).context("mounting shared memory")?;
         if exec_root != Path::new("/") {
-            syscalls::make_read_only(root, false).context("making the root read-only")?;
+            syscalls::make_read_only(root).context("making the root read-only")?;
         }
         enter(root).context("entering the root directory")?;
         Ok(Self { exec_root: exec_root_mount, lacks })
@@ -279,7 +279,7 @@ fn mount_proc(target: &Path) -> anyhow::Result<Vec<String>> {
         Ok(()) => Ok(Vec::new()),
         Err(error) => {
             mount_bind_recursive("/proc", target).context("mounting the host's /proc")?;
-            syscalls::make_read_only(target, true).context("making the host's /proc read-only")?;
+            syscalls::make_all_read_only(target).context("making the host's /proc read-only")?;
             Ok(vec![format!("a /proc of its own ({error})")])
         }
     }
@@ -296,7 +296,7 @@ fn mount_devices(target: &Path) -> anyhow::Result<()> {
         symlink(points_to, target.join(name))?;
     }
     fs::create_dir(target.join("shm"))?;
-    syscalls::make_read_only(target, false).context("making it read-only")
+    syscalls::make_read_only(target).context("making it read-only")
 }
 
 /// Makes the mount at `root` this process's root directory and lets go of the old one.

@@ -60,16 +60,27 @@ pub(super) fn unshare(_proof: SingleThreaded, flags: UnshareFlags) -> io::Result
     unsafe { rustix::thread::unshare_unsafe(flags) }.map_err(io::Error::from)
 }
 
-/// Makes the mount at `path` and all below it read-only, without set-user-id programs.
+/// Makes the mount at `path` read-only, without set-user-id programs.
 ///
 /// # Errors
 /// What `mount_setattr(2)` says: `ENOSYS` before Linux 5.12.
-pub(super) fn make_read_only(path: &Path, recursive: bool) -> io::Result<()> {
+pub(super) fn make_read_only(path: &Path) -> io::Result<()> {
+    forbid_writes(path, 0)
+}
+
+/// Makes the mount at `path` and all below it read-only, without set-user-id programs.
+///
+/// # Errors
+/// As [`make_read_only`].
+pub(super) fn make_all_read_only(path: &Path) -> io::Result<()> {
+    forbid_writes(path, libc::AT_RECURSIVE)
+}
+
+fn forbid_writes(path: &Path, flags: libc::c_int) -> io::Result<()> {
     let path = std::ffi::CString::new(path.as_os_str().as_encoded_bytes())?;
     // SAFETY: all-zero is how mount_setattr(2) says "change nothing".
     let mut attributes: libc::mount_attr = unsafe { mem::zeroed() };
     attributes.attr_set = libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOSUID;
-    let flags = if recursive { libc::AT_RECURSIVE } else { 0 };
     // SAFETY: the path is a C string and the attributes a structure of the size given; both outlive the call.
     let answer = unsafe {
         libc::syscall(

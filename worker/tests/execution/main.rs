@@ -44,7 +44,7 @@ async fn the_whole_root_can_be_the_input_root() {
     for program in ["/bin/sh", "/bin/cat"] {
         cluster.add_program(&mut tree, program).await;
     }
-    tree.file("home/me/project/a.txt", cluster.store(b"text").await, false).expect("free");
+    tree.file("home/me/project/a.txt", cluster.store(b"text").await).expect("free");
     tree.symlink("home/me/link", "/home/me/project").expect("free");
     tree.directory("empty").expect("free");
     let command = Command {
@@ -101,9 +101,9 @@ async fn missing_inputs_are_named_all_at_once() {
     let cluster = Cluster::start(1).await;
     let mut tree = TreeBuilder::new();
     let absent = [Digest::of(b"absent 1"), Digest::of(b"absent 2")];
-    tree.file("a", absent[0], false).expect("free");
-    tree.file("b/c", absent[1], true).expect("free");
-    tree.file("b/d", cluster.store(b"present").await, true).expect("free");
+    tree.file("a", absent[0]).expect("free");
+    tree.executable("b/c", absent[1]).expect("free");
+    tree.executable("b/d", cluster.store(b"present").await).expect("free");
     let absent_directory = Digest::of(b"absent directory");
     tree.subtree("e", absent_directory).expect("free");
     let response = cluster.execute(&sh("true"), &tree, &[]).await;

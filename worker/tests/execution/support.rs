@@ -103,7 +103,7 @@ impl Cluster {
         for path in libraries.chain([PathBuf::from(program)]) {
             let digest = self.store(&std::fs::read(&path).expect("readable")).await;
             let relative = Path::new(&path).strip_prefix("/").expect("absolute").to_str().expect("text");
-            tree.file(relative, digest, true).expect("free");
+            tree.executable(relative, digest).expect("free");
         }
     }
 
@@ -115,7 +115,8 @@ impl Cluster {
     ) -> ExecuteResponse {
         let mut tree = TreeBuilder::new();
         for (path, content, is_executable) in files {
-            tree.file(path, self.store(content).await, *is_executable).expect("free");
+            let add = if *is_executable { TreeBuilder::executable } else { TreeBuilder::file };
+            add(&mut tree, path, self.store(content).await).expect("free");
         }
         self.execute(command, &tree, properties).await
     }

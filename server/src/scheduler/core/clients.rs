@@ -35,7 +35,7 @@ impl Core {
             self.merge(task, execute);
             task
         } else {
-            self.insert_task(execute, TaskState::Queued { since: now }, false)
+            self.insert_task(execute, TaskState::Queued { since: now })
         };
         self.add_operation(operation, action, task);
         if equal.is_none() {

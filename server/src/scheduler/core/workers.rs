@@ -153,7 +153,8 @@ impl Core {
             timeout: self.limits.adopted_timeout,
             queued_at: SystemTime::UNIX_EPOCH,
         };
-        let task = self.insert_task(execute, TaskState::Queued { since: now }, true);
+        let task = self.insert_task(execute, TaskState::Queued { since: now });
+        self.task_mut(task).is_adopted = true;
         self.hold_run(now, task, worker, reported.run);
         match reported.completed {
             Some(response) => self.run_completed(now, task, response),

@@ -3,6 +3,7 @@
 use crate::scan::lex::characters::{continues_identifier, is_blank, starts_identifier};
 use crate::scan::lex::directives::{Directive, DirectiveKind, LexModes, LineBreak};
 use crate::scan::lex::lexer::Lexer;
+use crate::scan::lex::lexer::skip::LineKind;
 use std::ops::Range;
 
 impl Lexer<'_> {
@@ -11,7 +12,7 @@ impl Lexer<'_> {
         self.skip_line_blanks();
         let name = self.directive_name();
         let Some(kind) = kind_of(&name, self.byte(self.at), self.modes) else {
-            self.skip_text(false);
+            self.skip_line(LineKind::Directive);
             return;
         };
         self.in_directive = true;

@@ -2,7 +2,7 @@
 //!
 //! A few searches over the whole file find them; most files have none.
 
-use crate::scan::lex::assembler_directive;
+use crate::scan::lex::assembler_directive::AssemblerDirective;
 use crate::scan::lex::characters::{continues_identifier, is_blank};
 use crate::scan::lex::directives::{DirectiveKind, LexModes};
 use crate::scan::lex::lexer::parentheses::Parentheses;
@@ -143,7 +143,7 @@ fn whole_word(source: &[u8], start: usize, end: usize, word: Word) -> Option<Not
 /// The word that `text` starts with, which follows `before`, and its length. A directive of the assembler may be in
 /// letters of either case, and be joined of strings, or of an argument of the assembler's own macros.
 fn word_at(before: &[u8], text: &[u8]) -> Option<(usize, Word)> {
-    if let Some((length, _)) = assembler_directive::directive(text) {
+    if let Some((_, length)) = AssemblerDirective::at_start_of(text) {
         return Some((length, Word::Input));
     }
     if text.len() > 4 && text[..4].eq_ignore_ascii_case(b".inc") && matches!(text[4], b'"' | b'\\') {

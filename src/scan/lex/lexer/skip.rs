@@ -14,6 +14,13 @@ const STOPS: [bool; 256] = {
     stops
 };
 
+/// The two kinds of logical lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum LineKind {
+    Text,
+    Directive,
+}
+
 impl Lexer<'_> {
     /// Where a run of line splices that may stand at `at` ends.
     pub(super) fn splice_end(&self, mut at: usize) -> usize {
@@ -134,9 +141,8 @@ impl Lexer<'_> {
         self.source.len()
     }
 
-    /// Over the rest of a logical line, with the comments and strings that start in it, and its newline. Where
-    /// `is_text` is set it belongs to no directive.
-    pub(super) fn skip_text(&mut self, is_text: bool) {
+    /// Over the rest of a logical line of `kind`, with the comments and strings that start in it, and its newline.
+    pub(super) fn skip_line(&mut self, kind: LineKind) {
         while self.at < self.source.len() {
             let rest = &self.source[self.at..];
             let Some(stop) = rest.iter().position(|byte| STOPS[usize::from(*byte)]) else {
@@ -154,7 +160,7 @@ impl Lexer<'_> {
                 }
                 b'/' => {
                     if !self.skip_comment() {
-                        if is_text && self.modes.no_line_comments {
+                        if kind == LineKind::Text && self.modes.no_line_comments {
                             self.note_line_comment();
                         }
                         self.at += 1;

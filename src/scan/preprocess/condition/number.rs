@@ -1,7 +1,7 @@
 //! Numbers, character constants and the arithmetic on them.
 
 use crate::command::Family;
-use crate::scan::preprocess::condition::Value;
+use crate::scan::preprocess::condition::{Evaluation, Sign, Value};
 use crate::scan::preprocess::symbols::{Symbol, known};
 
 /// The value of an integer constant; unknown for what is none.
@@ -15,7 +15,7 @@ pub(super) fn parse(text: &[u8]) -> Value {
     let is_digit = |byte: &u8| (*byte as char).is_digit(radix);
     let length = digits.iter().position(|byte| *byte != b'\'' && !is_digit(byte)).unwrap_or(digits.len());
     let (digits, suffix) = digits.split_at(length);
-    let Some(suffix_is_unsigned) = suffix_sign(suffix) else { return Value::Unknown };
+    let Some(sign_of_suffix) = suffix_sign(suffix) else { return Value::Unknown };
     if !digits.iter().any(is_digit) {
         return Value::Unknown;
     }
@@ -27,31 +27,31 @@ pub(super) fn parse(text: &[u8]) -> Value {
         bits = more;
     }
     // A constant that no signed type holds is unsigned, with a warning where it is decimal.
-    Value::Known { bits, is_unsigned: suffix_is_unsigned || bits > i64::MAX as u64 }
+    Value::Known { bits, sign: if bits > i64::MAX as u64 { Sign::Unsigned } else { sign_of_suffix } }
 }
 
-fn suffix_sign(suffix: &[u8]) -> Option<bool> {
+fn suffix_sign(suffix: &[u8]) -> Option<Sign> {
     const SIGNED: &[&[u8]] = &[b"", b"l", b"ll", b"z"];
     const UNSIGNED: &[&[u8]] = &[b"u", b"ul", b"ull", b"lu", b"llu", b"uz", b"zu"];
     let is_one_of = |known: &[&[u8]]| known.iter().any(|known| known.eq_ignore_ascii_case(suffix));
-    if is_one_of(SIGNED) { Some(false) } else { is_one_of(UNSIGNED).then_some(true) }
+    if is_one_of(SIGNED) { Some(Sign::Signed) } else { is_one_of(UNSIGNED).then_some(Sign::Unsigned) }
 }
 
 /// The value of a character constant; unknown for what depends on the execution character set, and on whether characters
 /// and wide ones are signed, which macros don't tell for sure.
 pub(super) fn character(text: &[u8]) -> Value {
-    let (text, is_unsigned) = match text {
-        [b'u' | b'U', rest @ ..] if rest.starts_with(b"'") => (rest, true),
-        text => (text, false),
+    let (text, sign) = match text {
+        [b'u' | b'U', rest @ ..] if rest.starts_with(b"'") => (rest, Sign::Unsigned),
+        text => (text, Sign::Signed),
     };
     let body = text.strip_prefix(b"'").and_then(|rest| rest.strip_suffix(b"'"));
     let Some(units) = body.and_then(units) else { return Value::Unknown };
-    let longest = if is_unsigned { 1 } else { 4 };
+    let longest = if sign == Sign::Unsigned { 1 } else { 4 };
     if units.len() > longest || units.iter().any(|unit| *unit >= 0x80) {
         return Value::Unknown;
     }
     let bits = units.iter().fold(0_u64, |all, unit| all << 8 | u64::from(*unit));
-    Value::Known { bits, is_unsigned }
+    Value::Known { bits, sign }
 }
 
 fn units(body: &[u8]) -> Option<Vec<u32>> {
@@ -98,21 +98,18 @@ fn units(body: &[u8]) -> Option<Vec<u32>> {
 }
 
 /// `left operator right`. What is not evaluated has no effect, and no errors either.
-pub(super) fn binary(operator: Symbol, left: Value, right: Value, evaluates: bool, family: Family) -> Value {
-    match operator {
-        known::AND_AND => return logical(left, right, false),
-        known::OR_OR => return logical(left, right, true),
-        _ => {}
+pub(super) fn binary(operator: Symbol, left: Value, right: Value, evaluation: Evaluation, family: Family) -> Value {
+    if matches!(operator, known::AND_AND | known::OR_OR) {
+        return logical(operator, left, right);
     }
-    let (Value::Known { bits: a, is_unsigned: a_unsigned }, Value::Known { bits: b, is_unsigned: b_unsigned }) =
-        (left, right)
-    else {
+    let (Value::Known { bits: a, sign: sign_of_a }, Value::Known { bits: b, sign: sign_of_b }) = (left, right) else {
         return Value::Unknown;
     };
-    let is_unsigned = a_unsigned || b_unsigned;
+    let is_unsigned = sign_of_a == Sign::Unsigned || sign_of_b == Sign::Unsigned;
+    let sign = if is_unsigned { Sign::Unsigned } else { Sign::Signed };
     let (signed_a, signed_b) = (a as i64, b as i64);
-    let number = |bits| Value::Known { bits, is_unsigned };
-    let truth = |value: bool| Value::Known { bits: u64::from(value), is_unsigned: false };
+    let number = |bits| Value::Known { bits, sign };
+    let truth = |value| if value { Value::TRUE } else { Value::FALSE };
     let ordered = |signed: bool, unsigned: bool| truth(if is_unsigned { unsigned } else { signed });
     match operator {
         known::OR => number(a | b),
@@ -126,19 +123,22 @@ pub(super) fn binary(operator: Symbol, left: Value, right: Value, evaluates: boo
         known::GREATER_EQUAL => ordered(signed_a >= signed_b, a >= b),
         known::SHIFT_LEFT | known::SHIFT_RIGHT => {
             // The type is that of the left operand.
-            let right = operator == known::SHIFT_RIGHT;
+            let direction = if operator == known::SHIFT_RIGHT { Direction::Right } else { Direction::Left };
             let bits = match family {
-                Family::Gcc => shift_either_way(a, a_unsigned, b, b_unsigned, right),
+                Family::Gcc => shift_either_way((a, sign_of_a), (b, sign_of_b), direction),
                 // A count that is too large, a negative one for instance, is the largest; of a right shift half of it counts.
-                Family::Clang => shift(a, a_unsigned, if right { b & u64::from(u32::MAX) } else { b }, right),
+                Family::Clang if direction == Direction::Right => {
+                    shift((a, sign_of_a), b & u64::from(u32::MAX), direction)
+                }
+                Family::Clang => shift((a, sign_of_a), b, direction),
             };
-            Value::Known { bits, is_unsigned: a_unsigned }
+            Value::Known { bits, sign: sign_of_a }
         }
         known::PLUS => number(a.wrapping_add(b)),
         known::MINUS => number(a.wrapping_sub(b)),
         known::STAR => number(a.wrapping_mul(b)),
         known::SLASH | known::PERCENT if b == 0 => {
-            if evaluates {
+            if evaluation == Evaluation::Evaluated {
                 Value::Unknown
             } else {
                 number(0)
@@ -152,29 +152,43 @@ pub(super) fn binary(operator: Symbol, left: Value, right: Value, evaluates: boo
     }
 }
 
-fn logical(left: Value, right: Value, decisive: bool) -> Value {
-    let known = |value| Value::Known { bits: u64::from(value), is_unsigned: false };
+fn logical(operator: Symbol, left: Value, right: Value) -> Value {
+    // What one operand alone decides.
+    let (decisive, decided) = if operator == known::OR_OR { (true, Value::TRUE) } else { (false, Value::FALSE) };
     match (left.is_true(), right.is_true()) {
-        (Some(value), _) if value == decisive => known(decisive),
-        (_, Some(value)) if value == decisive => known(decisive),
-        (Some(_), Some(_)) => known(!decisive),
+        (Some(value), _) | (_, Some(value)) if value == decisive => decided,
+        (Some(_), Some(_)) if decisive => Value::FALSE,
+        (Some(_), Some(_)) => Value::TRUE,
         _ => Value::Unknown,
     }
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Direction {
+    Left,
+    Right,
+}
+
 /// A negative count shifts the other way.
-const fn shift_either_way(a: u64, a_unsigned: bool, b: u64, b_unsigned: bool, right: bool) -> u64 {
-    let is_negative = !b_unsigned && (b as i64) < 0;
-    shift(a, a_unsigned, if is_negative { b.wrapping_neg() } else { b }, right != is_negative)
+const fn shift_either_way(operand: (u64, Sign), (count, sign_of_count): (u64, Sign), direction: Direction) -> u64 {
+    let is_negative = matches!(sign_of_count, Sign::Signed) && (count as i64) < 0;
+    if !is_negative {
+        return shift(operand, count, direction);
+    }
+    let other = match direction {
+        Direction::Left => Direction::Right,
+        Direction::Right => Direction::Left,
+    };
+    shift(operand, count.wrapping_neg(), other)
 }
 
 /// A count of at least 64 shifts everything out.
-const fn shift(a: u64, a_unsigned: bool, count: u64, right: bool) -> u64 {
-    match (right, a_unsigned) {
-        (false, _) if count < 64 => a << count,
-        (true, true) if count < 64 => a >> count,
-        (false, _) | (true, true) => 0,
-        (true, false) => ((a as i64) >> if count < 64 { count } else { 63 }) as u64,
+const fn shift((bits, sign): (u64, Sign), count: u64, direction: Direction) -> u64 {
+    match (direction, sign) {
+        (Direction::Left, _) if count < 64 => bits << count,
+        (Direction::Right, Sign::Unsigned) if count < 64 => bits >> count,
+        (Direction::Left, _) | (Direction::Right, Sign::Unsigned) => 0,
+        (Direction::Right, Sign::Signed) => ((bits as i64) >> if count < 64 { count } else { 63 }) as u64,
     }
 }
 
@@ -184,8 +198,8 @@ mod tests {
 
     #[test]
     fn integers_and_characters_have_the_compilers_values() {
-        let signed = |bits| Value::Known { bits, is_unsigned: false };
-        let unsigned = |bits| Value::Known { bits, is_unsigned: true };
+        let signed = |bits| Value::Known { bits, sign: Sign::Signed };
+        let unsigned = |bits| Value::Known { bits, sign: Sign::Unsigned };
         let check = |text: &str, expect: Value| assert_eq!(parse(text.as_bytes()), expect, "{text}");
         check("0", signed(0));
         check("017", signed(15));

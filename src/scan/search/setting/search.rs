@@ -10,7 +10,7 @@ use crate::files::directory::Directory;
 use crate::files::lexical::lexical;
 use crate::files::resolve::{Resolution, Trail};
 use crate::scan::preprocess::symbols::Symbol;
-use crate::scan::search::header::{ChainPosition, FoundBy};
+use crate::scan::search::header::{ChainPosition, FoundBy, Sighting};
 use crate::scan::search::lookup::{Found, LookupKey, Start};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
@@ -140,7 +140,8 @@ impl Setting {
                 }
                 let spelled = if may_be_shorter && is_system { target } else { &path };
                 let is_system = key.by_system || is_system;
-                Found::Header(self.header(spelled, found_by, is_system, &file, stands_in, searcher.symbols))
+                let how = Sighting { found_by, is_system, stands_in };
+                Found::Header(self.header(spelled, how, &file, searcher.symbols))
             }
             Resolution::Directory(_) => Found::Nothing,
             Resolution::Special(path) if path.as_ref() == Path::new("/dev/null") => Found::NullDevice,
