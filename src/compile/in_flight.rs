@@ -2,8 +2,9 @@
 //!
 //! What it does not know: how an action is run, and where its result goes.
 //!
-//! Invariants: an action has at most one leader, and every leader ends, at the latest when its compile is dropped; nobody waits
-//! longer than [`FOLLOW_LIMIT`].
+//! Invariants: an action has at most one leader that others follow, and every leader ends, at the latest when its compile is
+//! dropped; nobody waits longer than [`FOLLOW_LIMIT`], and none begins to wait for a leader that has led for so long: its
+//! launcher was stopped, say.
 
 use parking_lot::{Mutex, MutexGuard};
 use pumphouse_proto::digest::Digest;
@@ -11,13 +12,21 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 /// How long a compile waits for an equal one before it runs by itself.
 pub(super) const FOLLOW_LIMIT: Duration = Duration::from_secs(30);
 
 /// The actions that are being run.
 #[derive(Debug, Default)]
-pub(super) struct InFlight(Mutex<HashMap<Digest, watch::Receiver<State>>>);
+pub(super) struct InFlight(Mutex<HashMap<Digest, Led>>);
+
+/// A run that others can follow.
+#[derive(Debug)]
+struct Led {
+    state: watch::Receiver<State>,
+    since: Instant,
+}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
@@ -61,15 +70,15 @@ impl InFlight {
     /// Leads the run of `action`, or follows the compile that does.
     pub(super) fn claim(self: &Arc<Self>, action: Digest) -> Claim {
         let mut running = self.lock();
-        if let Some(state) = running.get(&action) {
-            return Claim::Follow(Follower(state.clone()));
+        if let Some(led) = running.get(&action).filter(|led| led.since.elapsed() < FOLLOW_LIMIT) {
+            return Claim::Follow(Follower(led.state.clone()));
         }
         let (sender, receiver) = watch::channel(State::Running);
-        running.insert(action, receiver);
+        running.insert(action, Led { state: receiver, since: Instant::now() });
         Claim::Lead(Leader { all: Arc::clone(self), action, state: sender })
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Digest, watch::Receiver<State>>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Digest, Led>> {
         self.0.lock()
     }
 }
@@ -81,8 +90,12 @@ impl Leader {
     }
 
     fn say(&self, end: End) {
-        // Whoever comes from here on claims the action anew.
-        self.all.lock().remove(&self.action);
+        // Whoever comes from here on claims the action anew. A later leader may have done so already.
+        let mut running = self.all.lock();
+        if running.get(&self.action).is_some_and(|led| led.state.same_channel(&self.state.subscribe())) {
+            running.remove(&self.action);
+        }
+        drop(running);
         self.state.send_if_modified(|state| {
             let is_first = *state == State::Running;
             if is_first {
@@ -157,5 +170,20 @@ mod tests {
         let all = Arc::default();
         let _leader = lead(&all);
         assert_eq!(follow(&all).end().await, End::Failed);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_begins_to_wait_for_a_leader_that_stands_still() {
+        let all = Arc::default();
+        let stopped = lead(&all);
+        assert_eq!(follow(&all).end().await, End::Failed);
+        let next = lead(&all);
+        let follower = follow(&all);
+        // The one that stood still goes on, and is not taken for the other.
+        stopped.end(End::Failed);
+        let another = follow(&all);
+        next.end(End::Done);
+        assert_eq!((follower.end().await, another.end().await), (End::Done, End::Done));
+        assert!(all.lock().is_empty());
     }
 }
