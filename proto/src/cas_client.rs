@@ -37,7 +37,8 @@ const BATCH_OVERHEAD_BYTES: usize = 128;
 #[derive(Debug, Clone)]
 pub struct CasClient {
     cas: ContentAddressableStorageClient<Channel>,
-    streams: ByteStreamClient<Channel>,
+    reads: ByteStreamClient<Channel>,
+    writes: ByteStreamClient<Channel>,
     instance_name: Arc<str>,
     batch_size_bytes: usize,
     request_metadata: Option<BinaryMetadataValue>,
@@ -74,12 +75,21 @@ impl CasClient {
             cas: ContentAddressableStorageClient::new(channel.clone())
                 .max_decoding_message_size(limits::DECODED_MESSAGE_SIZE_BYTES)
                 .max_encoding_message_size(limits::DECODED_MESSAGE_SIZE_BYTES),
-            streams: ByteStreamClient::new(channel).max_decoding_message_size(limits::DECODED_MESSAGE_SIZE_BYTES),
+            reads: ByteStreamClient::new(channel.clone()).max_decoding_message_size(limits::DECODED_MESSAGE_SIZE_BYTES),
+            writes: ByteStreamClient::new(channel).max_decoding_message_size(limits::DECODED_MESSAGE_SIZE_BYTES),
             instance_name: instance_name.into(),
             batch_size_bytes,
             request_metadata: None,
             meter: Arc::default(),
         }
+    }
+
+    /// This client, made to write its streams over `channel`: what the server does not take in would stand in the way of
+    /// everything else on the same connection.
+    #[must_use]
+    pub fn with_writes_over(mut self, channel: Channel) -> Self {
+        self.writes = ByteStreamClient::new(channel).max_decoding_message_size(limits::DECODED_MESSAGE_SIZE_BYTES);
+        self
     }
 
     /// This client, made to say in every call who asks.
@@ -257,9 +267,9 @@ impl CasClient {
                 Some((message, (receiver, counters)))
             });
             let request = self.request(messages, limits::TRANSFER_TIMEOUT);
-            let mut streams = self.streams.clone();
+            let mut writes = self.writes.clone();
             let answer = tokio::select! {
-                answer = streams.write(request) => answer,
+                answer = writes.write(request) => answer,
                 () = stands_still(&moved) => Err(stalled(upload.digest)),
             };
             reader.await.map_err(|error| Status::internal(error.to_string()))??;
@@ -328,7 +338,7 @@ impl CasClient {
             BlobName { instance_name: self.instance_name.to_string(), digest, compression: Compression::Identity };
         let message = ReadRequest { resource_name: name.to_string(), read_offset: 0, read_limit: 0 };
         let request = self.request(message, limits::TRANSFER_TIMEOUT);
-        Ok(self.streams.clone().read(request).await?.into_inner())
+        Ok(self.reads.clone().read(request).await?.into_inner())
     }
 
     /// The next piece of a stream, which may not stand still.

@@ -151,7 +151,8 @@ impl Session {
         }
         let batch_size_bytes = cache.map_or(0, |cache| cache.max_batch_total_size_bytes.max(0) as usize);
         Ok(Self {
-            cas: CasClient::new(calls.clone(), &address.instance_name, batch_size_bytes),
+            cas: CasClient::new(calls.clone(), &address.instance_name, batch_size_bytes)
+                .with_writes_over(endpoint.connect_lazy()),
             instance_name: address.instance_name.clone(),
             calls,
             executions: (0..EXECUTION_CONNECTIONS).map(|_| endpoint.connect_lazy()).collect(),

@@ -125,6 +125,81 @@ fn streams_of_outputs_that_stand_still_cost_seconds_once() -> Result<()> {
     Ok(())
 }
 
+/// Sources that are too large for a batch, so that each is written as a stream.
+fn write_large(workspace: &Workspace, number: usize) -> Result<String> {
+    let padding = "large ".repeat(1_000_000);
+    workspace.write(&format!("large{number}.c"), &format!("/* {padding} */ int large = {number};\n"))?;
+    Ok(format!("gcc -c large{number}.c -o large{number}.o"))
+}
+
+#[test]
+fn streams_of_inputs_that_stand_still_cost_seconds_once() -> Result<()> {
+    let site = Pumphouse::up()?;
+    for fault in [Fault::Mute("/Write"), Fault::Silent("/Write")] {
+        let what = format!("{fault:?}");
+        let proxy = Proxy::before(site.address())?;
+        let client = Client::new(&site.root().join(&what), Some(&proxy.remote()))?.impatient();
+        let workspace = workspace()?;
+        let mut compiles = Compiles { workspace: &workspace, client: &client, number: 0 };
+        compiles.until_remote(&what)?;
+        let large = |number: usize| -> Result<Duration> {
+            let line = write_large(&workspace, number)?;
+            let expected = workspace.plainly(&line)?;
+            let start = Instant::now();
+            ensure!(workspace.through(&client, &line)?.leaves_the_same(&expected), "{what}: {line}");
+            Ok(start.elapsed())
+        };
+        // So much takes longer to read and send than other sources.
+        let healthy = large(0)?;
+        proxy.set(fault);
+        for (number, limit) in [LIMITS[0], LIMITS[1], LIMITS[1]].into_iter().enumerate() {
+            let time = large(number + 1)?;
+            ensure!(time <= healthy + limit, "{what}: compile {number} took {time:?}, where {healthy:?} is usual");
+        }
+        ensure!(proxy.faults() > 0, "{what}: no call met it");
+        proxy.set(Fault::None);
+        compiles.until_remote(&what)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn streams_of_inputs_that_stand_still_leave_other_compiles_alone() -> Result<()> {
+    let site = Pumphouse::up()?;
+    let proxy = Proxy::before(site.address())?;
+    // One that waits for servers much longer than this test does.
+    let client = Client::new(&site.root().join("patient"), Some(&proxy.remote()))?;
+    let workspace = workspace()?;
+    let hit = "gcc -DA=0 -c a.c -o a.o";
+    for _ in 0..2 {
+        workspace.through(&client, hit)?;
+    }
+    let hits = client.stats()?.local_hits;
+    proxy.set(Fault::Mute("/Write"));
+    let count = 2 * std::thread::available_parallelism()?.get();
+    let mut launchers = Vec::new();
+    for number in 0..count {
+        let line = write_large(&workspace, number)?;
+        let mut command = client.pumphouse(line.split(' '));
+        launchers.push(command.current_dir(workspace.path()).spawn()?);
+    }
+    let start = Instant::now();
+    while proxy.faults() < count {
+        ensure!(start.elapsed() < Duration::from_secs(60), "{} of {count} write", proxy.faults());
+        std::thread::yield_now();
+    }
+    let start = Instant::now();
+    ensure!(workspace.through(&client, hit)?.code == Some(0));
+    let time = start.elapsed();
+    for launcher in &mut launchers {
+        launcher.kill()?;
+        launcher.wait()?;
+    }
+    ensure!(time <= LIMITS[0], "a hit took {time:?}");
+    ensure!(client.stats()?.local_hits == hits + 1, "{:?}", client.stats()?);
+    Ok(())
+}
+
 #[test]
 fn a_frozen_server_costs_seconds_once_and_is_used_again() -> Result<()> {
     let site = Pumphouse::up()?;
