@@ -16,8 +16,11 @@ mod roots;
 mod slots;
 #[cfg(test)]
 mod tests;
+mod turns;
+mod wanted;
 mod witness;
 
+pub use wanted::Wanted;
 pub use witness::Witness;
 
 use crate::audit::Drawn;
@@ -46,6 +49,8 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use turns::{Turns, Unfinished};
+use wanted::GivesUp;
 
 /// After how many discrepancies (the remote compile fails, the local one succeeds) the rest of a build stays local.
 const DEMOTION_LIMIT: u32 = 3;
@@ -75,6 +80,8 @@ pub struct Handler {
     expectations: Expectations,
     /// The places for compiles that run on this machine.
     pub slots: Slots,
+    /// The turns of what blocks.
+    turns: Turns,
 }
 
 /// How a compile goes on.
@@ -152,6 +159,7 @@ impl Handler {
             state: directories.state.clone(),
             expectations: Expectations::default(),
             slots: Slots::new(config.local_jobs),
+            turns: Turns::default(),
             settings,
         })
     }
@@ -162,11 +170,17 @@ impl Handler {
         self.slots.resize(old.local_jobs, new.local_jobs);
     }
 
-    /// Decides about a compile, and does all of it that the launcher need not do. Dropped, it stops: nothing runs on, here
-    /// or on a server.
-    pub async fn compile(self: &Arc<Self>, request: Arc<CompileRequest>, times: &mut StageTimes) -> Decision {
+    /// Decides about a compile, and does all of it that the launcher need not do, as long as it is `wanted`. Dropped, it stops:
+    /// nothing runs on, here or on a server, and no output is put in place any more.
+    pub async fn compile(
+        self: &Arc<Self>,
+        request: Arc<CompileRequest>,
+        wanted: &Arc<Wanted>,
+        times: &mut StageTimes,
+    ) -> Decision {
         let terminal = request.terminal;
-        match self.decide(request, times).await {
+        let _gives_up = GivesUp(wanted);
+        match self.decide(request, wanted, times).await {
             // Compilers cut lines to a terminal's width, and add colours and links that it knows.
             Decision::Done { completed, .. } if terminal == Terminal::Yes && completed.says_anything() => {
                 let fallback = Fallback::new(Reason::Terminal, "");
@@ -179,12 +193,17 @@ impl Handler {
         }
     }
 
-    async fn decide(self: &Arc<Self>, request: Arc<CompileRequest>, times: &mut StageTimes) -> Decision {
+    async fn decide(
+        self: &Arc<Self>,
+        request: Arc<CompileRequest>,
+        wanted: &Arc<Wanted>,
+        times: &mut StageTimes,
+    ) -> Decision {
         self.notices.compile_begins(Instant::now());
         // 1. understand the command line, 2. identify the compiler, 3. find what is read, 4. build the input root,
         // 5. build the action, 6. look into the local cache: all of it blocks, and takes a millisecond where it is warm.
-        let front = self.front(Arc::clone(&request), times).await;
-        let (mut prepared, claim) = match front {
+        let front = self.front(Arc::clone(&request), wanted, times).await;
+        let (prepared, claim) = match front {
             Front::Hit(completed) => return Decision::Done { completed, outcome: Outcome::LocalHit },
             Front::Refused { compiler, fallback } => {
                 tracing::debug!(%fallback, "compiling locally");
@@ -195,18 +214,14 @@ impl Handler {
             Front::Ready(prepared, claim) => (prepared, claim),
         };
         let leader = match claim {
-            Some(claim) => match self.lead(prepared, claim, times).await {
+            Some(claim) => match self.lead(&request, &prepared, wanted, claim, times).await {
                 Led::Done(completed) => return Decision::Done { completed, outcome: Outcome::LocalHit },
-                Led::Runs(same, leader) => {
-                    prepared = same;
-                    leader
-                }
+                Led::Runs(leader) => leader,
             },
             None => None,
         };
-        let prepared = Arc::<Prepared>::from(prepared);
         // 7. ask the server for a result, 8. have it made there, 9. put the outputs in place.
-        match self.remote(&request, &prepared, times).await {
+        match self.remote(&request, &prepared, wanted, times).await {
             Ok((completed, outcome)) => {
                 if outcome == Outcome::RemoteHit && prepared.command.is_deterministic {
                     self.offer_audit(&request, || Arc::clone(&prepared));
@@ -222,18 +237,25 @@ impl Handler {
 
     /// Waits while an equal compile runs, and takes its result; else gives the right to run this one, with the duty to tell
     /// those that wait for it.
-    async fn lead(self: &Arc<Self>, prepared: Box<Prepared>, mut claim: Claim, times: &mut StageTimes) -> Led {
+    async fn lead(
+        self: &Arc<Self>,
+        request: &CompileRequest,
+        prepared: &Arc<Prepared>,
+        wanted: &Arc<Wanted>,
+        mut claim: Claim,
+        times: &mut StageTimes,
+    ) -> Led {
         loop {
             let end = match claim {
-                Claim::Lead(leader) => return Led::Runs(prepared, Some(leader)),
+                Claim::Lead(leader) => return Led::Runs(Some(leader)),
                 Claim::Follow(follower) => times.time_async(Stage::Follow, follower.end()).await,
             };
             match end {
-                End::Done => match self.restore_again(prepared).await {
-                    Ok(completed) => return Led::Done(completed),
-                    Err(same) => return Led::Runs(same, None),
-                },
-                End::Failed => return Led::Runs(prepared, None),
+                End::Done => {
+                    let restored = self.restore_again(request, prepared, wanted).await;
+                    return restored.map_or(Led::Runs(None), Led::Done);
+                }
+                End::Failed => return Led::Runs(None),
                 End::Abandoned => claim = self.in_flight.claim(prepared.action.digest),
             }
         }
@@ -262,23 +284,25 @@ impl Handler {
         }
     }
 
-    async fn front(self: &Arc<Self>, request: Arc<CompileRequest>, times: &mut StageTimes) -> Front {
-        let compiler = Arc::clone(self);
+    async fn front(
+        self: &Arc<Self>,
+        request: Arc<CompileRequest>,
+        wanted: &Arc<Wanted>,
+        times: &mut StageTimes,
+    ) -> Front {
+        let (handler, asking) = (Arc::clone(self), Arc::clone(wanted));
+        let directory = request.working_directory.clone();
         let mut own_times = std::mem::take(times);
-        let front = tokio::task::spawn_blocking(move || {
-            let front = compiler.prepare(&request, &mut own_times);
+        let work = move || {
+            let front = handler.prepare(&request, &asking, &mut own_times);
             (front, own_times)
-        });
-        match front.await {
+        };
+        match self.turns.take(&directory, || wanted.give_up(), work).await {
             Ok((front, own_times)) => {
                 *times = own_times;
                 front
             }
-            Err(error) => {
-                tracing::error!(%error, "a compile's preparation panicked");
-                let fallback = Fallback::new(Reason::Unscannable, "an internal error, which the daemon's log names");
-                Front::Refused { compiler: PathBuf::new(), fallback }
-            }
+            Err(unfinished) => Front::Refused { compiler: PathBuf::new(), fallback: unfinished.fallback() },
         }
     }
 
@@ -286,6 +310,7 @@ impl Handler {
         self: &Arc<Self>,
         request: &CompileRequest,
         prepared: &Arc<Prepared>,
+        wanted: &Arc<Wanted>,
         times: &mut StageTimes,
     ) -> Result<(Completed, Outcome), Refusal> {
         if self.is_distrusted(prepared) {
@@ -310,7 +335,11 @@ impl Handler {
             Winner::Local(refusal) => return Err(refusal),
             Winner::Server(said, result) => (said, *result),
         };
-        match result.and_then(|finished| Ok(self.finish(finished, prepared, times)?)) {
+        let finished = match result {
+            Ok(finished) => self.finish(request, finished, prepared, wanted, times).await,
+            Err(failure) => Err(failure),
+        };
+        match finished {
             Ok((completed, outcome)) => {
                 Ok((Completed { notice: [completed.notice, said].concat(), ..completed }, outcome))
             }
@@ -318,6 +347,7 @@ impl Handler {
                 let refusal = match failure {
                     Failure::Compile => Refusal::quiet(Reason::RemoteFailed, ""),
                     Failure::CacheOnly => Refusal::quiet(Reason::NoServer, "the server does not execute"),
+                    Failure::Unplaced(fallback) => Refusal { fallback, notice: Vec::new(), slot: None },
                     Failure::Server(RemoteError::Changed(message)) => Refusal::quiet(Reason::Changing, &message),
                     Failure::Server(error) => {
                         if error.is_absence() {
@@ -386,10 +416,23 @@ impl Handler {
     }
 }
 
+impl Unfinished {
+    /// What follows for a compile whose work this was.
+    fn fallback(self) -> Fallback {
+        match self {
+            Self::Silent => Fallback::new(Reason::SilentFiles, ""),
+            Self::Panicked(error) => {
+                tracing::error!(%error, "a part of a compile panicked");
+                Fallback::new(Reason::Unscannable, "an internal error, which the daemon's log names")
+            }
+        }
+    }
+}
+
 /// Whether a compile still is to be run.
 enum Led {
     /// An equal one was.
     Done(Completed),
     /// It is, and others may wait for it.
-    Runs(Box<Prepared>, Option<Leader>),
+    Runs(Option<Leader>),
 }

@@ -11,11 +11,13 @@ pub mod detach;
 mod local_run;
 mod processes;
 mod session;
+mod upkeep;
 
 use crate::compile::Handler;
 use crate::config::{Config, Settings};
 use crate::heap;
-use crate::ipc::socket::{self, Directories};
+use crate::ipc::socket::{self, Directories, SocketFile, Whereabouts};
+use crate::launcher::without;
 use crate::stats::Statistics;
 use anyhow::{Context as _, bail};
 use audits::Audits;
@@ -29,15 +31,13 @@ use tokio::net::UnixListener;
 use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use upkeep::{Upkeep, flush, remember};
 
 /// How many requests are served at a time; more wait in the socket's queue.
 const SESSION_LIMIT: usize = 2048;
 
 /// How often what was counted is added to the statistics on disk.
 const FLUSH_INTERVAL: Duration = Duration::from_secs(2);
-
-/// How long a daemon has nothing to do before it keeps what it has learned since.
-const REST: Duration = Duration::from_secs(10);
 
 /// How often a daemon without work looks whether anybody else is left in its namespace.
 const COMPANY_INTERVAL: Duration = Duration::from_secs(5);
@@ -48,8 +48,11 @@ const LAST_LOOK: Duration = Duration::from_millis(20);
 /// How long a daemon that has left its socket may hold its lock.
 const LEAVING_LIMIT: Duration = Duration::from_secs(3);
 
-/// How many threads scan, look up and write outputs at a time, for each processor.
-const BLOCKING_THREADS_PER_PROCESSOR: usize = 1;
+/// How many threads may block at a time. Those that work stand in turns (`compile/turns.rs`); the others wait for file systems.
+const BLOCKING_THREADS: usize = 512;
+
+/// How long a daemon that leaves waits for files that don't answer.
+const LAST_WRITE_LIMIT: Duration = Duration::from_secs(5);
 
 /// How long the runtime's threads wait for the next request before they end.
 const THREAD_KEEP_ALIVE: Duration = Duration::from_secs(60);
@@ -117,7 +120,7 @@ pub fn run(
     let processors = crate::config::processors();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(processors.min(4))
-        .max_blocking_threads(processors * BLOCKING_THREADS_PER_PROCESSOR + 1)
+        .max_blocking_threads(BLOCKING_THREADS)
         .thread_keep_alive(THREAD_KEEP_ALIVE)
         .enable_all()
         .build()?;
@@ -135,7 +138,8 @@ pub fn run(
         flush_failed: AtomicBool::new(false),
     });
     runtime.block_on(async {
-        let socket = Socket { listener: listen(listener)?, _lock: lock, directories };
+        let file = SocketFile::in_place(&directories.socket)?;
+        let socket = Socket { listener: listen(listener)?, file, _lock: lock, directories };
         if start == Start::ByLauncher {
             detach::tell_ready()?;
         }
@@ -143,7 +147,10 @@ pub fn run(
         serve(&daemon, socket).await;
         tracing::info!("leaving");
         anyhow::Ok(())
-    })
+    })?;
+    // Not for ever: what hangs in a dead file system ends with the process.
+    runtime.shutdown_timeout(LAST_WRITE_LIMIT);
+    Ok(())
 }
 
 /// The lock of this directory's daemon; none where another one serves. One that leaves still holds it for a moment.
@@ -168,6 +175,7 @@ fn lock_or_daemon(directories: &Directories) -> anyhow::Result<Option<File>> {
 /// The socket as long as it is this daemon's.
 struct Socket<'a> {
     listener: UnixListener,
+    file: SocketFile,
     _lock: File,
     directories: &'a Directories,
 }
@@ -191,7 +199,7 @@ async fn serve(daemon: &Arc<Daemon>, socket: Socket<'_>) {
     let sessions = Arc::new(Semaphore::new(SESSION_LIMIT));
     accept_until_leaving(daemon, &socket, &compiles, &controls, &sessions).await;
     // Whoever finds no socket starts another daemon; whoever connected before is still served.
-    let _ = std::fs::remove_file(socket.directories.socket.join(socket::SOCKET));
+    socket.file.remove(&socket.directories.socket);
     while let Ok(Ok((stream, _))) = tokio::time::timeout(LAST_LOOK, socket.listener.accept()).await {
         session::spawn(daemon, stream, &compiles, &controls, None);
     }
@@ -207,8 +215,13 @@ async fn serve(daemon: &Arc<Daemon>, socket: Socket<'_>) {
         () = compiles.wait() => {}
         () = second_signal => tracing::warn!("signalled while leaving; compiles are abandoned to their launchers"),
     }
-    remember(daemon).await;
-    flush(daemon).await;
+    let writes = async {
+        remember(daemon).await;
+        flush(daemon).await;
+    };
+    if tokio::time::timeout(LAST_WRITE_LIMIT, writes).await.is_err() {
+        tracing::warn!("leaving without having written everything: the state directory does not answer");
+    }
     daemon.finished.cancel();
     controls.close();
     controls.wait().await;
@@ -225,8 +238,7 @@ async fn accept_until_leaving(
     flushes.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let signalled = signalled();
     tokio::pin!(signalled);
-    // A daemon that was killed leaves what it kept when it last had nothing to do.
-    let mut remembered_use = 0;
+    let mut upkeep = Upkeep::default();
     let mut looked = Instant::now();
     let mut audits = Audits::new();
     let mut changes = daemon.settings.subscribe();
@@ -246,11 +258,17 @@ async fn accept_until_leaving(
                 }
             },
             _ = flushes.tick() => {
-                flush(daemon).await;
-                let last_use = daemon.last_use_ms.load(Ordering::Relaxed);
-                if remembered_use != last_use && compiles.is_empty() && daemon.idle_time() >= REST {
-                    remembered_use = last_use;
-                    remember(daemon).await;
+                upkeep.tick(daemon, compiles);
+                match socket.file.put_back(&socket.directories.socket) {
+                    Whereabouts::InPlace => {}
+                    Whereabouts::PutBack => {
+                        without::forget_failure(socket.directories);
+                        tracing::warn!("this daemon was not heard for a while, and launchers did without it");
+                    }
+                    Whereabouts::Gone => {
+                        tracing::warn!("leaving, since nobody finds the socket any more");
+                        return;
+                    }
                 }
                 if compiles.is_empty() && daemon.idle_time() >= config.idle_timeout {
                     return;
@@ -279,35 +297,6 @@ async fn accept_until_leaving(
             () = daemon.leave.cancelled() => return,
             () = &mut signalled => return,
         }
-    }
-}
-
-/// Adds what was counted to the statistics on disk, and takes a configuration that has changed meanwhile. That it fails is said once, until it succeeds again.
-async fn flush(daemon: &Arc<Daemon>) {
-    let (statistics, settings) = (Arc::clone(&daemon.statistics), Arc::clone(&daemon.settings));
-    let work = move || {
-        settings.refresh();
-        statistics.flush()
-    };
-    let flushed = match tokio::task::spawn_blocking(work).await {
-        Ok(flushed) => flushed,
-        Err(error) => Err(std::io::Error::other(error)),
-    };
-    let failed_before = daemon.flush_failed.swap(flushed.is_err(), Ordering::Relaxed);
-    if let (Err(error), false) = (flushed, failed_before) {
-        tracing::warn!(%error, "writing the statistics");
-    }
-}
-
-/// Writes what the next daemon can use, and keeps no memory that is free.
-async fn remember(daemon: &Arc<Daemon>) {
-    let handler = Arc::clone(&daemon.handler);
-    let rest = move || {
-        handler.remember();
-        heap::give_back();
-    };
-    if let Err(error) = tokio::task::spawn_blocking(rest).await {
-        tracing::warn!(%error, "keeping what was learned");
     }
 }
 

@@ -65,6 +65,8 @@ reasons! {
     Tool = "tool",
     /// A file or directory could not be read.
     Unreadable = "unreadable",
+    /// The file system of the compile's files does not answer.
+    SilentFiles = "silent-files",
     /// A construct that the scanner does not follow.
     Unscannable = "unscannable",
     /// A limit of the scanner: nesting, expansion, file size, number of files.

@@ -18,6 +18,7 @@ use codec::{Decoder, Encoder};
 use std::ffi::OsString;
 use std::io;
 use std::path::PathBuf;
+use std::time::Duration;
 use vantage::Vantage;
 
 /// The largest frame that either side accepts, in bytes: a command line of the kernel's limit, or what a compiler wrote
@@ -25,10 +26,11 @@ use vantage::Vantage;
 pub const FRAME_SIZE_BYTES: usize = 64 * 1024 * 1024;
 
 /// How often the daemon tells a waiting launcher that it is alive.
-pub const HEARTBEAT_INTERVAL: std::time::Duration = std::time::Duration::from_secs(10);
+pub const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(2);
 
-/// How long a launcher waits without a heartbeat before it compiles by itself.
-pub const SILENCE_LIMIT: std::time::Duration = std::time::Duration::from_secs(60);
+/// How long a launcher waits without a heartbeat before it compiles by itself: some heartbeats' time, since the machine may
+/// be busy.
+pub const SILENCE_LIMIT: Duration = Duration::from_secs(HEARTBEAT_INTERVAL.as_secs() * 5);
 
 /// The environment variable that says how deep launchers stand in each other: set for the compilers that they start,
 /// which may be scripts that start one.

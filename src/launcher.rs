@@ -105,13 +105,13 @@ fn ask_daemon(invocation: &Invocation) -> Result<u8, Without> {
         let mut stream = match socket::connect(&directories.socket) {
             Ok(stream) => stream,
             Err(error) if socket::is_absence(&error) => start::start_daemon(&directories)?,
+            Err(error) if socket::is_silence(&error) => return Err(start::silent(&directories)),
             Err(error) => {
                 let socket = directories.socket.join(socket::SOCKET);
                 return Err(Without::new(Why::Unreachable, format!("{}: {error}", socket.display())));
             }
         };
         stream.set_read_timeout(Some(ipc::SILENCE_LIMIT)).map_err(no_answer)?;
-        stream.set_write_timeout(Some(ipc::SILENCE_LIMIT)).map_err(no_answer)?;
         match stream.write_all(&request).and_then(|()| read_answer(&mut stream)) {
             Ok(Answer::Done(completed)) => return Ok(replay(&completed)),
             Ok(Answer::RunLocally(run)) => return Ok(run_locally(invocation, &run, &mut stream)),
@@ -119,6 +119,7 @@ fn ask_daemon(invocation: &Invocation) -> Result<u8, Without> {
             Ok(Answer::OtherBuild) => {}
             Ok(Answer::Heartbeat | Answer::Acknowledged) => return Err(no_answer(io::ErrorKind::InvalidData.into())),
             Err(error) if is_departure(&error) => {}
+            Err(error) if socket::is_silence(&error) => return Err(start::silent(&directories)),
             Err(error) => return Err(no_answer(error)),
         }
     }

@@ -65,13 +65,16 @@ pub(super) fn flush(directories: &Directories) -> anyhow::Result<bool> {
     tell(directories, &Request::FlushStatistics)
 }
 
-/// Has the daemon do something; false where none serves, or one of another build.
+/// Has the daemon do something; false where none serves, or one of another build, or one that does not answer.
 fn tell(directories: &Directories, request: &Request) -> anyhow::Result<bool> {
     let Some(mut stream) = connect(directories)? else { return Ok(false) };
-    match ask(&mut stream, request)? {
-        Answer::Acknowledged => Ok(true),
-        Answer::OtherBuild => Ok(false),
-        answer => bail!("the daemon gave an unexpected answer: {answer:?}"),
+    stream.set_read_timeout(Some(ipc::SILENCE_LIMIT))?;
+    match ask(&mut stream, request) {
+        Ok(Answer::Acknowledged) => Ok(true),
+        Ok(Answer::OtherBuild) => Ok(false),
+        Ok(answer) => bail!("the daemon gave an unexpected answer: {answer:?}"),
+        Err(error) if error.downcast_ref().is_some_and(socket::is_silence) => Ok(false),
+        Err(error) => Err(error),
     }
 }
 

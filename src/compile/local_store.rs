@@ -16,12 +16,14 @@ use crate::files::stamp::{Moment, Stamp};
 use crate::ipc::Completed;
 use crate::local::INLINE_OUTPUT_SIZE_BYTES;
 use crate::outputs::{OutputPath, Presence};
+use crate::stats::{Stage, StageTimes};
 use bytes::Bytes;
 use pumphouse_proto::digest::Digest;
 use pumphouse_proto::reapi::{ActionResult, OutputFile};
 use std::fs::{File, Metadata};
 use std::io::{self, Read as _};
 use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
 use std::sync::Arc;
 
 /// How a local compile's result enters the cache. Others that wait for it learn when this is dropped that they wait in vain.
@@ -45,14 +47,40 @@ impl StorePlan {
 }
 
 impl Handler {
-    /// Begins to watch what the compile of `plan` reads and writes, just before it runs. Blocks for a moment.
-    pub fn witness(&self, plan: &StorePlan) -> Witness {
+    /// Begins to watch what the compile of `plan` in `directory` reads and writes, just before it runs. Gives the plan back,
+    /// unless the files don't answer: then nothing is to be stored.
+    pub async fn witness(self: &Arc<Self>, directory: &Path, plan: StorePlan) -> Option<(StorePlan, Witness)> {
+        let handler = Arc::clone(self);
+        let work = move || {
+            let witness = handler.witness_now(&plan);
+            (plan, witness)
+        };
+        self.turns.take(directory, || true, work).await.ok()
+    }
+
+    /// As [`Self::witness`]. Blocks for a moment.
+    pub(super) fn witness_now(&self, plan: &StorePlan) -> Witness {
         Witness::new(&self.events, &plan.prepared)
     }
 
-    /// Stores the result of a compile that ran under the eyes of `witness` and succeeded, if it is certain what it was made
-    /// of, and that the outputs are its own. Blocks; the launcher must not have ended.
-    pub fn store_local_run(&self, plan: StorePlan, completed: &Completed, witness: &Witness) {
+    /// Stores the result of a compile that ran in `directory` under the eyes of `witness` and succeeded, if it is certain what
+    /// it was made of, and that the outputs are its own. The launcher must not have ended.
+    pub async fn store_local_run(
+        self: &Arc<Self>,
+        directory: &Path,
+        plan: StorePlan,
+        completed: Completed,
+        witness: Witness,
+        times: &mut StageTimes,
+    ) {
+        let handler = Arc::clone(self);
+        let work = move || handler.store_now(plan, &completed, &witness);
+        // What takes too long is stored later, or not: nothing hangs on it.
+        let _ = times.time_async(Stage::LocalCache, self.turns.take(directory, || true, work)).await;
+    }
+
+    /// As [`Self::store_local_run`]. Blocks.
+    pub(super) fn store_now(&self, plan: StorePlan, completed: &Completed, witness: &Witness) {
         let action = plan.prepared.action.digest;
         match self.local_result(&plan.prepared, completed, witness) {
             Ok(result) => self.keep(&action, &result, &plan.prepared.places),

@@ -2,6 +2,7 @@
 
 use super::Handler;
 use super::in_flight::Claim;
+use super::wanted::Wanted;
 use crate::action::Action;
 use crate::audit::distrust::Trust;
 use crate::command::{self, CompileCommand, Family, environment::STDERR_IS_TERMINAL};
@@ -27,7 +28,7 @@ pub(super) enum Front {
     /// The compile is for the real compiler.
     Refused { compiler: PathBuf, fallback: Fallback },
     /// The action is ready to be run somewhere, by this compile or by an equal one.
-    Ready(Box<Prepared>, Option<Claim>),
+    Ready(Arc<Prepared>, Option<Claim>),
 }
 
 /// A compile whose action is known.
@@ -44,7 +45,11 @@ pub(super) struct Prepared {
 
 impl Handler {
     /// Takes `request` as far as it goes without a server. Blocks on the file system.
-    pub(super) fn prepare(&self, request: &CompileRequest, times: &mut StageTimes) -> Front {
+    pub(super) fn prepare(&self, request: &CompileRequest, wanted: &Wanted, times: &mut StageTimes) -> Front {
+        if !wanted.is_waited_for() {
+            // It waited for its turn for so long that its launcher has ended, and hears nothing of this.
+            return Front::Refused { compiler: PathBuf::new(), fallback: Fallback::new(Reason::NotACompile, "") };
+        }
         self.settings.refresh();
         self.heed_audits();
         let parsed = times.time(Stage::Parse, || parse(request));
@@ -54,7 +59,7 @@ impl Handler {
         };
         let program = command.program.clone();
         match self.prepare_command(command, request, times) {
-            Ok(mut prepared) => match times.time(Stage::LocalCache, || self.restore(&prepared)) {
+            Ok(mut prepared) => match times.time(Stage::LocalCache, || self.restore(&prepared, wanted)) {
                 Restored::Hit(completed) => {
                     if prepared.command.is_deterministic {
                         self.offer_audit(request, || Arc::new(prepared));
@@ -63,7 +68,7 @@ impl Handler {
                 }
                 Restored::Miss(notice) => {
                     prepared.notice = notice;
-                    self.claim(prepared, request)
+                    self.claim(prepared, request, wanted)
                 }
             },
             Err(fallback) => Front::Refused { compiler: program, fallback },
@@ -71,31 +76,33 @@ impl Handler {
     }
 
     /// Decides who runs an action that is not in the cache.
-    fn claim(&self, prepared: Prepared, request: &CompileRequest) -> Front {
+    fn claim(&self, prepared: Prepared, request: &CompileRequest, wanted: &Wanted) -> Front {
         // A compiler that a local compile started must not wait for that one.
         if request.environment.iter().any(|(name, _)| name == DEPTH_VARIABLE) {
-            return Front::Ready(Box::new(prepared), None);
+            return Front::Ready(Arc::new(prepared), None);
         }
         let claim = self.in_flight.claim(prepared.action.digest);
         // An equal compile may have ended between the look into the cache and the claim.
         if matches!(claim, Claim::Lead(_))
-            && let Restored::Hit(completed) = self.restore(&prepared)
+            && let Restored::Hit(completed) = self.restore(&prepared, wanted)
         {
             return Front::Hit(completed);
         }
-        Front::Ready(Box::new(prepared), Some(claim))
+        Front::Ready(Arc::new(prepared), Some(claim))
     }
 
-    /// Looks into the cache once more, after an equal compile has ended; else gives the compile back.
-    pub(super) async fn restore_again(self: &Arc<Self>, prepared: Box<Prepared>) -> Result<Completed, Box<Prepared>> {
-        let compiler = Arc::clone(self);
-        let prepared = Arc::new(prepared);
-        let known = Arc::clone(&prepared);
-        let restored = tokio::task::spawn_blocking(move || compiler.restore(&known)).await;
-        match restored {
-            Ok(Restored::Hit(completed)) => Ok(completed),
-            // The task is over, so nobody else holds it.
-            _ => Err(Arc::into_inner(prepared).expect("the blocking task has let go")),
+    /// Looks into the cache once more, after an equal compile has ended.
+    pub(super) async fn restore_again(
+        self: &Arc<Self>,
+        request: &CompileRequest,
+        prepared: &Arc<Prepared>,
+        wanted: &Arc<Wanted>,
+    ) -> Option<Completed> {
+        let (handler, known, asking) = (Arc::clone(self), Arc::clone(prepared), Arc::clone(wanted));
+        let work = move || handler.restore(&known, &asking);
+        match self.turns.take(&request.working_directory, || wanted.give_up(), work).await {
+            Ok(Restored::Hit(completed)) => Some(completed),
+            _ => None,
         }
     }
 
@@ -135,18 +142,18 @@ impl Handler {
     }
 
     /// Looks the action up, and puts the outputs in place if it is known.
-    fn restore(&self, prepared: &Prepared) -> Restored {
+    fn restore(&self, prepared: &Prepared, wanted: &Wanted) -> Restored {
         if self.is_distrusted(prepared) {
             return Restored::Miss(Vec::new());
         }
         match self.cache.lookup(&prepared.action.digest) {
             Lookup::Miss => Restored::Miss(Vec::new()),
             Lookup::Corrupt(message) => Restored::Miss(self.report_corrupt(&message)),
-            Lookup::Hit(result) => self.place(&result, &prepared.places),
+            Lookup::Hit(result) => self.place(&result, &prepared.places, wanted),
         }
     }
 
-    fn place(&self, result: &ActionResult, places: &OutputPaths) -> Restored {
+    fn place(&self, result: &ActionResult, places: &OutputPaths, wanted: &Wanted) -> Restored {
         let mut staging = Staging::new();
         // The object comes first in the list of places, and so is renamed last.
         for place in places {
@@ -166,14 +173,15 @@ impl Handler {
                 Err(error) => return Restored::failed(&error),
             }
         }
-        match staging.commit() {
-            Ok(()) => Restored::Hit(Completed {
+        match wanted.place(|| staging.commit()) {
+            None => Restored::Miss(Vec::new()),
+            Some(Ok(())) => Restored::Hit(Completed {
                 wait_status: 0,
                 stdout: result.stdout_raw.to_vec(),
                 stderr: result.stderr_raw.to_vec(),
                 notice: Vec::new(),
             }),
-            Err(error) => Restored::failed(&error),
+            Some(Err(error)) => Restored::failed(&error),
         }
     }
 }

@@ -6,7 +6,9 @@
 use super::Handler;
 use super::patience::Stage as Waiting;
 use super::prepare::Prepared;
-use crate::ipc::Completed;
+use super::wanted::Wanted;
+use crate::fallback::Fallback;
+use crate::ipc::{CompileRequest, Completed};
 use crate::local::{INLINE_OUTPUT_SIZE_BYTES, LargeOutput};
 use crate::outputs::OutputPaths;
 use crate::remote::{
@@ -33,6 +35,8 @@ pub(super) enum Failure {
     Compile,
     /// The server has no result and does not execute.
     CacheOnly,
+    /// The outputs did not get to their places.
+    Unplaced(Fallback),
     /// The server could not be used.
     Server(RemoteError),
 }
@@ -211,19 +215,36 @@ fn execution_time(result: &ActionResult) -> Option<Duration> {
 
 impl Handler {
     /// Puts the outputs of what was fetched in place, and keeps the result.
-    pub(super) fn finish(
-        &self,
+    pub(super) async fn finish(
+        self: &Arc<Self>,
+        request: &CompileRequest,
         finished: Finished,
-        prepared: &Prepared,
+        prepared: &Arc<Prepared>,
+        wanted: &Arc<Wanted>,
         times: &mut StageTimes,
-    ) -> Result<(Completed, Outcome), RemoteError> {
+    ) -> Result<(Completed, Outcome), Failure> {
         let Finished { fetched, outcome } = finished;
-        times.time(Stage::Outputs, || fetched.staging.commit())?;
-        times.time(Stage::LocalCache, || self.keep(&prepared.action.digest, &fetched.result, &prepared.places));
+        let (handler, same, asking) = (Arc::clone(self), Arc::clone(prepared), Arc::clone(wanted));
+        let work = move || {
+            let mut times = StageTimes::default();
+            let committed = times.time(Stage::Outputs, || asking.place(|| fetched.staging.commit()));
+            if matches!(committed, Some(Ok(()))) {
+                let places = &same.places;
+                times.time(Stage::LocalCache, || handler.keep(&same.action.digest, &fetched.result, places));
+            }
+            (committed, fetched.result, times)
+        };
+        let turn = self.turns.take(&request.working_directory, || wanted.give_up(), work);
+        let (committed, result, own_times) =
+            turn.await.map_err(|unfinished| Failure::Unplaced(unfinished.fallback()))?;
+        times.add_all(&own_times);
+        committed
+            .unwrap_or_else(|| Err(std::io::Error::other("the launcher has ended")))
+            .map_err(|error| Failure::Server(error.into()))?;
         let completed = Completed {
             wait_status: 0,
-            stdout: fetched.result.stdout_raw.to_vec(),
-            stderr: fetched.result.stderr_raw.to_vec(),
+            stdout: result.stdout_raw.to_vec(),
+            stderr: result.stderr_raw.to_vec(),
             notice: prepared.notice.clone(),
         };
         Ok((completed, outcome))

@@ -98,7 +98,7 @@ impl Site {
             environment: vec![("PATH".into(), std::env::var_os("PATH").expect("set"))],
         };
         let mut times = StageTimes::default();
-        match self.runtime.block_on(self.handler.compile(Arc::new(request), &mut times)) {
+        match self.runtime.block_on(self.handler.compile(Arc::new(request), &Arc::new(Wanted::by(None)), &mut times)) {
             Decision::Done { completed, outcome } => Ended {
                 how: match outcome {
                     Outcome::LocalHit => "local-hit",
@@ -116,7 +116,7 @@ impl Site {
 
     fn run(&self, mut plan: LocalPlan, arguments: &[&str], meanwhile: impl FnOnce()) -> Ended {
         let compiler = if plan.compiler.as_os_str().is_empty() { Path::new("gcc") } else { &plan.compiler };
-        let witness = plan.store.as_ref().map(|store| self.handler.witness(store));
+        let witness = plan.store.as_ref().map(|store| self.handler.witness_now(store));
         let output = Command::new(compiler).args(arguments).current_dir(&self.build).output().expect("gcc runs");
         meanwhile();
         let success = if output.status.success() { Success::Yes } else { Success::No };
@@ -128,7 +128,7 @@ impl Site {
             notice: vec![],
         };
         if let (Some(store), Some(witness), Success::Yes) = (plan.store.take(), witness, success) {
-            self.handler.store_local_run(store, &completed, &witness);
+            self.handler.store_now(store, &completed, &witness);
         }
         Ended {
             how: plan.fallback.reason.name(),

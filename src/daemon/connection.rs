@@ -1,8 +1,10 @@
 //! The daemon's end of a connection: whole frames in and out, and the news that the launcher is gone.
 
+use crate::compile::Wanted;
 use crate::ipc::{self, Answer, HEARTBEAT_INTERVAL, Report};
 use rustix::process::Pid;
 use std::io;
+use std::os::fd::AsFd as _;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
@@ -35,6 +37,14 @@ impl Connection {
     /// The process at the other end, by its id here; none where it can't be seen from this process's namespace.
     pub(super) const fn peer(&self) -> Option<Pid> {
         self.peer
+    }
+
+    /// What the launcher wants as long as it waits.
+    ///
+    /// # Errors
+    /// This process has too many files open.
+    pub(super) fn wanted(&self) -> io::Result<Wanted> {
+        Ok(Wanted::by(Some(self.stream.as_fd().try_clone_to_owned()?)))
     }
 
     /// The group of the process at the other end, where it is not this process's.
@@ -91,8 +101,8 @@ impl Connection {
         loop {
             tokio::select! {
                 biased;
-                done = &mut work => return Ok(Some(done)),
                 () = self.gone() => return Ok(None),
+                done = &mut work => return Ok(Some(done)),
                 _ = heartbeats.tick() => {}
             }
             self.send(&Answer::Heartbeat).await?;

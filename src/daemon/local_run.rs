@@ -3,7 +3,7 @@
 use super::Daemon;
 use super::connection::Connection;
 use super::processes::ProcessTree;
-use crate::compile::{LocalPlan, Witness};
+use crate::compile::LocalPlan;
 use crate::ipc::{Answer, CompileRequest, Completed, LocalOutput, LocalRun, Report};
 use crate::stats::{Outcome, Stage, StageTimes, Success};
 use std::io;
@@ -27,12 +27,20 @@ pub(super) async fn serve(
         None => connection.alive(daemon.handler.slots.place(request)).await?,
     };
     let Some(_slot) = slot else { return Ok(()) };
-    let (mut plan, witness) = watched(daemon, plan).await?;
+    let handler = &daemon.handler;
+    let directory = &request.working_directory;
+    let stored = match plan.store.take() {
+        Some(store) => {
+            let Some(watched) = connection.alive(handler.witness(directory, store)).await? else { return Ok(()) };
+            watched
+        }
+        None => None,
+    };
     let running_since = Instant::now();
     let run = LocalRun {
         compiler: plan.compiler.clone(),
-        arguments: plan.arguments.take(),
-        output: if plan.store.is_some() { LocalOutput::Captured } else { LocalOutput::Inherited },
+        arguments: plan.arguments.take().filter(|_| stored.is_some()),
+        output: if stored.is_some() { LocalOutput::Captured } else { LocalOutput::Inherited },
         notice: std::mem::take(&mut plan.notice),
     };
     connection.send(&Answer::RunLocally(run)).await?;
@@ -40,34 +48,19 @@ pub(super) async fn serve(
     times.add(Stage::LocalRun, start.elapsed());
     let success = if completed.wait_status == 0 { Success::Yes } else { Success::No };
     let outcome = Outcome::LocalRun(plan.fallback.reason);
-    daemon.handler.local_run_ended(&plan, success, running_since.elapsed());
-    match (plan.store, witness, success) {
-        (Some(store), Some(witness), Success::Yes) => {
-            let handler = Arc::clone(&daemon.handler);
-            let stored = tokio::task::spawn_blocking(move || {
-                times.time(Stage::LocalCache, || handler.store_local_run(store, &completed, &witness));
-                times
-            });
-            times = stored.await.map_err(io::Error::other)?;
+    handler.local_run_ended(&plan, success, running_since.elapsed());
+    match (stored, success) {
+        (Some((store, witness)), Success::Yes) => {
+            let storing = handler.store_local_run(directory, store, completed, witness, &mut times);
+            if connection.alive(storing).await?.is_none() {
+                return Ok(());
+            }
         }
-        (Some(store), ..) => store.give_up(),
-        (None, ..) => {}
+        (Some((store, _)), Success::No) => store.give_up(),
+        (None, _) => {}
     }
     daemon.statistics.record(outcome, success, &times);
     connection.send(&Answer::Acknowledged).await
-}
-
-/// `plan` with a witness of the compile, where its result may be stored.
-async fn watched(daemon: &Arc<Daemon>, plan: LocalPlan) -> io::Result<(LocalPlan, Option<Witness>)> {
-    if plan.store.is_none() {
-        return Ok((plan, None));
-    }
-    let handler = Arc::clone(&daemon.handler);
-    let watching = tokio::task::spawn_blocking(move || {
-        let witness = plan.store.as_ref().map(|store| handler.witness(store));
-        (plan, witness)
-    });
-    watching.await.map_err(io::Error::other)
 }
 
 /// Awaits the end of the launcher's compiler: none where it could not be started, and the launcher does what it can.

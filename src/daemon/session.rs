@@ -76,7 +76,9 @@ async fn serve_control(
 async fn serve_compile(daemon: &Arc<Daemon>, request: CompileRequest, connection: &mut Connection) -> io::Result<()> {
     let mut times = StageTimes::default();
     let request = Arc::new(request);
-    let Some(decision) = connection.alive(daemon.handler.compile(Arc::clone(&request), &mut times)).await? else {
+    let wanted = Arc::new(connection.wanted()?);
+    let compiling = daemon.handler.compile(Arc::clone(&request), &wanted, &mut times);
+    let Some(decision) = connection.alive(compiling).await? else {
         return Ok(());
     };
     match decision {

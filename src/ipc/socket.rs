@@ -5,6 +5,7 @@
 //!
 //! **Source:** unix(7).
 
+use crate::ipc::SILENCE_LIMIT;
 use crate::ipc::vantage::Vantage;
 use rustix::fs::{Mode, OFlags};
 use std::ffi::OsStr;
@@ -12,7 +13,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd as _;
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -26,6 +27,10 @@ const DESERTED_AGE: Duration = Duration::from_secs(24 * 60 * 60);
 /// The socket's name in its directory.
 pub const SOCKET: &str = "daemon.sock";
 
+/// The name under which a launcher puts the socket of a daemon that has fallen silent, so that the next ones don't wait for it;
+/// the daemon puts it back.
+const SILENT_SOCKET: &str = "daemon.silent.sock";
+
 /// The file in the socket's directory whose lock the daemon holds as long as the socket is its own.
 pub const DAEMON_LOCK: &str = "daemon.lock";
 
@@ -38,14 +43,93 @@ pub const LOG: &str = "daemon.log";
 /// The longest path that fits an address, in bytes, its closing NUL left out.
 const ADDRESS_SIZE_BYTES: usize = 107;
 
-/// Connects to the daemon of `directory`; the connection is closed by `exec`.
+/// Connects to the daemon of `directory`; the connection is closed by `exec`, and waits at most for [`SILENCE_LIMIT`] to be
+/// taken in or to take in what is sent.
 ///
 /// # Errors
-/// There is no socket, nobody listens, or it belongs to another user.
+/// There is no socket, nobody listens, nobody takes connections in, or it belongs to another user.
 pub fn connect(directory: &Path) -> io::Result<UnixStream> {
-    let stream = with_address(directory, |path| UnixStream::connect(path))?;
+    use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, sockopt};
+    let stream = with_address(directory, |path| {
+        let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+        sockopt::set_socket_timeout(&socket, sockopt::Timeout::Send, Some(SILENCE_LIMIT))?;
+        rustix::net::connect(&socket, &SocketAddrUnix::new(path)?)?;
+        Ok(UnixStream::from(socket))
+    })?;
     check_peer(&stream)?;
     Ok(stream)
+}
+
+/// Whether an error of [`connect`] or of waiting for an answer means that the daemon is there and says nothing.
+pub fn is_silence(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
+}
+
+/// Takes the socket of a daemon that has fallen silent out of the next launchers' way.
+///
+/// # Errors
+/// It can't be renamed.
+pub fn set_aside(directory: &Path) -> io::Result<()> {
+    std::fs::rename(directory.join(SOCKET), directory.join(SILENT_SOCKET))
+}
+
+/// Whether the socket of a daemon that lives was set aside, and is still.
+pub fn is_set_aside(directory: &Path) -> bool {
+    directory.join(SILENT_SOCKET).symlink_metadata().is_ok() && matches!(try_lock(directory, DAEMON_LOCK), Ok(None))
+}
+
+/// Which file a socket is, whatever it is called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SocketFile {
+    device: u64,
+    inode: u64,
+}
+
+/// What has become of a daemon's socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Whereabouts {
+    /// It is where launchers look for it.
+    InPlace,
+    /// It was set aside, and has just been put back.
+    PutBack,
+    /// Nobody can find it any more: the directory was removed, say.
+    Gone,
+}
+
+impl SocketFile {
+    /// The socket that is in place in `directory`.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn in_place(directory: &Path) -> io::Result<Self> {
+        Self::called(directory, SOCKET)
+    }
+
+    fn called(directory: &Path, name: &str) -> io::Result<Self> {
+        let metadata = directory.join(name).symlink_metadata()?;
+        Ok(Self { device: metadata.dev(), inode: metadata.ino() })
+    }
+
+    /// Looks where this socket of `directory` is, and puts it back if it was set aside. Called while its daemon holds its lock.
+    pub fn put_back(self, directory: &Path) -> Whereabouts {
+        if Self::in_place(directory).is_ok_and(|file| file == self) {
+            return Whereabouts::InPlace;
+        }
+        let is_aside = Self::called(directory, SILENT_SOCKET).is_ok_and(|file| file == self);
+        if is_aside && std::fs::rename(directory.join(SILENT_SOCKET), directory.join(SOCKET)).is_ok() {
+            return Whereabouts::PutBack;
+        }
+        Whereabouts::Gone
+    }
+
+    /// Removes this socket from `directory`, where it is still there; another's stays.
+    pub fn remove(self, directory: &Path) {
+        for name in [SOCKET, SILENT_SOCKET] {
+            if Self::called(directory, name).is_ok_and(|file| file == self) {
+                let _ = std::fs::remove_file(directory.join(name));
+            }
+        }
+    }
 }
 
 /// Whether an error of [`connect`] means that there is no daemon: no directory, no socket, or nobody who listens.
@@ -58,9 +142,11 @@ pub fn is_absence(error: &io::Error) -> bool {
 /// # Errors
 /// The directory does not allow it.
 pub fn bind(directory: &Path) -> io::Result<UnixListener> {
-    match std::fs::remove_file(directory.join(SOCKET)) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
+    for name in [SOCKET, SILENT_SOCKET] {
+        match std::fs::remove_file(directory.join(name)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
     }
     with_address(directory, |path| UnixListener::bind(path))
 }
@@ -170,7 +256,7 @@ impl Directories {
 }
 
 fn create_private(directory: &Path) -> io::Result<()> {
-    use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
+    use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
     if let Some(parent) = directory.parent() {
         std::fs::create_dir_all(parent)?;
     }
@@ -246,6 +332,52 @@ mod tests {
             }
             bind(&directory).expect("a stale socket is replaced");
         }
+    }
+
+    #[test]
+    fn a_socket_that_was_set_aside_is_put_back_and_no_other() {
+        let scratch = tempfile::tempdir().expect("scratch");
+        let directory = scratch.path();
+        let listener = bind(directory).expect("bound");
+        let own = SocketFile::in_place(directory).expect("there");
+        assert_eq!(own.put_back(directory), Whereabouts::InPlace);
+        let lock = try_lock(directory, DAEMON_LOCK).expect("tried").expect("free");
+        assert!(!is_set_aside(directory));
+        set_aside(directory).expect("renamed");
+        assert!(is_set_aside(directory));
+        assert!(is_absence(&connect(directory).expect_err("set aside")));
+        assert_eq!(own.put_back(directory), Whereabouts::PutBack);
+        connect(directory).expect("connected");
+        set_aside(directory).expect("renamed");
+        drop(lock);
+        assert!(!is_set_aside(directory), "its daemon has ended");
+        // Another daemon's socket is neither taken for it nor removed.
+        let _other = bind(directory).expect("bound");
+        assert_eq!(own.put_back(directory), Whereabouts::Gone);
+        own.remove(directory);
+        connect(directory).expect("still there");
+        drop(listener);
+    }
+
+    #[test]
+    fn nobody_waits_for_ever_to_be_taken_in() {
+        let scratch = tempfile::tempdir().expect("scratch");
+        let _listener = bind(scratch.path()).expect("bound");
+        // As many as a listener that takes none in holds, each kept.
+        let (sender, received) = std::sync::mpsc::channel();
+        let directory = scratch.path().to_owned();
+        std::thread::spawn(move || {
+            let mut held = Vec::new();
+            let error = loop {
+                match connect(&directory) {
+                    Ok(stream) => held.push(stream),
+                    Err(error) => break error,
+                }
+            };
+            let _ = sender.send((held.len(), error));
+        });
+        let (count, error) = received.recv_timeout(SILENCE_LIMIT * 3).expect("the wait has an end");
+        assert!(is_silence(&error), "after {count}: {error}");
     }
 
     #[test]

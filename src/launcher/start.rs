@@ -6,7 +6,7 @@ use crate::compiler::search::PASSED_VARIABLE;
 use crate::config::REMOTE_VARIABLE;
 use crate::daemon::detach;
 use crate::ipc::socket::{self, Directories};
-use crate::ipc::{DEPTH_VARIABLE, socket::LOG};
+use crate::ipc::{DEPTH_VARIABLE, SILENCE_LIMIT, socket::LOG};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::ffi::OsStr;
 use std::io::{self, Read as _};
@@ -43,6 +43,9 @@ const WORD_SIZE_BYTES: u64 = 4096;
 /// It can't be started. What can't be mended by the next launcher is remembered for a while, and said to one of them.
 pub(super) fn start_daemon(directories: &Directories) -> Result<UnixStream, Without> {
     let unsaid = || Without::new(Why::NotStarted, "");
+    if socket::is_set_aside(&directories.socket) {
+        return Err(Without::new(Why::NoAnswer, ""));
+    }
     if without::failed_lately(directories) {
         return Err(unsaid());
     }
@@ -77,6 +80,17 @@ pub(super) fn start_daemon(directories: &Directories) -> Result<UnixStream, With
             Err(failed(Why::NotStarted, format!("{}: the daemon does not listen: {error}", socket.display())))
         }
     }
+}
+
+/// What follows for a launcher that the daemon has not answered in time: it is the last one to wait for it, until the daemon
+/// goes on.
+pub(super) fn silent(directories: &Directories) -> Without {
+    let message = format!("the daemon has been silent for {} s", SILENCE_LIMIT.as_secs());
+    // First the reason, for those who find no socket and might start a daemon.
+    without::remember_failure(directories, &message);
+    // Where it can't be, each launcher waits.
+    let _ = socket::set_aside(&directories.socket);
+    Without::new(Why::NoAnswer, message)
 }
 
 /// What a launcher that found no daemon has waited for.

@@ -178,8 +178,8 @@ pub(super) fn failed_lately(directories: &Directories) -> bool {
     })
 }
 
-/// Forgets a failure, once the daemon has started.
-pub(super) fn forget_failure(directories: &Directories) {
+/// Forgets a failure, once the daemon has started or goes on.
+pub(crate) fn forget_failure(directories: &Directories) {
     for place in places(&directories.socket) {
         let _ = unlinkat(&place.directory, place.prefix.clone() + FAILED, rustix::fs::AtFlags::empty());
     }

@@ -1,10 +1,13 @@
 //! File systems that are mounted for one test: one that is almost full, ones with coarse time stamps, one that another
 //! program serves.
 
-use crate::process::succeed;
-use anyhow::{Context, Result};
+use crate::process::{SERVICE_DEADLINE, succeed};
+use crate::processes::until;
+use anyhow::{Context, Result, ensure};
+use rustix::process::{Pid, Signal, kill_process};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Instant;
 
 /// A mounted tmpfs; unmounted when dropped. Mounting needs root, as the gate's machines have it.
 #[derive(Debug)]
@@ -79,6 +82,7 @@ impl Drop for Image {
 #[derive(Debug)]
 pub struct Served {
     path: PathBuf,
+    server: Pid,
 }
 
 impl Served {
@@ -90,12 +94,56 @@ impl Served {
         std::fs::create_dir_all(path)?;
         let options = "cache.attr=60,cache.entry=60,cache.negative_entry=60";
         succeed(Command::new("mergerfs").args(["-o", options]).args([directory, path]))?;
-        Ok(Self { path: path.to_owned() })
+        let end = format!(" {}", path.display());
+        let server = until(|process, _| process.command_line.trim_end().ends_with(&end))?.id;
+        Ok(Self { path: path.to_owned(), server })
+    }
+
+    /// Has it answer nothing more, as a file system does whose server is gone, until [`Self::thaw`].
+    ///
+    /// # Errors
+    /// When its server is gone.
+    pub fn freeze(&self) -> Result<()> {
+        Ok(kill_process(self.server, Signal::STOP)?)
+    }
+
+    /// Has it go on.
+    ///
+    /// # Errors
+    /// As [`Self::freeze`].
+    pub fn thaw(&self) -> Result<()> {
+        Ok(kill_process(self.server, Signal::CONT)?)
+    }
+
+    /// Waits until somebody waits for its answer: for a frozen one.
+    ///
+    /// # Errors
+    /// When nobody does in time, or the kernel doesn't say.
+    pub fn until_asked(&self) -> Result<()> {
+        let control = tempfile::tempdir()?;
+        succeed(Command::new("mount").args(["-t", "fusectl", "pumphouse-test"]).arg(control.path()))?;
+        let mounted = SmallDisk { path: control.path().to_owned() };
+        // Asking the kernel for the mount's device asks its server as well; what is mounted does not.
+        let table = std::fs::read_to_string("/proc/self/mountinfo")?;
+        let place = self.path.display().to_string();
+        let device = table.lines().find_map(|line| {
+            let words: Vec<_> = line.split(' ').collect();
+            (words.get(4) == Some(&place.as_str())).then(|| words[2].rsplit(':').next().map(str::to_owned))?
+        });
+        let waiting = control.path().join(device.context("it is not mounted")?).join("waiting");
+        let start = Instant::now();
+        while std::fs::read_to_string(&waiting)?.trim() == "0" {
+            ensure!(start.elapsed() < SERVICE_DEADLINE, "nobody asks {place}");
+            std::thread::yield_now();
+        }
+        drop(mounted);
+        Ok(())
     }
 }
 
 impl Drop for Served {
     fn drop(&mut self) {
+        let _ = self.thaw();
         unmount(&self.path);
     }
 }

@@ -1,7 +1,9 @@
 //! Looking at the machine's processes, for tests that strike at the right moment.
 
+use crate::process::SERVICE_DEADLINE;
 use anyhow::{Result, bail};
-use rustix::process::Pid;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use std::time::Instant;
 
 /// A process as `/proc` tells it.
@@ -51,14 +53,27 @@ pub fn processes() -> Result<Vec<Process>> {
 /// When none does by the service deadline.
 pub fn until(condition: impl Fn(&Process, &[Process]) -> bool) -> Result<Process> {
     let start = Instant::now();
-    while start.elapsed() < crate::process::SERVICE_DEADLINE {
+    while start.elapsed() < SERVICE_DEADLINE {
         let all = processes()?;
         if let Some(process) = all.iter().find(|process| condition(process, &all)) {
             return Ok(process.clone());
         }
         std::thread::yield_now();
     }
-    bail!("no such process in {:?}", crate::process::SERVICE_DEADLINE)
+    bail!("no such process in {SERVICE_DEADLINE:?}")
+}
+
+/// Waits until the process has ended: nothing to wait for where it is gone.
+///
+/// # Errors
+/// When it still runs by the service deadline.
+pub fn until_ended(id: Pid) -> Result<()> {
+    let Ok(process) = pidfd_open(id, PidfdFlags::empty()) else { return Ok(()) };
+    let limit = Timespec::try_from(SERVICE_DEADLINE)?;
+    match poll(&mut [PollFd::new(&process, PollFlags::IN)], Some(&limit))? {
+        0 => bail!("{id:?} still runs after {SERVICE_DEADLINE:?}"),
+        _ => Ok(()),
+    }
 }
 
 /// Whether `process` descends from `ancestor`.

@@ -12,6 +12,7 @@ mod drain;
 mod environment;
 mod fallback;
 mod faults;
+mod frozen;
 mod headers;
 mod outputs;
 mod projects;
