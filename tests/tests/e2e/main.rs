@@ -22,6 +22,7 @@ mod reapi;
 mod relative_paths;
 mod seeds;
 mod settings;
+mod single_id;
 mod terminals;
 mod time_of_day;
 mod time_stamps;
