@@ -3,7 +3,7 @@
 //! From the ground up:
 //!
 //! * [`symbols`]: names as numbers, in an [`append`]-only list
-//! * [`tokens`]: an operand as preprocessing tokens
+//! * [`tokens`]: an operand as preprocessing tokens, [`padding`]: the white space that expansion leaves between them
 //! * [`definitions`]: macro definitions, each text once
 //! * [`macros`]: which definition each macro has now, with what was read since a moment
 //! * [`expand`]: what tokens expand to
@@ -15,6 +15,7 @@ pub(crate) mod condition;
 pub(crate) mod definitions;
 pub(crate) mod expand;
 pub(crate) mod macros;
+pub(crate) mod padding;
 pub(crate) mod program;
 pub(crate) mod symbols;
 pub(crate) mod tokens;

@@ -44,6 +44,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 /// A compiler's answers under one set of flags.
+#[expect(clippy::struct_excessive_bools, reason = "independent traits of a compiler")]
 #[derive(Debug)]
 pub(crate) struct Probe {
     /// The macros that are defined before the first line, in order.
@@ -60,6 +61,8 @@ pub(crate) struct Probe {
     pub(crate) token_modes: TokenModes,
     /// Whether `__VA_OPT__` is an operator.
     pub(crate) has_va_opt: bool,
+    /// Whether the comma stays where a macro's only parameter is variadic and its argument empty.
+    pub(crate) keeps_lone_comma: bool,
     /// Whether characters don't have the numbers of ASCII.
     pub(crate) has_foreign_characters: bool,
     /// A number that no other probe of the scanner has.

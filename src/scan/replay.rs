@@ -28,7 +28,7 @@ use crate::scan::limits::{MAX_COMPILE_TOKENS, MAX_REPLAYED_DIRECTIVES};
 use crate::scan::memory::effects::EffectsOfHeaders;
 use crate::scan::memory::world::{KnownSetting, World};
 use crate::scan::preprocess::definitions::DefinitionId;
-use crate::scan::preprocess::expand::{Buffers, Observations, Position, Surroundings};
+use crate::scan::preprocess::expand::{Buffers, ExpansionSite, Observations, Position, Surroundings};
 use crate::scan::preprocess::macros::{FrameClock, MacroTable};
 use crate::scan::preprocess::program::{LineForm, Op, OperandId, Program};
 use crate::scan::preprocess::symbols::Symbol;
@@ -319,7 +319,7 @@ impl<'a> Replay<'a> {
     ) -> Result<(), Fallback> {
         let tokens = cursor.program.tokens(operand, &self.world.symbols);
         let first = tokens.first();
-        let Ok((tokens, _)) = self.expand_operand(cursor, at, tokens)? else { return Ok(()) };
+        let Ok((tokens, _)) = self.expand_operand(cursor, at, ExpansionSite::Directive, tokens)? else { return Ok(()) };
         let number = tokens.first().filter(|token| token.kind == Kind::Number);
         let text = |symbol| self.world.symbols.text(symbol);
         let Some(line) = number.and_then(|token| std::str::from_utf8(text(token.symbol)).ok()?.parse::<i64>().ok())
@@ -385,7 +385,7 @@ impl<'a> Replay<'a> {
 pub(super) fn surroundings<'s>(
     world: &'s World,
     setting: &'s Setting,
-    position: Position<'s>,
+    (site, position): (ExpansionSite, Position<'s>),
     state: (&'s mut MacroTable, &'s mut Observations, &'s mut Buffers),
 ) -> Surroundings<'s> {
     let (table, observations, buffers) = state;
@@ -398,7 +398,9 @@ pub(super) fn surroundings<'s>(
         observations,
         has_va_opt: setting.probe.has_va_opt,
         has_foreign_characters: setting.probe.has_foreign_characters,
+        keeps_lone_comma: setting.probe.keeps_lone_comma,
         family: setting.family,
+        site,
         buffers,
     }
 }

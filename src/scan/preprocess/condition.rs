@@ -74,7 +74,7 @@ pub(crate) enum Problem {
 impl From<Trouble> for Problem {
     fn from(trouble: Trouble) -> Self {
         match trouble {
-            Trouble::Malformed => Self::Unknown,
+            Trouble::Malformed | Trouble::Unclear => Self::Unknown,
             Trouble::Limit => Self::Limit,
         }
     }

@@ -7,15 +7,18 @@
 //! **Source:** C17 6.10.3, C++20 [cpp.subst]; Prosser's algorithm as gcc's cpplib realises it, whose contexts end where
 //! arguments are collected past them.
 
+mod arguments;
 mod substitute;
 mod whole;
 
 use crate::command::Family;
 use crate::fallback::Reason;
-use crate::scan::limits::{MAX_ARGUMENT_DEPTH, MAX_EXPANSION_DEPTH, MAX_EXPANSION_TOKENS};
+use crate::scan::limits::{MAX_EXPANSION_DEPTH, MAX_EXPANSION_TOKENS};
 use crate::scan::preprocess::definitions::{Body, Builtin, Definition, DefinitionId, Definitions};
+use crate::scan::preprocess::expand::arguments::{Arguments, Range};
 use crate::scan::preprocess::expand::whole::Wholes;
 use crate::scan::preprocess::macros::{MacroTable, States};
+use crate::scan::preprocess::padding::Padding;
 use crate::scan::preprocess::symbols::{Symbol, Symbols, known};
 use crate::scan::preprocess::tokens::{Flags, Kind, Token, TokenModes};
 use std::collections::HashMap;
@@ -25,6 +28,8 @@ use std::collections::HashMap;
 pub(crate) enum Trouble {
     /// The compiler will refuse it as well: arguments without end, a wrong number of them, ….
     Malformed,
+    /// What the compiler makes of it is not known here.
+    Unclear,
     /// The input exceeds a limit.
     Limit,
 }
@@ -32,10 +37,35 @@ pub(crate) enum Trouble {
 impl Trouble {
     pub(crate) const fn reason(self) -> Reason {
         match self {
-            Self::Malformed => Reason::Unscannable,
+            Self::Malformed | Self::Unclear => Reason::Unscannable,
             Self::Limit => Reason::ScanLimit,
         }
     }
+}
+
+/// Where an expansion takes place. gcc leaves the most paddings in text, fewer in the operand of an include, and none in
+/// other directives; clang makes no difference.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum ExpansionSite {
+    /// Text.
+    Text,
+    /// The operand of `#include`.
+    Include,
+    /// Another directive: a condition, `#line`.
+    Directive,
+}
+
+/// Which paddings an expansion leaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Paddings {
+    /// gcc's, before and behind all that was expanded.
+    All,
+    /// gcc's, before arguments.
+    BeforeArguments,
+    /// gcc's, none.
+    Few,
+    /// clang's blanks.
+    Blanks,
 }
 
 /// Where a directive stands, for the macros that tell.
@@ -80,6 +110,9 @@ pub(crate) struct Expander<'a> {
     made: usize,
     /// Whether the directive goes on in another line.
     is_multiline: bool,
+    paddings: Paddings,
+    /// What expansions that have ended left for the next token.
+    pending: Padding,
     /// The macros' states that were read, while an expansion is to be remembered.
     reads: Option<States>,
 }
@@ -95,7 +128,7 @@ pub(crate) struct Buffers {
     /// Where the arguments in `scratch` end.
     ends: Vec<usize>,
     /// The arguments of the uses that are being expanded, as ranges of `scratch`.
-    ranges: Vec<(usize, usize)>,
+    ranges: Vec<Range>,
     /// What tokens become that `##` joins, by their spellings; nothing where that is no token.
     pastes: HashMap<(Symbol, Symbol), Option<Token>, foldhash::fast::RandomState>,
     /// What macros were expanded to.
@@ -110,16 +143,8 @@ struct Context {
     disables: Option<Symbol>,
     /// Whether its tokens are expanded already.
     is_final: bool,
-}
-
-/// The arguments of one use of a macro.
-#[derive(Debug, Clone, Copy)]
-struct Arguments {
-    /// Where the first argument stands among the ranges, as written.
-    raw: usize,
-    /// Where the first argument stands among the ranges, expanded where the macro wants it so.
-    expanded: usize,
-    variadic: Option<usize>,
+    /// What it leaves for the token behind it.
+    trailing: Padding,
 }
 
 /// The parts of an [`Expander`] that outlive one directive.
@@ -134,7 +159,10 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) has_va_opt: bool,
     /// Whether characters don't have the numbers of ASCII.
     pub(crate) has_foreign_characters: bool,
+    /// Whether the comma stays where a macro's only parameter is variadic and its argument empty.
+    pub(crate) keeps_lone_comma: bool,
     pub(crate) family: Family,
+    pub(crate) site: ExpansionSite,
     pub(crate) buffers: &'a mut Buffers,
 }
 
@@ -144,7 +172,21 @@ impl<'a> Expander<'a> {
         let buffers = &mut *surroundings.buffers;
         debug_assert!(buffers.contexts.is_empty(), "the last expansion left nothing");
         buffers.arena.extend_from_slice(tokens);
-        buffers.contexts.push(Context { start: 0, at: 0, end: tokens.len(), disables: None, is_final: false });
+        let trailing = Padding::NONE;
+        buffers.contexts.push(Context {
+            start: 0,
+            at: 0,
+            end: tokens.len(),
+            disables: None,
+            is_final: false,
+            trailing,
+        });
+        let paddings = match (surroundings.family, surroundings.site) {
+            (Family::Clang, _) => Paddings::Blanks,
+            (Family::Gcc, ExpansionSite::Text) => Paddings::All,
+            (Family::Gcc, ExpansionSite::Include) => Paddings::BeforeArguments,
+            (Family::Gcc, ExpansionSite::Directive) => Paddings::Few,
+        };
         Self {
             surroundings,
             undecided: None,
@@ -154,6 +196,8 @@ impl<'a> Expander<'a> {
             argument_depth: 0,
             made: 0,
             is_multiline: tokens.iter().any(|token| token.lines > 0),
+            paddings,
+            pending: Padding::NONE,
             reads: None,
         }
     }
@@ -192,8 +236,10 @@ impl<'a> Expander<'a> {
             let top = self.surroundings.buffers.contexts.last_mut().expect("the stack is not empty above its floor");
             if top.at < top.end {
                 top.at += 1;
-                return Some((self.surroundings.buffers.arena[top.at - 1], top.is_final));
+                let token = self.surroundings.buffers.arena[top.at - 1].padded(std::mem::take(&mut self.pending));
+                return Some((token, top.is_final));
             }
+            self.pending = self.pending.then(top.trailing);
             self.pop();
         }
         None
@@ -212,7 +258,7 @@ impl<'a> Expander<'a> {
     pub(crate) fn put_back(&mut self, token: Token) {
         let start = self.surroundings.buffers.arena.len();
         self.surroundings.buffers.arena.push(token);
-        self.push_context(start, None, false);
+        self.push_context(start, None, false, Padding::NONE);
     }
 
     /// The next token after expansion.
@@ -268,7 +314,10 @@ impl<'a> Expander<'a> {
         match self.next_raw() {
             Some(next) if next.is(known::OPEN) => {}
             Some(next) => {
-                self.put_back(next);
+                // gcc puts the paddings back as an expansion of their own.
+                let is_padded = self.paddings == Paddings::All && next.padding() != Padding::NONE;
+                let ended = if is_padded { Padding::SOURCELESS } else { Padding::NONE };
+                self.put_back(next.with_padding(next.padding().then(ended)));
                 return Ok(Some(token));
             }
             None => return Ok(Some(token)),
@@ -278,13 +327,13 @@ impl<'a> Expander<'a> {
             self.surroundings.buffers.ends.len(),
             self.surroundings.buffers.ranges.len(),
         );
-        let entered = self.collect(parameters, body.is_variadic).and_then(|close| {
-            let arguments = self.arguments(scratch, ends, body)?;
+        let entered = self.collect(parameters, body.is_variadic).and_then(|(close, is_rest_omitted)| {
+            let arguments = Arguments { is_rest_omitted, ..self.arguments(scratch, ends, body)? };
             let start = self.surroundings.buffers.arena.len();
-            self.substitute(body, arguments)?;
+            let trailing = self.substitute(body, arguments)?;
             // gcc takes the line of the name for that of the use, clang the line of the parenthesis.
             let lines = if self.surroundings.family == Family::Clang { close.lines } else { token.lines };
-            self.enter(Token { lines, ..token }, start)
+            self.enter(Token { lines, ..token }, start, trailing)
         });
         self.surroundings.buffers.scratch.truncate(scratch);
         self.surroundings.buffers.ends.truncate(ends);
@@ -295,38 +344,50 @@ impl<'a> Expander<'a> {
     /// Enters the object-like macro that `name` names.
     fn enter_object(&mut self, name: Token, body: &Body) -> Result<(), Trouble> {
         let start = self.surroundings.buffers.arena.len();
+        let mut trailing = Padding::NONE;
         if body.has_operators {
-            let none = self.surroundings.buffers.ranges.len();
-            self.substitute(body, Arguments { raw: none, expanded: none, variadic: None })?;
+            trailing = self.substitute(body, Arguments::none())?;
         } else {
             self.surroundings.buffers.arena.extend_from_slice(&body.tokens);
         }
-        self.enter(name, start)
+        self.enter(name, start, trailing)
     }
 
-    /// Makes a context of the tokens from `start` on, the expansion of `name`.
-    fn enter(&mut self, name: Token, start: usize) -> Result<(), Trouble> {
+    /// Makes a context of the tokens from `start` on, the expansion of `name`, which leaves `trailing` behind itself.
+    fn enter(&mut self, name: Token, start: usize, trailing: Padding) -> Result<(), Trouble> {
         let length = self.surroundings.buffers.arena.len() - start;
         self.made += length + 1;
         self.surroundings.observations.tokens += length as u64 + 1;
         if self.made > MAX_EXPANSION_TOKENS || self.surroundings.buffers.contexts.len() > MAX_EXPANSION_DEPTH {
             return Err(Trouble::Limit);
         }
-        if let Some(first) = self.surroundings.buffers.arena.get_mut(start) {
-            *first = first.padded_like(name);
+        let leading = match self.paddings {
+            Paddings::All => name.padding().then(Padding::of(name)),
+            Paddings::BeforeArguments | Paddings::Few => name.padding(),
+            Paddings::Blanks if name.has_blank_before() => Padding::SPACE,
+            Paddings::Blanks => Padding::NONE,
+        };
+        let mut trailing = trailing;
+        match self.surroundings.buffers.arena.get_mut(start) {
+            None => trailing = leading.then(trailing),
+            Some(first) if self.paddings == Paddings::Blanks => *first = first.spaced_like(name),
+            Some(first) => *first = first.padded(leading),
+        }
+        if self.paddings == Paddings::All {
+            trailing = trailing.then(Padding::SOURCELESS);
         }
         if self.is_multiline {
             for token in &mut self.surroundings.buffers.arena[start..] {
                 token.lines = name.lines;
             }
         }
-        self.push_context(start, Some(name.symbol), false);
+        self.push_context(start, Some(name.symbol), false, trailing);
         Ok(())
     }
 
-    fn push_context(&mut self, start: usize, disables: Option<Symbol>, is_final: bool) {
+    fn push_context(&mut self, start: usize, disables: Option<Symbol>, is_final: bool, trailing: Padding) {
         let end = self.surroundings.buffers.arena.len();
-        self.surroundings.buffers.contexts.push(Context { start, at: start, end, disables, is_final });
+        self.surroundings.buffers.contexts.push(Context { start, at: start, end, disables, is_final, trailing });
         if let Some(symbol) = disables {
             self.surroundings.table.enter(symbol);
             self.entered += 1;
@@ -343,96 +404,18 @@ impl<'a> Expander<'a> {
         }
     }
 
-    /// Collects the arguments up to the closing parenthesis; the opening one has been read. The tokens go to
-    /// `scratch`, the places where arguments end to `ends`. Gives the closing parenthesis.
-    fn collect(&mut self, parameters: usize, is_variadic: bool) -> Result<Token, Trouble> {
-        let first_token = self.surroundings.buffers.scratch.len();
-        let first_end = self.surroundings.buffers.ends.len();
-        let mut depth = 0;
-        let close = loop {
-            let mut token = self.next_raw().ok_or(Trouble::Malformed)?;
-            let collected = self.surroundings.buffers.ends.len() - first_end + 1;
-            if token.is(known::CLOSE) {
-                if depth == 0 {
-                    break token;
-                }
-                depth -= 1;
-            } else if token.is(known::OPEN) {
-                depth += 1;
-            } else if token.is(known::COMMA) && depth == 0 && !(is_variadic && collected == parameters) {
-                self.surroundings.buffers.ends.push(self.surroundings.buffers.scratch.len());
-                continue;
-            } else if token.kind == Kind::Identifier && self.surroundings.table.is_busy(token.symbol) {
-                token.flags = token.flags.with(Flags::NO_EXPAND);
+    /// What stands before the token that gcc or clang makes of `name`, a macro that it computes.
+    fn made_by_compiler(&mut self, name: Token) -> Token {
+        match self.paddings {
+            Paddings::Blanks => name,
+            Paddings::All => {
+                self.pending = Padding::SOURCELESS;
+                Token { flags: Flags::default(), ..name }.with_padding(name.padding().then(Padding::of(name)))
             }
-            self.made += 1;
-            if self.made > MAX_EXPANSION_TOKENS {
-                return Err(Trouble::Limit);
+            Paddings::BeforeArguments | Paddings::Few => {
+                Token { flags: Flags::default(), ..name }.with_padding(name.padding())
             }
-            self.surroundings.buffers.scratch.push(token);
-        };
-        let end = self.surroundings.buffers.scratch.len();
-        let collected = self.surroundings.buffers.ends.len() - first_end + 1;
-        if parameters > 0 || collected > 1 || end > first_token {
-            self.surroundings.buffers.ends.push(end);
         }
-        if is_variadic && self.surroundings.buffers.ends.len() - first_end + 1 == parameters {
-            self.surroundings.buffers.ends.push(end);
-        }
-        if self.surroundings.buffers.ends.len() - first_end == parameters { Ok(close) } else { Err(Trouble::Malformed) }
-    }
-
-    /// The arguments that were collected from `scratch` and `ends` on, expanded where `body` wants them so.
-    fn arguments(&mut self, scratch: usize, ends: usize, body: &Body) -> Result<Arguments, Trouble> {
-        let raw = self.surroundings.buffers.ranges.len();
-        let mut start = scratch;
-        for end in &self.surroundings.buffers.ends[ends..] {
-            self.surroundings.buffers.ranges.push((start, *end));
-            start = *end;
-        }
-        let count = self.surroundings.buffers.ranges.len() - raw;
-        let expanded = raw + count;
-        for at in 0..count {
-            let (start, end) = self.surroundings.buffers.ranges[raw + at];
-            let range = if body.expands[at] { self.expand_argument(start, end)? } else { (start, end) };
-            self.surroundings.buffers.ranges.push(range);
-        }
-        Ok(Arguments { raw, expanded, variadic: body.is_variadic.then(|| count - 1) })
-    }
-
-    /// The tokens of `scratch` from `start` to `end`, expanded by themselves: where the result stands.
-    fn expand_argument(&mut self, start: usize, end: usize) -> Result<(usize, usize), Trouble> {
-        if !(start..end).any(|at| self.may_expand(at)) {
-            return Ok((start, end));
-        }
-        if self.argument_depth >= MAX_ARGUMENT_DEPTH {
-            return Err(Trouble::Limit);
-        }
-        let outer_floor = std::mem::replace(&mut self.floor, self.surroundings.buffers.contexts.len());
-        self.argument_depth += 1;
-        let context = self.surroundings.buffers.arena.len();
-        self.surroundings.buffers.arena.extend_from_slice(&self.surroundings.buffers.scratch[start..end]);
-        self.push_context(context, None, false);
-        let first = self.surroundings.buffers.scratch.len();
-        let expanded = loop {
-            match self.next() {
-                Ok(Some(token)) => self.surroundings.buffers.scratch.push(token),
-                Ok(None) => break Ok((first, self.surroundings.buffers.scratch.len())),
-                Err(trouble) => break Err(trouble),
-            }
-        };
-        while self.surroundings.buffers.contexts.len() > self.floor {
-            self.pop();
-        }
-        self.argument_depth -= 1;
-        self.floor = outer_floor;
-        expanded
-    }
-
-    /// Whether the token of `scratch` at `at` names a macro.
-    fn may_expand(&mut self, at: usize) -> bool {
-        let token = self.surroundings.buffers.scratch[at];
-        token.kind == Kind::Identifier && !token.flags.has(Flags::NO_EXPAND) && self.state(token.symbol).is_some()
     }
 
     fn builtin(&mut self, builtin: Builtin, token: Token) -> Token {
@@ -447,8 +430,10 @@ impl<'a> Expander<'a> {
             text.push(b'"');
             text
         };
+        let name = token;
+        let token = self.made_by_compiler(name);
         let (kind, text) = match builtin {
-            Builtin::Operator => return token,
+            Builtin::Operator => return name,
             Builtin::Line => {
                 let line = self.surroundings.position.line.wrapping_add(u32::from(token.lines));
                 (Kind::Number, line.to_string().into_bytes())

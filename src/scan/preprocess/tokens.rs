@@ -6,6 +6,7 @@
 
 use crate::scan::lex::characters::{continues_identifier, is_blank, raw_string_end, starts_identifier};
 use crate::scan::lex::directives::LineBreak;
+use crate::scan::preprocess::padding::Padding;
 use crate::scan::preprocess::symbols::{Symbol, Symbols, known};
 
 /// What kind of token it is.
@@ -47,13 +48,12 @@ pub(crate) struct Flags(u8);
 impl Flags {
     /// White space stands before it in the source.
     pub(crate) const BLANK: Self = Self(1);
-    /// It begins an expansion, and [`Flags::PADDING_BLANK`] says whether white space stands before the macro's name.
-    pub(crate) const PADDED: Self = Self(2);
-    pub(crate) const PADDING_BLANK: Self = Self(4);
     /// The name of a macro that is being expanded: never expanded again.
-    pub(crate) const NO_EXPAND: Self = Self(8);
+    pub(crate) const NO_EXPAND: Self = Self(2);
     /// A name that spells characters by their numbers, which its symbol doesn't.
-    pub(crate) const NUMBERED: Self = Self(16);
+    pub(crate) const NUMBERED: Self = Self(4);
+    /// Where a token's [`Padding`] stands among its flags.
+    const PADDING_SHIFT: u32 = 4;
 
     pub(crate) const fn has(self, flag: Self) -> bool {
         self.0 & flag.0 != 0
@@ -81,16 +81,35 @@ impl Token {
         self.kind == Kind::Identifier && self.symbol == name
     }
 
-    /// Whether white space stands before it once expanded, as `#` and clang see it.
+    /// Whether white space stands before it once expanded, as `#` sees it.
     pub(crate) const fn has_blank_before(self) -> bool {
-        if self.flags.has(Flags::PADDED) { self.flags.has(Flags::PADDING_BLANK) } else { self.flags.has(Flags::BLANK) }
+        match self.padding().decision() {
+            Some(is_blank) => is_blank,
+            None => self.flags.has(Flags::BLANK),
+        }
     }
 
-    /// This token as the first one of an expansion of `name`.
-    pub(crate) fn padded_like(self, name: Self) -> Self {
-        let flags = self.flags.with(Flags::PADDED).without(Flags::PADDING_BLANK);
-        let flags = if name.has_blank_before() { flags.with(Flags::PADDING_BLANK) } else { flags };
-        Self { flags, ..self }
+    /// What expansions left before it.
+    pub(crate) const fn padding(self) -> Padding {
+        Padding::from_bits(self.flags.0 >> Flags::PADDING_SHIFT)
+    }
+
+    /// This token with `padding` alone before it.
+    pub(crate) const fn with_padding(self, padding: Padding) -> Self {
+        let own = self.flags.0 & ((1 << Flags::PADDING_SHIFT) - 1);
+        Self { flags: Flags(own | padding.bits() << Flags::PADDING_SHIFT), ..self }
+    }
+
+    /// This token with `padding` before what stands before it already.
+    pub(crate) const fn padded(self, padding: Padding) -> Self {
+        self.with_padding(padding.then(self.padding()))
+    }
+
+    /// This token with white space before it where `other` has some, and without elsewhere.
+    pub(crate) const fn spaced_like(self, other: Self) -> Self {
+        let flags = self.flags.without(Flags::BLANK);
+        let flags = if other.has_blank_before() { flags.with(Flags::BLANK) } else { flags };
+        Self { flags, ..self }.with_padding(Padding::NONE)
     }
 }
 

@@ -4,7 +4,9 @@ use crate::command::Family;
 use crate::fallback::Fallback;
 use crate::scan::preprocess::condition::{HeaderOperator, Oracle, Problem, Truth, evaluate};
 use crate::scan::preprocess::definitions::{Builtin, DefinitionId, Definitions};
-use crate::scan::preprocess::expand::{Buffers, Expander, Observations, Position, Surroundings, Trouble};
+use crate::scan::preprocess::expand::{
+    Buffers, Expander, ExpansionSite, Observations, Position, Surroundings, Trouble,
+};
 use crate::scan::preprocess::macros::MacroTable;
 use crate::scan::preprocess::symbols::{Symbol, Symbols, known};
 use crate::scan::preprocess::tokens::{Kind, Token, TokenModes, tokenize, tokenize_condition};
@@ -21,6 +23,7 @@ pub(crate) struct Trial {
     observations: Observations,
     buffers: Buffers,
     family: Family,
+    site: ExpansionSite,
 }
 
 impl Trial {
@@ -33,8 +36,15 @@ impl Trial {
         table.write(known::COUNTER, definitions.builtin(Builtin::Counter));
         table.write(known::HAS_INCLUDE, definitions.builtin(Builtin::Operator));
         let observations = Observations { counter: Some(0), ..Observations::default() };
-        let mut trial =
-            Self { symbols, definitions, table, observations, buffers: Buffers::default(), family: Family::Gcc };
+        let mut trial = Self {
+            symbols,
+            definitions,
+            table,
+            observations,
+            buffers: Buffers::default(),
+            family: Family::Gcc,
+            site: ExpansionSite::Text,
+        };
         for text in macros {
             let (symbol, definition) = trial.define(text);
             trial.table.write(symbol, definition);
@@ -54,6 +64,12 @@ impl Trial {
         self
     }
 
+    /// Goes on as at `site`.
+    pub(crate) fn at_site(mut self, site: ExpansionSite) -> Self {
+        self.site = site;
+        self
+    }
+
     fn expander(&mut self, tokens: &[Token]) -> Expander<'_> {
         let position = Position { line: 7, file: b"a.c", base_file: b"a.c", is_mapped: false, include_level: 0 };
         let surroundings = Surroundings {
@@ -65,7 +81,9 @@ impl Trial {
             observations: &mut self.observations,
             has_va_opt: true,
             has_foreign_characters: false,
+            keeps_lone_comma: false,
             family: self.family,
+            site: self.site,
             buffers: &mut self.buffers,
         };
         Expander::new(surroundings, tokens)

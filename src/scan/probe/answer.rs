@@ -79,6 +79,7 @@ pub(super) struct Traits {
     pub(super) trigraphs: bool,
     pub(super) no_dollars: bool,
     pub(super) ascii: bool,
+    pub(super) lone_comma: bool,
 }
 
 impl Traits {
@@ -90,6 +91,8 @@ impl Traits {
             b"raw-strings" => self.raw_strings = true,
             b"trigraphs" => self.trigraphs = true,
             b"ascii" => self.ascii = true,
+            // The comma stayed where the arguments behind it are missing.
+            _ if name.starts_with(b"lone-comma") => self.lone_comma = name.ends_with(b","),
             // The macro before the dollar was expanded.
             _ if name.starts_with(b"no-dollars") => self.no_dollars = true,
             // What is left of it is the slash before the comment.

@@ -102,6 +102,7 @@ pub(super) fn build(
         lex_modes,
         token_modes,
         has_va_opt: answer.has_va_opt,
+        keeps_lone_comma: answer.traits.lone_comma,
         has_foreign_characters: !answer.traits.ascii,
         id,
         trail,

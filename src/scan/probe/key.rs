@@ -27,7 +27,7 @@ pub(crate) struct ProbeKey {
 const ANYWHERE: &str = "/";
 
 /// The version of the questions; other answers are not taken for theirs.
-const FORMAT: &str = "pumphouse probe 11";
+const FORMAT: &str = "pumphouse probe 12";
 
 impl ProbeKey {
     /// The key of what the compiler proper says as the driver of `command` would run it, which `answer` tells.

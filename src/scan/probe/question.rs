@@ -76,6 +76,8 @@ PUMPHOUSE_TRAIT ascii
 #endif
 #define PUMPHOUSE_DOLLARS no-dollars
 PUMPHOUSE_TRAIT PUMPHOUSE_DOLLARS$
+#define PUMPHOUSE_LONE(...) lone-comma , ## __VA_ARGS__
+PUMPHOUSE_TRAIT PUMPHOUSE_LONE()
 ";
 
 /// The first source: computed macros, `__VA_OPT__`, traits, common features.

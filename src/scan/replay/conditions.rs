@@ -5,7 +5,7 @@ use crate::fallback::{Fallback, Reason};
 use crate::scan::limits::MAX_CONDITION_ALTERNATIVES;
 use crate::scan::preprocess::condition::{Problem, Truth, evaluate};
 use crate::scan::preprocess::definitions::Definition;
-use crate::scan::preprocess::expand::Expander;
+use crate::scan::preprocess::expand::{Expander, ExpansionSite};
 use crate::scan::preprocess::program::{Op, OperandId};
 use crate::scan::preprocess::symbols::Symbol;
 use crate::scan::replay::oracle::HeaderOracle;
@@ -93,7 +93,7 @@ impl Replay<'_> {
         let file = self.world.symbols.text(cursor.header.spelled);
         let position = self.position(cursor, at, file);
         let state = (&mut *self.table, &mut self.observations, &mut self.buffers);
-        let surroundings = surroundings(self.world, self.setting, position, state);
+        let surroundings = surroundings(self.world, self.setting, (ExpansionSite::Directive, position), state);
         let mut expander = Expander::new(surroundings, tokens);
         expander.takes_numbers_at_once = alternatives == Alternatives::NumbersAtOnce;
         let mut oracle = HeaderOracle {

@@ -7,7 +7,7 @@ use crate::files::generation::Generation;
 use crate::scan::limits::{MAX_COMPUTED_NAMES, MAX_INCLUDE_DEPTH, MAX_INCLUDES};
 use crate::scan::memory::effects::Effect;
 use crate::scan::preprocess::definitions::{Definition, DefinitionId};
-use crate::scan::preprocess::expand::{Expander, Trouble};
+use crate::scan::preprocess::expand::{Expander, ExpansionSite, Trouble};
 use crate::scan::preprocess::program::{HeaderName, Inclusion, Op, OperandId, Program, Quoting, header_name};
 use crate::scan::preprocess::symbols::{Symbol, known};
 use crate::scan::preprocess::tokens::{Kind, Token};
@@ -360,7 +360,7 @@ impl Replay<'_> {
         names: &mut Vec<HeaderName>,
     ) -> Result<(), Fallback> {
         let counter = self.observations.counter;
-        let (expanded, undecided) = match self.expand_operand(cursor, at, tokens)? {
+        let (expanded, undecided) = match self.expand_operand(cursor, at, ExpansionSite::Include, tokens)? {
             Ok(expansion) => expansion,
             Err(trouble) => return Err(self.refuse_at(cursor, at, trouble.reason(), "the operand can't be expanded")),
         };
@@ -417,17 +417,18 @@ impl Replay<'_> {
         None
     }
 
-    /// `tokens` expanded at `at`, and a macro with several definitions that was met.
+    /// `tokens`, which stand at `at`, expanded as at `site`, and a macro with several definitions that was met.
     pub(super) fn expand_operand(
         &mut self,
         cursor: &Cursor<'_>,
         at: usize,
+        site: ExpansionSite,
         tokens: &[Token],
     ) -> Result<Expansion, Fallback> {
         let file = self.world.symbols.text(cursor.header.spelled);
         let position = self.position(cursor, at, file);
         let state = (&mut *self.table, &mut self.observations, &mut self.buffers);
-        let surroundings = surroundings(self.world, self.setting, position, state);
+        let surroundings = surroundings(self.world, self.setting, (site, position), state);
         let mut expander = Expander::new(surroundings, tokens);
         let outcome = expander.expand_all();
         let undecided = expander.undecided;

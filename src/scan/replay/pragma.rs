@@ -5,6 +5,7 @@ use crate::command::options::proper::{of_optimize_option, of_target_option};
 use crate::fallback::{Fallback, Reason};
 use crate::files::file::Want;
 use crate::scan::preprocess::definitions::DefinitionId;
+use crate::scan::preprocess::expand::ExpansionSite;
 use crate::scan::preprocess::program::{OperandId, Pragma};
 use crate::scan::preprocess::symbols::{Symbol, known};
 use crate::scan::preprocess::tokens::Kind;
@@ -96,7 +97,9 @@ impl Replay<'_> {
         };
         let is_optimize = word.symbol == known::OPTIMIZE;
         // No version expands macros here so far; one that did would be right as well.
-        let options = self.expand_operand(cursor, at, options)?.map_or_else(|_| Vec::new(), |(options, _)| options);
+        let options = self
+            .expand_operand(cursor, at, ExpansionSite::Directive, options)?
+            .map_or_else(|_| Vec::new(), |(options, _)| options);
         let mut flags = Vec::new();
         // Strings that follow each other are one.
         for string in

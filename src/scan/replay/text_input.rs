@@ -7,6 +7,7 @@ use crate::files::directory::Directory;
 use crate::files::resolve::Resolution;
 use crate::scan::closure::record::Record;
 use crate::scan::lex::assembler_directive::AssemblerDirective;
+use crate::scan::preprocess::expand::ExpansionSite;
 use crate::scan::preprocess::program::{Inclusion, Quoting};
 use crate::scan::preprocess::program::{Op, OperandId};
 use crate::scan::preprocess::symbols::Symbol;
@@ -77,7 +78,9 @@ impl Replay<'_> {
     ) -> Result<Option<Vec<AssemblerInput>>, Fallback> {
         let mut tokens = Vec::new();
         tokenize(statement, self.setting.probe.token_modes, &self.world.symbols, &mut tokens);
-        let Ok((expanded, None)) = self.expand_operand(cursor, at, &tokens)? else { return Ok(None) };
+        let Ok((expanded, None)) = self.expand_operand(cursor, at, ExpansionSite::Text, &tokens)? else {
+            return Ok(None);
+        };
         let is_assembler = self.assembly_in() == AssemblyIn::Source;
         let is_unclear = |token: &Token| {
             let spelled = self.world.symbols.text(token.symbol);

@@ -4,6 +4,7 @@ use crate::command::Family;
 use crate::fallback::{Fallback, Reason};
 use crate::scan::lex::lexer::lex;
 use crate::scan::lex::lexer::pragma_text::unquoted;
+use crate::scan::preprocess::expand::ExpansionSite;
 use crate::scan::preprocess::program::{Op, OperandId, Program};
 use crate::scan::preprocess::symbols::known;
 use crate::scan::preprocess::tokens::{Kind, Token, tokenize};
@@ -59,7 +60,7 @@ impl Replay<'_> {
         let mut tokens = Vec::new();
         tokenize(cursor.program.operand(operand), self.setting.probe.token_modes, &self.world.symbols, &mut tokens);
         let counter = self.observations.counter;
-        let expansion = self.expand_operand(cursor, at, &tokens)?;
+        let expansion = self.expand_operand(cursor, at, ExpansionSite::Text, &tokens)?;
         self.observations.counter = counter;
         match expansion {
             Ok((_, Some(symbol))) => {

@@ -9,6 +9,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may stop where it stands")]
 
+mod blanks;
 mod case;
 mod directives;
 mod files;

@@ -6,7 +6,8 @@
 //! expanded, the last token can't take what follows for its arguments, and nothing in it has to be read unexpanded.
 
 use crate::scan::preprocess::definitions::{Body, Builtin, Definition, DefinitionId};
-use crate::scan::preprocess::expand::{Expander, Trouble};
+use crate::scan::preprocess::expand::{Expander, ExpansionSite, Trouble};
+use crate::scan::preprocess::padding::Padding;
 use crate::scan::preprocess::symbols::{Symbol, known};
 use crate::scan::preprocess::tokens::{Flags, Kind, Token};
 use std::collections::HashMap;
@@ -14,8 +15,8 @@ use std::collections::HashMap;
 /// How many expansions a replay remembers.
 const MAX_WHOLES: usize = 4096;
 
-/// Expansions by the name as it stands and its definition.
-pub(super) type Wholes = HashMap<(Symbol, DefinitionId, Flags), Whole, foldhash::fast::RandomState>;
+/// Expansions by the name as it stands, its definition, and where it stands.
+pub(super) type Wholes = HashMap<(Symbol, DefinitionId, Flags, ExpansionSite), Whole, foldhash::fast::RandomState>;
 
 /// What is known of an expansion.
 #[derive(Debug)]
@@ -27,6 +28,7 @@ pub(super) enum Whole {
     Known {
         reads: Box<[(Symbol, DefinitionId)]>,
         tokens: Box<[Token]>,
+        trailing: Padding,
     },
 }
 
@@ -36,7 +38,7 @@ impl Expander<'_> {
         if !body.tokens.iter().any(|token| token.kind == Kind::Identifier) {
             return false;
         }
-        let key = (name.symbol, id, name.flags);
+        let key = (name.symbol, id, name.flags, self.surroundings.site);
         match self.surroundings.buffers.wholes.get(&key) {
             None => {
                 if self.surroundings.buffers.wholes.len() < MAX_WHOLES {
@@ -45,7 +47,8 @@ impl Expander<'_> {
                 return false;
             }
             Some(Whole::Open) => return false,
-            Some(Whole::Known { reads, tokens }) => {
+            Some(Whole::Known { reads, tokens, trailing }) => {
+                let trailing = *trailing;
                 if reads.iter().all(|(symbol, state)| self.surroundings.table.peek(*symbol) == *state) {
                     let start = self.surroundings.buffers.arena.len();
                     self.surroundings.buffers.arena.extend_from_slice(tokens);
@@ -55,7 +58,7 @@ impl Expander<'_> {
                             self.surroundings.table.read(*symbol);
                         }
                     }
-                    self.push_context(start, None, true);
+                    self.push_context(start, None, true, trailing);
                     return true;
                 }
             }
@@ -65,6 +68,7 @@ impl Expander<'_> {
         let first = self.surroundings.buffers.scratch.len();
         self.reads = Some(Vec::new());
         let expanded = self.expand_alone(name, body);
+        let trailing = std::mem::take(&mut self.pending);
         let mut reads = self.reads.take().unwrap_or_default();
         let is_closed =
             expanded.is_ok() && self.undecided == undecided && !self.tells_place(&reads) && self.is_closed(first);
@@ -74,8 +78,8 @@ impl Expander<'_> {
             let tokens = Box::from(&self.surroundings.buffers.scratch[first..]);
             let start = self.surroundings.buffers.arena.len();
             self.surroundings.buffers.arena.extend_from_slice(&self.surroundings.buffers.scratch[first..]);
-            self.push_context(start, None, true);
-            Whole::Known { reads: reads.into_boxed_slice(), tokens }
+            self.push_context(start, None, true, trailing);
+            Whole::Known { reads: reads.into_boxed_slice(), tokens, trailing }
         } else {
             (*self.surroundings.observations, self.undecided) = (observations, undecided);
             Whole::Open

@@ -182,7 +182,11 @@ impl<'a> Writer<'a> {
             _ => "include",
         };
         if self.random.chance(25) {
-            self.computed_include(directive);
+            if directive != "include_next" && self.random.chance(40) {
+                self.blank_include(directive);
+            } else {
+                self.computed_include(directive);
+            }
             return;
         }
         let operand = self.operand();
@@ -235,6 +239,34 @@ impl<'a> Writer<'a> {
         } else {
             self.text += &format!("#{directive} {operand}\n");
         }
+    }
+
+    /// An include of a header whose name a macro makes of tokens among which others vanish, and leave blanks or don't.
+    fn blank_include(&mut self, directive: &str) {
+        let mut gap =
+            || self.random.pick(&["", "", " ", "E_", " E_", "E_ ", " E_ E_", " F_()", "F_( E_) ", "H_(,)", " H_( , )"]);
+        // A name and what follows it stay apart.
+        let (first, second, third, fourth, outer) = (gap(), gap(), gap(), gap(), gap());
+        let pieces = [
+            format!("q/**/{first}({second}x/**/{third}){fourth}.h"),
+            format!("q F_()({second}x {third}){fourth}.h"),
+            format!("q({second}H_(x,){third}){fourth}.h"),
+            format!("q({second}H_(,x) {third}){fourth}.h"),
+            format!("q({second}I_(x) I_({third})){fourth}.h"),
+            format!("q I_(({second}x {third})){fourth}.h"),
+        ];
+        let body = pieces[self.random.below(pieces.len())]
+            .replace("/**/E_", " E_")
+            .replace("/**/F_", " F_")
+            .replace("/**/H_", " H_")
+            .replace("/**/", "");
+        let argument = self.random.pick(&["a", " a ", "E_ a", "a E_", "A_", "I_(a)", "I_( a E_)", "H_(a, )"]);
+        let outer = outer.trim_start();
+        self.text += &format!(
+            "#undef E_\n#define E_\n#undef F_\n#define F_(x)\n#undef I_\n#define I_(x) x\n#undef H_\n#define H_(x, y) x##y\n\
+             #undef A_\n#define A_ E_ a\n#undef N_\n#define N_(x) {body}\n#undef STR\n#define STR(x) STR_(x)\n#undef STR_\n#define STR_(x) #x\n\
+             #if __has_include(STR({outer} N_({argument})))\n#{directive} STR({outer} N_({argument}))\n#endif\n"
+        );
     }
 
     fn condition(&mut self, depth: usize) {

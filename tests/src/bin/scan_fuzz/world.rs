@@ -17,6 +17,15 @@ pub(crate) const HEADERS: &[&str] = &[
 /// Headers whose names end in a number that a macro can compute.
 pub(crate) const LEVELS: usize = 8;
 
+/// Headers whose names differ in blanks alone, of which macros make one or another: a bit says whether one stands in a place.
+pub(crate) fn blank_name(bits: usize) -> String {
+    let blank = |place: usize| if bits >> place & 1 == 1 { " " } else { "" };
+    format!("q{}({}a{}){}.h", blank(0), blank(1), blank(2), blank(3))
+}
+
+/// How many names [`blank_name`] makes.
+pub(crate) const BLANK_NAMES: usize = 16;
+
 /// The sources, from the tree's root.
 pub(crate) const SOURCES: &[&str] = &["src/main.c", "src/unit.cc", "top.c", "a/sub/inner.c", "src/asm.S"];
 
@@ -33,6 +42,9 @@ pub(crate) fn generate(random: &mut Random, root: &Path) -> Tree {
     }
     for level in 0..LEVELS {
         tree.file(format!("base/lv{level}.h"), leaf(random, level));
+    }
+    for bits in 0..BLANK_NAMES {
+        tree.file(format!("base/{}", blank_name(bits)), leaf(random, bits));
     }
     for directory in ["build", "empty"] {
         tree.directory(directory);
