@@ -245,7 +245,8 @@ fn run_locally(invocation: &Invocation, run: &LocalRun, stream: &mut UnixStream)
     let compiler =
         if run.compiler.as_os_str().is_empty() { real_compiler::compiler(&invocation.compiler).ok() } else { None };
     let compiler = compiler.as_ref().unwrap_or(&run.compiler);
-    let mut command = compiler_command(run.arguments.as_deref().unwrap_or(&invocation.arguments), compiler);
+    let arguments = run.arguments.as_deref().unwrap_or(&invocation.arguments);
+    let mut command = compiler_command(&invocation.compiler, arguments, compiler);
     if run.output == LocalOutput::Captured {
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
     }
@@ -276,7 +277,7 @@ fn run_locally(invocation: &Invocation, run: &LocalRun, stream: &mut UnixStream)
     if run.output == LocalOutput::Captured
         && completed.says_anything()
         && rustix::termios::isatty(io::stderr())
-        && let Ok(status) = compiler_command(&invocation.arguments, compiler).status()
+        && let Ok(status) = compiler_command(&invocation.compiler, &invocation.arguments, compiler).status()
     {
         return end_as(status);
     }
@@ -289,7 +290,9 @@ fn become_compiler(invocation: &Invocation) -> u8 {
         return too_deep(invocation, DEPTH_LIMIT);
     }
     match real_compiler::compiler(&invocation.compiler) {
-        Ok(compiler) => cannot_run(&compiler, &compiler_command(&invocation.arguments, &compiler).exec()),
+        Ok(compiler) => {
+            cannot_run(&compiler, &compiler_command(&invocation.compiler, &invocation.arguments, &compiler).exec())
+        }
         Err(missing) => refuse(&missing),
     }
 }
@@ -316,8 +319,13 @@ fn cannot_run(program: &Path, error: &io::Error) -> u8 {
     if error.kind() == io::ErrorKind::NotFound { 127 } else { 126 }
 }
 
-fn compiler_command(arguments: &[OsString], compiler: &Path) -> Command {
+/// `compiler` with `arguments`, by the name under which it was `written` where it finds itself by that, since compilers may
+/// show their name (`gcc -v`).
+fn compiler_command(written: &OsStr, arguments: &[OsString], compiler: &Path) -> Command {
     let mut command = Command::new(compiler);
+    if real_compiler::finds_itself(written, compiler) {
+        command.arg0(written);
+    }
     let passed = search::passed_on(std::env::var_os(PASSED_VARIABLE), compiler);
     command.args(arguments).env(DEPTH_VARIABLE, (count(DEPTH_VARIABLE) + 1).to_string()).env(PASSED_VARIABLE, passed);
     command

@@ -52,6 +52,15 @@ pub(super) fn compiler(written: &OsStr) -> Result<PathBuf, NotFound> {
     with_place(passed.as_deref(), |place| search::find(written, place, look)).map(|(path, ())| path)
 }
 
+/// Whether a compiler at `path` that is called `name`, without a path, takes itself for the one that it is when it looks
+/// through `PATH`: nothing else of its name comes before it.
+pub(super) fn finds_itself(name: &OsStr, path: &Path) -> bool {
+    let look = |path: &Path| search::executable(path).map(|_| (Kind::Program, ()));
+    path.is_absolute()
+        && !name.as_bytes().contains(&b'/')
+        && with_place(None, |place| search::find(name, place, look)).is_ok_and(|(first, ())| first == path)
+}
+
 fn kind(path: &Path) -> Kind {
     match path.canonicalize() {
         // Another copy of this program, which would not know this one for itself.

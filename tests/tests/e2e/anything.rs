@@ -214,6 +214,23 @@ fn gcc(site: &Site, directories: &[&Path], arguments: &[&str]) -> Result<Output>
 }
 
 #[test]
+fn a_compiler_is_called_by_the_name_that_was_typed() -> Result<()> {
+    let site = Site::new()?;
+    let line = |output: &Output| {
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        said.lines().find(|line| line.starts_with("COLLECT_GCC=")).map(str::to_owned)
+    };
+    for compiler in ["gcc", "/usr/bin/gcc", "/usr/bin/../bin/gcc"] {
+        for arguments in [&["-v", "-c", "a.c"][..], &["-v", "-E", "a.c"], &["-###", "a.c"]] {
+            let plain = run(Command::new(compiler).args(arguments).current_dir(site.root.path()))?;
+            let ours = site.runs(&[&[compiler], arguments].concat())?;
+            ensure!(line(&ours).is_some() && line(&ours) == line(&plain), "{compiler} {arguments:?}: {ours:?}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
 fn ccaches_links_may_stand_before_and_behind_ours() -> Result<()> {
     let site = Site::new()?;
     let links = site.link("gcc")?;
