@@ -18,6 +18,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+/// The permissions with which compilers create their outputs.
+const NEW_MODE: u32 = 0o666;
+
 /// Where one output belongs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OutputPath {
@@ -25,7 +28,7 @@ pub struct OutputPath {
     pub name: String,
     /// Where it is written: absolute.
     pub path: PathBuf,
-    /// The permissions that it gets.
+    /// The permissions with which it is created.
     pub mode: u32,
     /// The group that a new file gets, where it is not this process's own.
     pub group: Option<u32>,
@@ -69,24 +72,25 @@ impl OutputPaths {
     ) -> Result<Self, Fallback> {
         let mut found = Self::default();
         // All outputs of most compiles are in one directory.
-        let mut last: Option<(PathBuf, PathBuf)> = None;
+        let mut last: Option<(PathBuf, PathBuf, u32)> = None;
         for output in outputs.all() {
             let name = output.file_name().ok_or_else(|| refuse(output, "names no file"))?;
             let parent = output.parent().unwrap_or(Path::new(""));
-            let directory = match &last {
-                Some((written, directory)) if written == parent => directory.clone(),
+            let (directory, new_mode) = match &last {
+                Some((written, directory, new_mode)) if written == parent => (directory.clone(), *new_mode),
                 _ => {
                     let Resolved { directory, symlinks, left } =
                         resolve::resolve(working_directory, parent).map_err(|_| refuse(output, "has no directory"))?;
                     found.symlinks.extend(symlinks.into_iter().map(|(path, target)| (path.into(), target.into())));
                     found.directories.extend(left.into_iter().map(Into::into));
-                    last = Some((parent.to_owned(), directory.clone()));
-                    directory
+                    let new_mode = if has_default_acl(&directory) { NEW_MODE } else { NEW_MODE & !umask };
+                    last = Some((parent.to_owned(), directory.clone(), new_mode));
+                    (directory, new_mode)
                 }
             };
             let path = directory.join(name);
             let is_object = *output == outputs.object;
-            let Old { mode, keeps_file } = old(&path, umask, outputs.writing(output))?;
+            let Old { mode, keeps_file } = old(&path, new_mode, outputs.writing(output))?;
             let group = group.filter(|_| !hands_down_group(&directory));
             let name = relative(working_directory, &path)
                 .ok_or_else(|| Fallback::new(Reason::PathNotText, path.to_string_lossy()))?;
@@ -138,9 +142,9 @@ struct Old {
     keeps_file: bool,
 }
 
-/// What a compiler would make of the file at `path`: its permissions are a new file's, or those that are there.
-fn old(path: &Path, umask: u32, writing: Writing) -> Result<Old, Fallback> {
-    let new = Old { mode: 0o666 & !umask, keeps_file: false };
+/// What a compiler would make of the file at `path`: its permissions are a new file's, `new_mode`, or those that are there.
+fn old(path: &Path, new_mode: u32, writing: Writing) -> Result<Old, Fallback> {
+    let new = Old { mode: new_mode, keeps_file: false };
     let stat = match rustix::fs::statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW) {
         Ok(stat) => stat,
         Err(rustix::io::Errno::NOENT) => return Ok(new),
@@ -161,6 +165,11 @@ fn old(path: &Path, umask: u32, writing: Writing) -> Result<Old, Fallback> {
         Writing::AnewUnlessEmpty => stat.st_size == 0,
     };
     Ok(if keeps_file { Old { mode: stat.st_mode & 0o777, keeps_file } } else { new })
+}
+
+/// Whether new files in `directory` get permissions from it, whatever the file mode creation mask is.
+fn has_default_acl(directory: &Path) -> bool {
+    rustix::fs::getxattr_query(directory, "system.posix_acl_default").is_ok_and(|size_bytes| size_bytes > 0)
 }
 
 /// Whether new files in `directory` get its group, whoever makes them.

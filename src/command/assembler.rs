@@ -15,6 +15,8 @@ pub(super) struct AssemblerOptions {
     pub(super) directories: Vec<PathBuf>,
     /// Listings (`-a=file`) and dependency files (`--MD file`).
     pub(super) outputs: Vec<PathBuf>,
+    /// Whether something that is written holds the name of the assembly: a temporary file's, where that isn't the source.
+    pub(super) shows_name: bool,
 }
 
 /// Reads the arguments in their order.
@@ -24,6 +26,7 @@ pub(super) struct AssemblerOptions {
 /// [`Reason::MalformedFlag`] where an operand is missing.
 pub(super) fn read(arguments: &[OsString]) -> Result<AssemblerOptions, Fallback> {
     let mut options = AssemblerOptions::default();
+    let (mut has_pages, mut has_none) = (false, false);
     let mut rest = arguments.iter();
     while let Some(argument) = rest.next() {
         let bytes = argument.as_bytes();
@@ -32,14 +35,23 @@ pub(super) fn read(arguments: &[OsString]) -> Result<AssemblerOptions, Fallback>
         match ForAssembler::of(bytes) {
             ForAssembler::Directory(None) => options.directories.push(operand()?),
             ForAssembler::Directory(Some(directory)) => options.directories.push(OsStr::from_bytes(directory).into()),
-            ForAssembler::DependencyFile => options.outputs.push(operand()?),
+            ForAssembler::DependencyFile => {
+                options.shows_name = true;
+                options.outputs.push(operand()?);
+            }
             ForAssembler::WithOperand => drop(operand()?),
-            ForAssembler::Listing(file) => options.outputs.extend(file.map(|file| OsStr::from_bytes(file).into())),
+            listing @ (ForAssembler::Listing(file) | ForAssembler::PagelessListing(file)) => {
+                has_none |= matches!(listing, ForAssembler::PagelessListing(_));
+                has_pages = true;
+                options.outputs.extend(file.map(|file| PathBuf::from(OsStr::from_bytes(file))));
+            }
+            ForAssembler::DebugInformation => options.shows_name = true,
             ForAssembler::DatedListing => return Err(refuse(Reason::TimeDependent)),
             ForAssembler::Plain => {}
             ForAssembler::Unfollowed | ForAssembler::File => return Err(refuse(Reason::UnsupportedFlag)),
         }
     }
+    options.shows_name |= has_pages && !has_none;
     Ok(options)
 }
 
@@ -55,9 +67,26 @@ mod tests {
             let expect = expect.map(|(directories, outputs)| AssemblerOptions {
                 directories: directories.iter().map(PathBuf::from).collect(),
                 outputs: outputs.iter().map(PathBuf::from).collect(),
+                shows_name: options.as_ref().is_ok_and(|options| options.shows_name),
             });
             assert_eq!(options, expect, "{arguments}");
         };
+        let shows_name = |arguments: &str| {
+            let list: Vec<OsString> = arguments.split(',').map(OsString::from).collect();
+            read(&list).expect("read").shows_name
+        };
+        for (arguments, expect) in [
+            ("--noexecstack", false),
+            ("-adhln=list", false),
+            ("-al", true),
+            ("-al,-adn", false),
+            ("--MD,x", true),
+            ("--gdwarf-5", true),
+            ("-g", true),
+            ("-gdwarf-sections", false),
+        ] {
+            assert_eq!(shows_name(arguments), expect, "{arguments}");
+        }
         check("--noexecstack", Ok((&[], &[])));
         check("-Ione,-I,two", Ok((&["one", "two"], &[])));
         check("-adhln=list,--MD,deps", Ok((&[], &["list", "deps"])));

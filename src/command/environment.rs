@@ -151,6 +151,11 @@ impl<'a> Environment<'a> {
         found
     }
 
+    /// The variable that says where temporary files are made, if one does.
+    pub(super) fn temporary_place(self) -> Option<&'static str> {
+        ["TMPDIR", "TMP", "TEMP"].into_iter().find(|name| self.get(name).is_some())
+    }
+
     /// Whether diagnostics would be coloured under `auto`: standard error is a terminal that knows how.
     pub(super) fn colors_diagnostics(self, family: Family) -> bool {
         let terminal = self.get("TERM").unwrap_or_default();

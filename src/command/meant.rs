@@ -58,4 +58,6 @@ pub(super) struct Meant {
     pub(super) for_preprocessor: Vec<OsString>,
     pub(super) for_front_end: Vec<OsString>,
     pub(super) for_assembler: Vec<OsString>,
+    /// Whether the assembler writes down what its input is called.
+    pub(super) shows_assembly: bool,
 }

@@ -42,7 +42,11 @@ pub(super) fn parse(
     extra_inputs.append(&mut meant.inputs);
     extra_inputs.extend(meant.option_files.iter().cloned());
     let draws_seed = compiler.family == Family::Gcc && meant.is_seeded && meant.seed.is_none();
-    let is_deterministic = !draws_seed && !meant.products.contains(&Product::TimeTrace);
+    let shows_temporary = meant.shows_assembly && language != Language::Assembler;
+    if let Some(variable) = environment.temporary_place().filter(|_| shows_temporary) {
+        return Err(Fallback::new(Reason::HostDependent, format!("a result with the name of a file in {variable}")));
+    }
+    let is_deterministic = !draws_seed && !shows_temporary && !meant.products.contains(&Product::TimeTrace);
     let mut passed_on = environment.passed_on(compiler.family);
     passed_on.extend(pwd.map(|pwd| ("PWD".into(), pwd)));
     passed_on.sort();
@@ -83,6 +87,7 @@ fn read(list: &[OsString], family: Family) -> Result<Meant, Fallback> {
     let assembler = assembler::read(&meant.for_assembler)?;
     meant.preprocessor.assembler_directories = assembler.directories;
     meant.named_outputs.extend(assembler.outputs);
+    meant.shows_assembly = assembler.shows_name;
     meant.preprocessor.sysroot = meant.header_sysroot.take().or(meant.sysroot.take());
     if meant.phase.is_none() {
         return Err(Fallback::new(Reason::NotACompile, "neither -c nor -S"));

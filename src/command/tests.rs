@@ -164,6 +164,9 @@ fn what_differs_from_itself_is_known() {
         ("gcc -fprofile-generate=dir -c a.c", false),
         ("clang -flto --coverage -c a.c", true),
         ("clang -ftime-trace -c a.c", false),
+        ("gcc -Wa,-adhln=a.lst -c a.c", true),
+        ("gcc -Wa,-al=a.lst -c a.c", false),
+        ("gcc -Wa,-al=a.lst -c a.s", true),
     ] {
         assert_eq!(command(line).is_deterministic, expect, "{line}");
     }

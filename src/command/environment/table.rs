@@ -17,7 +17,6 @@ const fn row(name: &'static str, asked: Asked, role: super::Role) -> Row {
 
 const AT_LINKING: &str = "it is read when programs are linked";
 const AFTER_A_CRASH: &str = "it is read once a compile has failed, and failures aren't stored";
-const TEMPORARY_PLACE: &str = "it says where temporary files are made, which no result names";
 const SIZES: &str = "it moves memory from place to place, and no result hangs on addresses";
 const OTHER_LIBRARY: &str =
     "a library that the programs are linked with reads it when it starts, and a compile uses nothing of it";
@@ -112,15 +111,15 @@ pub(super) const TABLE: &[Row] = &[
     row("SDKROOT", Both, Refuse),
     row("SOURCE_DATE_EPOCH", Both, Key),
     row("SUNPRO_DEPENDENCIES", Both, Refuse),
-    row("TEMP", Both, Harmless(TEMPORARY_PLACE)),
-    row("TEMPDIR", Both, Harmless(TEMPORARY_PLACE)),
+    row("TEMP", Both, Interpreted),
+    row("TEMPDIR", Clang, Harmless("it says where temporary files are made, which no result of clang names")),
     row("TERM", Both, Terminal),
     row("TERMINFO", Clang, Terminal),
     row("TERMINFO_DIRS", Clang, Terminal),
     row("TERM_PROGRAM", Both, Terminal),
     row("TERM_URLS", Gcc, Terminal),
-    row("TMP", Both, Harmless(TEMPORARY_PLACE)),
-    row("TMPDIR", Both, Harmless(TEMPORARY_PLACE)),
+    row("TMP", Both, Interpreted),
+    row("TMPDIR", Both, Interpreted),
     row(
         "TZ",
         Both,

@@ -72,6 +72,10 @@ pub(crate) enum ForAssembler<'a> {
     Unfollowed,
     /// `-a…=`: a listing; the file, where one is named.
     Listing(Option<&'a [u8]>),
+    /// `-an`: a listing, and none of them has pages, on whose heads the assembly's name would stand.
+    PagelessListing(Option<&'a [u8]>),
+    /// `-g…`: debug information of the assembly, which names it.
+    DebugInformation,
     /// `-ag`: with general information, a listing begins with the time of day.
     DatedListing,
     /// Any other flag.
@@ -102,8 +106,14 @@ impl<'a> ForAssembler<'a> {
                     Some(equals) => (&listing[..equals], Some(&listing[equals + 1..])),
                     None => (listing, None),
                 };
-                if kinds.contains(&b'g') { Self::DatedListing } else { Self::Listing(file) }
+                match kinds {
+                    kinds if kinds.contains(&b'g') => Self::DatedListing,
+                    kinds if kinds.contains(&b'n') => Self::PagelessListing(file),
+                    _ => Self::Listing(file),
+                }
             }
+            b"-gdwarf-sections" | b"--gdwarf-sections" => Self::Plain,
+            [b'-', b'g', ..] | [b'-', b'-', b'g', ..] => Self::DebugInformation,
             [b'-', _, ..] => Self::Plain,
             _ => Self::File,
         }

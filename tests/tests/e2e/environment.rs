@@ -113,6 +113,29 @@ fn what_changes_programs_themselves_is_neither_stored_nor_answered() -> Result<(
 }
 
 #[test]
+fn results_that_name_temporary_files_name_those_of_whoever_compiles() -> Result<()> {
+    let workspace = workspace()?;
+    workspace.write("own/keep", "")?;
+    workspace.write("f.c", "int f(void) { return 1; }\n")?;
+    let directory = tempfile::tempdir()?;
+    let client = Client::new(directory.path(), None)?;
+    let place = format!("{}/own", workspace.path().display());
+    for (flag, output) in [("-Wa,-al=a.out", "a.out"), ("-Wa,--MD,a.out", "a.out"), ("-Wa,-g", "f.o")] {
+        let line = format!("gcc {flag} -c f.c");
+        for _ in 0..2 {
+            ensure!(workspace.through(&client, &line)?.code == Some(0), "{line}");
+        }
+        let compiled = client.compile(workspace.path(), &format!("TMPDIR={place} {line}"))?;
+        ensure!(compiled.status.success(), "{line}");
+        let text = String::from_utf8_lossy(&workspace.read(output)?).into_owned();
+        ensure!(text.contains(&format!("{place}/cc")), "{line}: {text}");
+    }
+    let stats = client.stats()?;
+    ensure!((stats.local_hits, stats.local_runs.get("host-dependent")) == (3, Some(&3)), "{stats:?}");
+    Ok(())
+}
+
+#[test]
 fn libraries_that_the_machine_preloads_keep_compiles_local() -> Result<()> {
     let workspace = workspace()?;
     let directory = tempfile::tempdir()?;

@@ -18,25 +18,28 @@ const COMMANDS: [&str; 5] = [
 ];
 
 /// What was there before: shell, run in the workspace.
-const BEFORE: [&str; 5] = [
+const BEFORE: [&str; 7] = [
     "true",
     "touch a.o a.s a.d a.su a.dwo; chmod 600 a.o a.s a.d a.su a.dwo",
     "for name in a.o a.s a.d a.su a.dwo; do echo old > $name; done; chmod 640 a.o a.s a.d a.su a.dwo",
     "for name in a.o a.s a.d a.su a.dwo; do echo old > $name; done; chgrp 7 a.o a.s a.d a.su a.dwo",
     "chgrp 7 .; chmod g+s .",
+    "setfacl -d -m u::rw,g::rw,o::-,u:7:rw .",
+    "setfacl -d -m u::rw,g::rw,o::rw,m::rw .; for name in a.o a.s a.d a.su a.dwo; do echo old > $name; done",
 ];
 
 const OUTPUTS: [&str; 5] = ["a.o", "a.s", "a.d", "a.su", "a.dwo"];
 
 /// Permissions, owner, group, names and content.
-type State = Option<(u32, u32, u32, u64, Vec<u8>)>;
+type State = Option<(String, u32, u32, u64, Vec<u8>)>;
 
 fn states(workspace: &Workspace) -> Result<Vec<State>> {
     let state = |name: &&str| {
         let path = workspace.path().join(name);
         let Ok(metadata) = std::fs::metadata(&path) else { return Ok(None) };
-        let numbers = (metadata.mode(), metadata.uid(), metadata.gid(), metadata.nlink());
-        Ok(Some((numbers.0, numbers.1, numbers.2, numbers.3, std::fs::read(&path)?)))
+        let list = succeed(Command::new("getfacl").args(["-cnp"]).arg(&path))?;
+        let permissions = format!("{:o}\n{list}", metadata.mode());
+        Ok(Some((permissions, metadata.uid(), metadata.gid(), metadata.nlink(), std::fs::read(&path)?)))
     };
     OUTPUTS.iter().map(state).collect()
 }
@@ -44,7 +47,7 @@ fn states(workspace: &Workspace) -> Result<Vec<State>> {
 /// Requires that `command_line` leaves the same in all ways of running it, where `before` was done before each.
 fn check(client: &Client, before: &str, prefix: &[&str], command_line: &str) -> Result<()> {
     let workspace = Workspace::new(&[("a.c", "int f(int a) { return a + 1; }\n")])?;
-    let prepare = format!("rm -f {}; chgrp 0 .; chmod g-s .; {before}", OUTPUTS.join(" "));
+    let prepare = format!("rm -f {}; chgrp 0 .; chmod g-s .; setfacl -k .; {before}", OUTPUTS.join(" "));
     let mut expected = None;
     for way in ["plainly", "first", "second", "third"] {
         succeed(Command::new("sh").args(["-euc", &prepare]).current_dir(workspace.path()))?;
