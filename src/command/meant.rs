@@ -52,6 +52,7 @@ pub(super) struct Meant {
     pub(super) characters: Characters,
     pub(super) color: Option<Color>,
     pub(super) records_command_line: bool,
+    pub(super) records_in_debug_information: bool,
     /// Whether a flag makes gcc write a random number where `-frandom-seed=` gives none.
     pub(super) is_seeded: bool,
     pub(super) seed: Option<OsString>,

@@ -204,7 +204,7 @@ impl Meant {
     /// `written`, with what makes the compiler colour its diagnostics though it will not see the user's terminal.
     ///
     /// # Errors
-    /// Where clang would record that flag as well.
+    /// Where the compiler may record that flag as well.
     fn colored(
         &self,
         written: &[OsString],
@@ -213,7 +213,8 @@ impl Meant {
     ) -> Result<Vec<OsString>, Fallback> {
         let mut arguments = written.to_vec();
         if self.color.is_none() && environment.colors_diagnostics(family) {
-            if self.records_command_line && family == Family::Clang {
+            // gcc up to version 10 records it beside the code, and no version does in the debug information.
+            if self.records_command_line || self.records_in_debug_information && family == Family::Clang {
                 return Err(Fallback::new(
                     Reason::UnsupportedFlag,
                     "a recorded command line, with colours on a terminal",

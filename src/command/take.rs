@@ -222,6 +222,7 @@ impl Meant {
             Diagnostic::Format if operand.as_bytes().ends_with(b"file") => return Err(Reason::UnsupportedFlag),
             Diagnostic::Format => {}
             Diagnostic::RecordsCommandLine => self.records_command_line = true,
+            Diagnostic::RecordsInDebugInformation => self.records_in_debug_information = true,
         }
         Ok(())
     }

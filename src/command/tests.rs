@@ -220,7 +220,8 @@ fn terminals_get_their_colours() {
     );
     check("gcc -c a.c -fno-diagnostics-color", terminal, "-c a.c -fno-diagnostics-color");
     check("clang -c -- a.c", terminal, "-c -fdiagnostics-color=always -- a.c");
-    // clang records the flag for colours, and gcc does not.
+    // clang records the flag for colours, and gcc does not but for old versions, beside the code.
+    assert!(understand("gcc -frecord-gcc-switches -c a.c", Path::new("/"), terminal).is_err());
     let recording = "clang -grecord-command-line -c a.c";
     check(recording, &[("TERM", "xterm")], "-grecord-command-line -c a.c");
     assert!(understand(recording, Path::new("/"), terminal).is_err());

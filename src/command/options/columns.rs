@@ -180,7 +180,7 @@ impl Meaning {
             | Self::Diagnostic(Diagnostic::Color(_) | Diagnostic::Format)
             | Self::Plain(Plain::Irrelevant | Plain::Warning) => Asked::Nobody,
             // gcc's driver has specs for it.
-            Self::Diagnostic(Diagnostic::RecordsCommandLine) => Asked::Toolchain,
+            Self::Diagnostic(Diagnostic::RecordsCommandLine | Diagnostic::RecordsInDebugInformation) => Asked::Toolchain,
             Self::Preprocessor(
                 Preprocessor::Undef
                 | Preprocessor::InputCharset

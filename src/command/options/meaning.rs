@@ -230,6 +230,8 @@ pub(crate) enum Diagnostic {
     Format,
     /// The object holds the command line, to which therefore nothing may be added.
     RecordsCommandLine,
+    /// The debug information names the flags under which it was made.
+    RecordsInDebugInformation,
 }
 
 /// When diagnostics are coloured.
