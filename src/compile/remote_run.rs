@@ -223,16 +223,18 @@ impl Handler {
         wanted: &Arc<Wanted>,
         times: &mut StageTimes,
     ) -> Result<(Completed, Outcome), Failure> {
-        let Finished { fetched, outcome } = finished;
+        let Finished { mut fetched, outcome } = finished;
         let (handler, same, asking) = (Arc::clone(self), Arc::clone(prepared), Arc::clone(wanted));
         let work = move || {
             let mut times = StageTimes::default();
-            let committed = times.time(Stage::Outputs, || asking.place(|| fetched.staging.commit()));
+            let staging = std::mem::take(&mut fetched.staging);
+            let result = std::mem::take(&mut fetched.result);
+            let committed = times.time(Stage::Outputs, || asking.place(|| staging.commit()));
             if matches!(committed, Some(Ok(()))) {
                 let places = &same.places;
-                times.time(Stage::LocalCache, || handler.keep(&same.action.digest, &fetched.result, places));
+                times.time(Stage::LocalCache, || handler.keep(&same.action.digest, &result, places));
             }
-            (committed, fetched.result, times)
+            (committed, result, times)
         };
         let turn = self.turns.take(&request.working_directory, || wanted.give_up(), work);
         let (committed, result, own_times) =

@@ -29,6 +29,11 @@ impl Staging {
         Self::default()
     }
 
+    /// Whether there is nothing to commit or to remove.
+    pub const fn is_empty(&self) -> bool {
+        self.files.is_empty()
+    }
+
     /// Stages `content` for `place`.
     ///
     /// # Errors

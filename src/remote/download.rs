@@ -7,6 +7,9 @@ use pumphouse_proto::cas_client::CasClient;
 use pumphouse_proto::digest::Digest;
 use pumphouse_proto::reapi::{self, ActionResult, OutputFile};
 use std::collections::HashSet;
+use std::fs::File;
+use std::io;
+use tokio::runtime::Handle;
 
 /// The largest output that is accepted, in bytes.
 const OUTPUT_SIZE_LIMIT_BYTES: u64 = 4 * 1024 * 1024 * 1024;
@@ -78,10 +81,7 @@ impl Fetched {
         let order = |file: &OutputFile| places.iter().position(|place| place.name == file.path);
         result.output_files.sort_by_key(order);
         fetched.small_outputs(cas, &mut result.output_files).await?;
-        for file in &mut result.output_files {
-            let Some(place) = places.get(&file.path) else { continue };
-            fetched.stage(cas, file, place).await?;
-        }
+        fetched.outputs(cas, &mut result.output_files, places).await?;
         fetched.result = ActionResult {
             output_files: result.output_files,
             exit_code: result.exit_code,
@@ -116,26 +116,42 @@ impl Fetched {
         Ok(())
     }
 
-    async fn stage(&mut self, cas: &CasClient, file: &mut OutputFile, place: &OutputPath) -> Result<(), RemoteError> {
-        let digest = digest(file.digest.as_ref(), &file.path)?;
-        if digest.size_bytes() > FILE_SIZE_BYTES && file.contents.is_empty() {
-            // Nobody may write into it who may not write into the output.
-            let new = self.staging.create(place)?;
-            let reading = cas.read_to_file(digest, new, &place.path);
+    /// Stages all outputs, the large ones as they arrive.
+    async fn outputs(
+        &mut self,
+        cas: &CasClient,
+        files: &mut [OutputFile],
+        places: &OutputPaths,
+    ) -> Result<(), RemoteError> {
+        let mut outputs = Vec::new();
+        for file in files {
+            let Some(place) = places.get(&file.path) else { continue };
+            let digest = digest(file.digest.as_ref(), &file.path)?;
+            let is_large = digest.size_bytes() > FILE_SIZE_BYTES;
+            if is_large && file.contents.is_empty() {
+                outputs.push((place.clone(), digest, None));
+                continue;
+            }
+            if !digest.matches(&file.contents) {
+                return Err(RemoteError::Wrong(format!("the output {:?} is not what {digest} names", file.path)));
+            }
+            outputs.push((place.clone(), digest, Some(file.contents.clone())));
+            if is_large {
+                // The local cache keeps it in a file of its own.
+                file.contents = Bytes::new();
+            }
+        }
+        // Where the disk does not answer, nobody else is to wait for it.
+        let staged = tokio::task::spawn_blocking(move || stage(outputs));
+        let open;
+        (self.staging, open) = staged.await.map_err(io::Error::other)??;
+        for (place, digest, file) in open {
+            let reading = cas.read_to_file(digest, file, &place.path);
             let found = reading.await.map_err(RemoteError::call("downloading an output"))?;
             if !found {
-                return Err(RemoteError::Wrong(format!("the output {:?} ({digest}) is not in the CAS", file.path)));
+                return Err(RemoteError::Wrong(format!("the output {:?} ({digest}) is not in the CAS", place.name)));
             }
             self.bytes_downloaded += digest.size_bytes();
-            return Ok(());
-        }
-        if !digest.matches(&file.contents) {
-            return Err(RemoteError::Wrong(format!("the output {:?} is not what {digest} names", file.path)));
-        }
-        self.staging.write(place, &file.contents)?;
-        if digest.size_bytes() > FILE_SIZE_BYTES {
-            // The local cache keeps it in a file of its own.
-            file.contents = Bytes::new();
         }
         Ok(())
     }
@@ -167,6 +183,35 @@ impl Fetched {
             .map_err(RemoteError::call("downloading a stream"))?
             .ok_or_else(|| RemoteError::Wrong(format!("the {what} ({digest}) is not in the CAS")))
     }
+}
+
+impl Drop for Fetched {
+    fn drop(&mut self) {
+        let staging = std::mem::take(&mut self.staging);
+        if let (false, Ok(runtime)) = (staging.is_empty(), Handle::try_current()) {
+            // What is not committed is removed, which blocks.
+            runtime.spawn_blocking(move || drop(staging));
+        }
+    }
+}
+
+/// Files to be filled with what a digest names.
+type OpenFiles = Vec<(OutputPath, Digest, File)>;
+
+/// Stages outputs in the order of their places, those whose content is not here as files to be filled. Blocks.
+fn stage(outputs: Vec<(OutputPath, Digest, Option<Bytes>)>) -> io::Result<(Staging, OpenFiles)> {
+    let (mut staging, mut open) = (Staging::new(), Vec::new());
+    for (place, digest, content) in outputs {
+        match content {
+            Some(content) => staging.write(&place, &content)?,
+            // Nobody may write into it who may not write into the output.
+            None => {
+                let file = staging.create(&place)?;
+                open.push((place, digest, file));
+            }
+        }
+    }
+    Ok((staging, open))
 }
 
 fn digest(message: Option<&reapi::Digest>, what: &str) -> Result<Digest, RemoteError> {

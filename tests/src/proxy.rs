@@ -15,6 +15,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
+use tokio::sync::Notify;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::body::Body;
 use tonic::codegen::http::{Request as HttpRequest, Response as HttpResponse};
@@ -42,6 +43,8 @@ pub enum Fault {
     None,
     /// Calls whose path ends so are taken in and never answered.
     Silent(&'static str),
+    /// Calls whose path ends so are kept until something else is to become of calls, and passed on then.
+    Held(&'static str),
     /// Calls whose path ends so are answered with a head, and no message ever.
     Mute(&'static str),
     /// Every execution stays in this stage, and says so again and again.
@@ -62,6 +65,19 @@ pub struct Proxy {
 struct State {
     fault: Fault,
     faults: usize,
+    changed: Arc<Notify>,
+}
+
+/// Ends when `held` is no longer what becomes of calls.
+async fn released(state: &Mutex<State>, held: Fault) {
+    loop {
+        let news = Arc::clone(&state.lock().changed);
+        let next = news.notified();
+        if state.lock().fault != held {
+            return;
+        }
+        next.await;
+    }
 }
 
 impl Proxy {
@@ -71,7 +87,7 @@ impl Proxy {
     /// When it can't listen.
     pub fn before(server: &str) -> Result<Self> {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-        let state = Arc::new(Mutex::new(State { fault: Fault::None, faults: 0 }));
+        let state = Arc::new(Mutex::new(State { fault: Fault::None, faults: 0, changed: Arc::default() }));
         let entered = runtime.enter();
         let channel = Endpoint::new(format!("http://{server}"))?.connect_lazy();
         let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0"))?;
@@ -92,10 +108,11 @@ impl Proxy {
         format!("grpc://{}", self.address)
     }
 
-    /// Does this with calls from now on; those that it holds already stay as they are.
+    /// Does this with calls from now on; those that it holds already stay as they are, unless they were [held](Fault::Held).
     pub fn set(&self, fault: Fault) {
         let mut state = self.state.lock();
-        *state = State { fault, faults: 0 };
+        (state.fault, state.faults) = (fault, 0);
+        state.changed.notify_waiters();
     }
 
     /// How many calls the present fault has struck.
@@ -126,15 +143,19 @@ impl<const SERVICE: usize> Service<HttpRequest<Body>> for Forward<SERVICE> {
         let is_execution = path.ends_with("/Execute") || path.ends_with("/WaitExecution");
         let mut state = self.1.lock();
         let fault = match state.fault {
-            Fault::Silent(end) | Fault::Mute(end) if path.ends_with(end) => state.fault,
+            Fault::Silent(end) | Fault::Mute(end) | Fault::Held(end) if path.ends_with(end) => state.fault,
             Fault::Stays(_) | Fault::Refused(_) if is_execution => state.fault,
             _ => Fault::None,
         };
         state.faults += usize::from(fault != Fault::None);
-        let mut channel = self.0.clone();
+        let (mut channel, shared) = (self.0.clone(), Arc::clone(&self.1));
         Box::pin(async move {
+            if matches!(fault, Fault::Held(_)) {
+                released(&shared, fault).await;
+            }
             match fault {
-                Fault::None => match std::future::poll_fn(|context| channel.poll_ready(context)).await {
+                Fault::None | Fault::Held(_) => match std::future::poll_fn(|context| channel.poll_ready(context)).await
+                {
                     Ok(()) => match channel.call(request).await {
                         Ok(response) => Ok(response.map(Body::new)),
                         Err(error) => Ok(Status::unavailable(error.to_string()).into_http()),

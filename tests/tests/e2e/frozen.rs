@@ -4,8 +4,9 @@
 use anyhow::{Context, Result, ensure};
 use pumphouse_tests::client::Client;
 use pumphouse_tests::mount::Served;
-use pumphouse_tests::process::{succeed, wait};
+use pumphouse_tests::process::{SERVICE_DEADLINE, succeed, wait};
 use pumphouse_tests::processes::until_ended;
+use pumphouse_tests::proxy::{Fault, Proxy};
 use pumphouse_tests::pumphouse::Pumphouse;
 use pumphouse_tests::workspace::Workspace;
 use rustix::process::{Pid, Signal, kill_process};
@@ -47,6 +48,17 @@ fn served() -> Result<(Workspace, Served)> {
     Ok((workspace, served))
 }
 
+/// Compiles `b.c` in `directory`, which must be a prompt hit.
+fn hit_in(client: &Client, directory: &Path, what: &str) -> Result<()> {
+    let before = client.stats()?.local_hits;
+    let start = Instant::now();
+    ensure!(client.compile(directory, "gcc -c b.c -o b.o")?.status.success());
+    ensure!(start.elapsed() < PROMPT, "{what}: {:?}", start.elapsed());
+    let stats = client.stats()?;
+    ensure!(stats.local_hits == before + 1, "{what}: {stats:?}");
+    Ok(())
+}
+
 #[test]
 fn a_launcher_that_is_gone_gets_no_outputs() -> Result<()> {
     let site = Pumphouse::up()?;
@@ -78,15 +90,7 @@ fn a_dead_file_system_under_one_project_leaves_others_alone() -> Result<()> {
     let site = Pumphouse::up()?;
     let (workspace, served) = served()?;
     let [alive, dead] = ["alive", "dead"].map(|name| workspace.path().join(name));
-    let hit = |what: &str| -> Result<()> {
-        let before = site.client.stats()?.local_hits;
-        let start = Instant::now();
-        ensure!(site.client.compile(&alive, "gcc -c b.c -o b.o")?.status.success());
-        ensure!(start.elapsed() < PROMPT, "{what}: {:?}", start.elapsed());
-        let stats = site.client.stats()?;
-        ensure!(stats.local_hits == before + 1, "{what}: {stats:?}");
-        Ok(())
-    };
+    let hit = |what: &str| hit_in(&site.client, &alive, what);
     for line in ["gcc -c b.c -o b.o", "gcc -DA=0 -c ../served/a.c -o a.o"] {
         ensure!(site.client.compile(&alive, line)?.status.success());
     }
@@ -112,6 +116,44 @@ fn a_dead_file_system_under_one_project_leaves_others_alone() -> Result<()> {
         succeed(Command::new("sh").args(["-c", &plain]).current_dir(&dead))?;
         let object = std::fs::read(dead.join(format!("{number}.o")))?;
         ensure!(object == std::fs::read(dead.join("plain.o"))?, "{number}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_file_system_that_dies_while_workers_compile_for_it_leaves_others_alone() -> Result<()> {
+    let site = Pumphouse::up()?;
+    let proxy = Proxy::before(site.address())?;
+    let client = Client::new(&site.root().join("proxied"), Some(&proxy.remote()))?;
+    let (workspace, served) = served()?;
+    let alive = workspace.path().join("alive");
+    ensure!(client.compile(&alive, "gcc -c b.c -o b.o")?.status.success());
+    hit_in(&client, &alive, "before")?;
+    proxy.set(Fault::Held("/Execute"));
+    let count = 4 * std::thread::available_parallelism()?.get();
+    let mut launchers = Vec::new();
+    for number in 0..count {
+        let line = format!("gcc -DB={number} -c b.c -o ../served/{number}.o");
+        launchers.push(launch(&client, &alive, &line)?);
+    }
+    let start = Instant::now();
+    while proxy.faults() < count {
+        ensure!(start.elapsed() < SERVICE_DEADLINE, "{} of {count} are executed", proxy.faults());
+        std::thread::yield_now();
+    }
+    served.freeze()?;
+    proxy.set(Fault::None);
+    served.until_asked()?;
+    for what in ["while it is frozen", "and again"] {
+        hit_in(&client, &alive, what)?;
+    }
+    served.thaw()?;
+    for launcher in &mut launchers {
+        let status = wait(launcher, Duration::from_secs(120))?.context("still running")?;
+        ensure!(status.success(), "{status}");
+    }
+    for number in 0..count {
+        ensure!(std::fs::metadata(workspace.path().join(format!("real/{number}.o")))?.len() > 0, "{number}");
     }
     Ok(())
 }
