@@ -18,6 +18,7 @@ use crate::ipc::vantage::Vantage;
 use crate::ipc::{
     self, Answer, CompileRequest, Completed, DEPTH_VARIABLE, LocalOutput, LocalRun, Report, Request, Terminal,
 };
+use crate::signals;
 use real_compiler::Target;
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Read as _, Write as _};
@@ -106,6 +107,7 @@ fn ask_daemon(invocation: &Invocation) -> Result<u8, Without> {
             Ok(stream) => stream,
             Err(error) if socket::is_absence(&error) => start::start_daemon(&directories)?,
             Err(error) if socket::is_silence(&error) => return Err(start::silent(&directories)),
+            Err(error) if error.kind() == io::ErrorKind::Unsupported => return Err(cannot_ask(error)),
             Err(error) => {
                 let socket = directories.socket.join(socket::SOCKET);
                 return Err(Without::new(Why::Unreachable, format!("{}: {error}", socket.display())));
@@ -250,6 +252,7 @@ fn run_locally(invocation: &Invocation, run: &LocalRun, stream: &mut UnixStream)
     if run.output == LocalOutput::Captured {
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
     }
+    signals::await_children();
     let Ok(child) = command.spawn() else {
         let _ = stream.write_all(&Report::NotStarted.encode());
         return become_compiler(invocation);

@@ -39,6 +39,7 @@ pub mod outputs;
 pub mod remote;
 /// Which files a compile reads.
 pub mod scan;
+mod signals;
 mod state_file;
 /// What happened to the compiles.
 pub mod stats;

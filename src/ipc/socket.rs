@@ -11,7 +11,7 @@ use rustix::fs::{Mode, OFlags};
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
-use std::os::fd::AsRawFd as _;
+use std::os::fd::{AsRawFd as _, IntoRawFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -47,17 +47,39 @@ const ADDRESS_SIZE_BYTES: usize = 107;
 /// taken in or to take in what is sent.
 ///
 /// # Errors
-/// There is no socket, nobody listens, nobody takes connections in, or it belongs to another user.
+/// There is no socket, nobody listens, nobody takes connections in, or it belongs to another user; or this process's standard
+/// output or error is closed.
 pub fn connect(directory: &Path) -> io::Result<UnixStream> {
     use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, sockopt};
     let stream = with_address(directory, |path| {
         let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+        let socket = beside_standard_streams(socket)?;
         sockopt::set_socket_timeout(&socket, sockopt::Timeout::Send, Some(SILENCE_LIMIT))?;
         rustix::net::connect(&socket, &SocketAddrUnix::new(path)?)?;
         Ok(UnixStream::from(socket))
     })?;
     check_peer(&stream)?;
     Ok(stream)
+}
+
+/// The descriptor, moved where it has the number of a standard input that is closed. Nothing else gets that here from then on,
+/// and programs that this one becomes find it closed as before. What would be written to the other standard streams must not
+/// get into what is opened here, and compilers fail where they can't write: that is for themselves to find out.
+fn beside_standard_streams(descriptor: OwnedFd) -> io::Result<OwnedFd> {
+    if descriptor.as_raw_fd() > rustix::stdio::raw_stderr() {
+        return Ok(descriptor);
+    }
+    let moved = rustix::io::fcntl_dupfd_cloexec(&descriptor, rustix::stdio::raw_stderr() + 1)?;
+    drop(descriptor);
+    loop {
+        let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
+        match null.as_raw_fd() {
+            // Open as long as this process runs.
+            number if number == rustix::stdio::raw_stdin() => drop(null.into_raw_fd()),
+            number if number > rustix::stdio::raw_stderr() => return Ok(moved),
+            _ => return Err(io::Error::new(io::ErrorKind::Unsupported, "standard output or error is closed")),
+        }
+    }
 }
 
 /// Whether an error of [`connect`] or of waiting for an answer means that the daemon is there and says nothing.

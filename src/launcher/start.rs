@@ -7,6 +7,7 @@ use crate::config::REMOTE_VARIABLE;
 use crate::daemon::detach;
 use crate::ipc::socket::{self, Directories};
 use crate::ipc::{DEPTH_VARIABLE, SILENCE_LIMIT, socket::LOG};
+use crate::signals;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::ffi::OsStr;
 use std::io::{self, Read as _};
@@ -127,6 +128,7 @@ fn start(directories: &Directories) -> io::Result<String> {
     if std::env::var_os("PUMPHOUSE_DIR").is_some_and(|directory| !directory.is_empty()) {
         command.env("PUMPHOUSE_DIR", &directories.state);
     }
+    signals::await_children();
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
     let said = last_words(&mut child)?;
     if child.wait()?.success() {

@@ -77,7 +77,8 @@ whys! {
     Unreachable = "unreachable",
     /// The daemon left, fell silent or said what can't be understood.
     NoAnswer = "no-answer",
-    /// The request could not be made: the working directory is gone, or the file system of processes.
+    /// The request could not be made: the working directory is gone, or the file system of processes, or standard output or
+    /// error is closed.
     NoRequest = "no-request",
 }
 

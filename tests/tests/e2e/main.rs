@@ -14,6 +14,7 @@ mod fallback;
 mod faults;
 mod frozen;
 mod headers;
+mod inherited;
 mod outputs;
 mod projects;
 mod quiet;
