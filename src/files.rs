@@ -22,6 +22,7 @@ pub(crate) mod own_paths;
 pub mod resolve;
 pub mod stamp;
 mod view;
+pub(crate) mod walk;
 
 use crate::files::directory::{Directory, DirectoryId};
 use crate::files::file::{FileId, SourceFile};

@@ -15,7 +15,6 @@ mod prefix_map;
 mod text_input;
 mod text_macros;
 mod text_uses;
-mod watched_macros;
 
 use crate::command::{CompileCommand, Family, MacroOption};
 use crate::fallback::{Fallback, Reason};
@@ -407,22 +406,8 @@ pub(super) fn surroundings<'s>(
 
 /// The step of the end of the group that the branch at `at` belongs to.
 fn end_of_group(program: &Program, mut at: usize) -> usize {
-    while let Some(next) = next_branch(program.ops[at]) {
-        at = next as usize;
+    while let Some(next) = program.ops[at].next_branch() {
+        at = next;
     }
     at
-}
-
-/// The next branch of a group, or its end; `None` for what is no branch.
-const fn next_branch(op: Op) -> Option<u32> {
-    match op {
-        Op::If { next, .. }
-        | Op::Ifdef { next, .. }
-        | Op::Ifndef { next, .. }
-        | Op::Elif { next, .. }
-        | Op::Elifdef { next, .. }
-        | Op::Elifndef { next, .. }
-        | Op::Else { next } => Some(next),
-        _ => None,
-    }
 }

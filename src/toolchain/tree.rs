@@ -1,22 +1,19 @@
 //! The files of a toolchain as a part of a file system: contents by digest, symbolic links as links, directories.
 //!
-//! Paths are resolved component by component, as the kernel does, so that every link on the way is recorded and every
+//! Paths are [walked](walk) component by component, as the kernel does, so that every link on the way is recorded and every
 //! directory that a `..` passes through exists again on the other side.
 
 use super::digests::Digests;
 use crate::compiler::trace::Looks;
 use crate::compiler::trace::sights::{Changed, Sights, Validity};
 use crate::files::stamp::Moment;
+use crate::files::walk::{Step, Way, walk};
 use crate::scan::closure::InputFile;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::ffi::OsString;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-
-/// How many symbolic links one path may lead through, as in the kernel.
-const MAX_LINKS: usize = 40;
 
 /// A part of the file system, growing.
 #[derive(Debug, Default)]
@@ -73,39 +70,16 @@ impl Tree {
 
     /// Where `path` leads to, with each link on the way recorded.
     fn resolve(&mut self, path: &Path) -> io::Result<PathBuf> {
-        let mut pending: VecDeque<OsString> = components(path);
-        let mut place = PathBuf::from("/");
-        let mut links = 0;
-        while let Some(name) = pending.pop_front() {
-            if name == ".." {
-                self.directories.insert(place.clone());
-                place.pop();
-                continue;
-            }
-            let next = place.join(name);
-            let metadata = std::fs::symlink_metadata(&next)?;
-            if !metadata.is_symlink() {
-                if !metadata.is_dir() && !pending.is_empty() {
-                    return Err(io::Error::from(io::ErrorKind::NotADirectory));
-                }
-                place = next;
-                continue;
-            }
-            links += 1;
-            if links > MAX_LINKS {
-                return Err(io::Error::other("too many levels of symbolic links"));
-            }
-            let target = std::fs::read_link(&next)?;
-            self.sights.link(&next);
-            if target.is_absolute() {
-                place = PathBuf::from("/");
-            }
-            for component in components(&target).into_iter().rev() {
-                pending.push_front(component);
-            }
-            self.symlinks.insert(next, target);
+        let way = walk(path, |step| match step {
+            Step::Leave(directory) => drop(self.directories.insert(directory.to_owned())),
+            Step::Link(link) => self.sights.link(link),
+            Step::Follow(link, target) => drop(self.symlinks.insert(link.to_owned(), target.to_owned())),
+        });
+        match way {
+            Way::Leads(place, _) => Ok(place),
+            Way::Missing(_) => Err(io::ErrorKind::NotFound.into()),
+            Way::Barred(_, error) => Err(error.into()),
         }
-        Ok(place)
     }
 
     /// The tree as it is.
@@ -117,17 +91,6 @@ impl Tree {
             validity: self.sights.finish(),
         }
     }
-}
-
-/// The names and `..` of a path, from its root or its beginning.
-fn components(path: &Path) -> VecDeque<OsString> {
-    path.components()
-        .filter_map(|component| match component {
-            Component::Normal(name) => Some(name.to_owned()),
-            Component::ParentDir => Some("..".into()),
-            Component::RootDir | Component::CurDir | Component::Prefix(_) => None,
-        })
-        .collect()
 }
 
 #[cfg(test)]

@@ -11,19 +11,17 @@
 
 use super::shared::{Known, Lacking, Shared, Since};
 use super::{Looks, Outcome};
-use crate::files::MAX_SYMLINKS_IN_A_PATH;
 use crate::files::stamp::watch::Watch;
 use crate::files::stamp::{FileSystem, Moment, Settled, Stamp};
+use crate::files::walk::{Step, Way, walk};
 use dashmap::DashMap;
 use parking_lot::Mutex;
 use pumphouse_proto::digest::Digest;
 use rustix::fs::{AtFlags, CWD, FileType, StatxFlags};
-use rustix::io::Errno;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::ffi::OsString;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
 
 /// How something is looked at again.
@@ -91,7 +89,7 @@ impl Sights {
         for (path, outcome) in looks.iter() {
             let changed = || Changed(path.to_owned());
             match (self.walk(path), outcome) {
-                (Way::Barred(at), _) => self.watch(&at),
+                (Way::Barred(at, _), _) => self.watch(&at),
                 (Way::Missing(at), Outcome::Absent | Outcome::Denied) => self.watch(&at),
                 // `file/` is no path of `file`.
                 (Way::Leads(at, _), Outcome::Absent) if path.as_os_str().as_bytes().ends_with(b"/") => self.watch(&at),
@@ -129,47 +127,13 @@ impl Sights {
         self.places.entry(path).or_insert_with_key(|path| place(path));
     }
 
-    /// Goes where an absolute path leads, as the kernel does; notes the links on the way, and the directories that a `..`
-    /// leaves.
+    /// Goes where an absolute path leads; notes the links on the way, and the directories that a `..` leaves.
     fn walk(&mut self, path: &Path) -> Way {
-        let mut pending = components(path);
-        let mut at = PathBuf::from("/");
-        let mut kind = FileType::Directory;
-        let mut links = 0;
-        while let Some(name) = pending.pop_front() {
-            if kind != FileType::Directory {
-                return Way::Missing(at);
-            }
-            if name == ".." {
-                self.place(at.clone());
-                at.pop();
-                continue;
-            }
-            let next = at.join(name);
-            kind = match rustix::fs::lstat(&next) {
-                Ok(stat) => FileType::from_raw_mode(stat.st_mode),
-                Err(Errno::NOENT | Errno::NOTDIR) => return Way::Missing(next),
-                Err(_) => return Way::Barred(next),
-            };
-            if kind != FileType::Symlink {
-                at = next;
-                continue;
-            }
-            self.link(&next);
-            links += 1;
-            let Ok(target) = std::fs::read_link(&next) else { return Way::Barred(next) };
-            if links > MAX_SYMLINKS_IN_A_PATH {
-                return Way::Barred(next);
-            }
-            kind = FileType::Directory;
-            if target.is_absolute() {
-                at = PathBuf::from("/");
-            }
-            for component in components(&target).into_iter().rev() {
-                pending.push_front(component);
-            }
-        }
-        Way::Leads(at, kind)
+        walk(path, |step| match step {
+            Step::Leave(directory) => self.place(directory.to_owned()),
+            Step::Link(link) => self.link(link),
+            Step::Follow(..) => {}
+        })
     }
 
     /// Every path with its role, and a digest of what is there: equal digests mean that nothing changed.
@@ -252,16 +216,6 @@ impl Validity {
     }
 }
 
-/// Where a path leads.
-enum Way {
-    /// Something stands there.
-    Leads(PathBuf, FileType),
-    /// This is missing, or no directory.
-    Missing(PathBuf),
-    /// The system doesn't let this be looked at.
-    Barred(PathBuf),
-}
-
 fn place(path: &Path) -> Option<Identity> {
     let wanted = StatxFlags::INO | StatxFlags::TYPE | StatxFlags::MODE;
     let stat = rustix::fs::statx(CWD, path, AtFlags::STATX_FORCE_SYNC, wanted).ok()?;
@@ -297,17 +251,6 @@ fn still_names(directory: &Path, known: &Mutex<Names>) -> bool {
         *known = fresh;
     }
     is_same
-}
-
-/// The names and `..` of a path, from its root or its beginning.
-fn components(path: &Path) -> VecDeque<OsString> {
-    path.components()
-        .filter_map(|component| match component {
-            Component::Normal(name) => Some(name.to_owned()),
-            Component::ParentDir => Some("..".into()),
-            Component::RootDir | Component::CurDir | Component::Prefix(_) => None,
-        })
-        .collect()
 }
 
 #[cfg(test)]

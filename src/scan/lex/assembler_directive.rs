@@ -20,3 +20,24 @@ impl AssemblerDirective {
             .find_map(|(name, directive)| stands(name).then_some((directive, name.len())))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::AssemblerDirective;
+
+    #[test]
+    fn directives_are_told_by_their_letters() {
+        for (text, expect) in [
+            (".incbin \"a\"", Some((AssemblerDirective::Incbin, 7))),
+            (".IncBin", Some((AssemblerDirective::Incbin, 7))),
+            (".include", Some((AssemblerDirective::Include, 8))),
+            (".includes", Some((AssemblerDirective::Include, 8))),
+            (".inc", None),
+            ("incbin", None),
+            (" .incbin", None),
+            ("", None),
+        ] {
+            assert_eq!(AssemblerDirective::at_start_of(text.as_bytes()), expect, "{text}");
+        }
+    }
+}

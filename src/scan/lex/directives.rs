@@ -254,3 +254,68 @@ impl fmt::Display for Directives {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn modes_matter_where_their_characters_stand() {
+        let always = LexModes {
+            modules: true,
+            no_digraphs: true,
+            no_line_comments: true,
+            blocks_before_lines: true,
+            assembler: true,
+            ..LexModes::default()
+        };
+        let raw = LexModes { raw_strings: true, lines_end_raw_strings: true, ..always };
+        for (content, expect) in [
+            ("#include <a>\n", always),
+            ("R\"(a)\"", raw),
+            ("R \"(a)\"", always),
+            ("R\\\n\"(a)\"", LexModes { splices_start_tokens: true, ..raw }),
+            ("1'000", LexModes { digit_separators: true, ..always }),
+            ("a$", LexModes { no_dollars: true, ..always }),
+            ("a \\\n b", LexModes { splices_start_tokens: true, ..always }),
+            ("\"\\n\"", always),
+            ("??=", LexModes { trigraphs: true, no_elifdef: true, ..always }),
+            ("#elif A", always),
+            ("#elifndef A", LexModes { no_elifdef: true, ..always }),
+        ] {
+            assert_eq!(LexModes::that_matter_to(content.as_bytes()), expect, "{content:?}");
+        }
+    }
+
+    #[test]
+    fn each_mode_has_a_bit_of_the_key() {
+        let mut all = 0;
+        for bit in 0..12 {
+            let modes = LexModes::of_key(1 << bit);
+            assert_eq!(modes.key(), 1 << bit, "{modes:?}");
+            all |= modes.key();
+        }
+        assert_eq!(LexModes::of_key(all).key(), all);
+        assert_eq!(LexModes::of_key(0), LexModes::default());
+    }
+
+    #[test]
+    fn kinds_stand_at_the_places_of_their_numbers() {
+        for (number, kind) in DirectiveKind::ALL.iter().enumerate() {
+            assert_eq!(*kind as usize, number, "{}", kind.name());
+        }
+    }
+
+    #[test]
+    fn directives_are_shown_one_a_line() {
+        let text = b"A 1once".to_vec();
+        let directive = |kind, line, start, end| Directive { kind, line, start, end };
+        let list = vec![
+            directive(DirectiveKind::Define, 1, 0, 3),
+            directive(DirectiveKind::TextPragma, 2, 3, 7),
+            directive(DirectiveKind::Endif, 9, 7, 7),
+        ];
+        let directives = Directives { text, list, line_breaks: Vec::new() };
+        assert_eq!(directives.to_string(), "1: define A 1\n2: [pragma] once\n9: endif\n");
+    }
+}

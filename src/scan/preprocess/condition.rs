@@ -499,7 +499,7 @@ mod tests {
         let mut trial = Trial::of(&[]);
         let (symbol, one) = trial.define("A 1");
         let (_, other) = trial.define("A B");
-        trial.table.write(symbol, trial.definitions.several([one, other]));
+        trial.table.write(symbol, trial.definitions.alternatives([one, other]));
         assert!(matches!(trial.truth("A == 1"), Err(Problem::Undecided(undecided)) if undecided == symbol));
     }
 }

@@ -102,7 +102,7 @@ impl Definitions {
     }
 
     /// The state of a macro that has one of `states`, those that are several themselves taken apart.
-    pub(crate) fn several(&self, states: impl IntoIterator<Item = DefinitionId>) -> DefinitionId {
+    pub(crate) fn alternatives(&self, states: impl IntoIterator<Item = DefinitionId>) -> DefinitionId {
         let mut all = Vec::new();
         for state in states {
             match self.get(state) {
@@ -276,11 +276,11 @@ mod tests {
         let (one, two, three) = (text("A 1"), text("A 2"), text("A 3"));
         assert_eq!(text("A 1"), one);
         assert_ne!(one, two);
-        assert_eq!(definitions.several([one, one]), one);
-        assert_eq!(definitions.several([two, one]), definitions.several([one, two]));
+        assert_eq!(definitions.alternatives([one, one]), one);
+        assert_eq!(definitions.alternatives([two, one]), definitions.alternatives([one, two]));
         assert_eq!(
-            definitions.several([definitions.several([one, two]), three]),
-            definitions.several([three, two, one])
+            definitions.alternatives([definitions.alternatives([one, two]), three]),
+            definitions.alternatives([three, two, one])
         );
     }
 }

@@ -529,7 +529,7 @@ mod tests {
         let mut trial = Trial::of(&[]);
         let (symbol, one) = trial.define("A 1");
         let (_, other) = trial.define("A f(x)");
-        trial.table.write(symbol, trial.definitions.several([one, other]));
+        trial.table.write(symbol, trial.definitions.alternatives([one, other]));
         assert_eq!(trial.expand("A + 1").as_deref(), Ok("? + 1"));
     }
 }

@@ -5,7 +5,7 @@
 //! defined are the same: both depend on its state alone.
 //!
 //! Invariants: within a frame the first read of a macro that the frame has not written stands in the log; a branch
-//! that is undone leaves reads but no writes.
+//! that is undone leaves its reads, and of its writes the states before it.
 
 use crate::scan::preprocess::definitions::DefinitionId;
 use crate::scan::preprocess::symbols::Symbol;
@@ -301,7 +301,7 @@ impl MacroTable {
 
 #[cfg(test)]
 mod tests {
-    use super::MacroTable;
+    use super::{MacroTable, States};
     use crate::scan::preprocess::definitions::DefinitionId;
     use crate::scan::preprocess::symbols::Symbol;
 
@@ -345,5 +345,65 @@ mod tests {
         assert_eq!(table.read(B), DefinitionId::NONE);
         assert_eq!(table.frame_reads(&frame), [(A, ONE), (B, DefinitionId::NONE)]);
         table.end_frame(&frame);
+    }
+
+    /// Runs `script` and compares what is told on the way with `expect`. `A=1` writes, `A?` tells a state, `[` and `]` are a
+    /// frame, `]` tells its reads and writes, `{` and `}` a branch that is undone, `}` tells what it wrote; `+A` pushes and
+    /// `-A` pops.
+    fn check(script: &str, expect: &str) {
+        let mut table = MacroTable::default();
+        table.reset();
+        let (mut frames, mut branches, mut told) = (Vec::new(), Vec::new(), Vec::new());
+        let symbol = |name: u8| Symbol(u32::from(name - b'A') + 1);
+        let name = |symbol: Symbol| char::from(b'A' + symbol.0 as u8 - 1);
+        let list = |states: &States| -> String {
+            states.iter().map(|(symbol, state)| format!("{}{}", name(*symbol), state.0)).collect::<Vec<_>>().join(",")
+        };
+        for word in script.split(' ') {
+            match word.as_bytes() {
+                [macro_name, b'=', number] => table.write(symbol(*macro_name), DefinitionId(u32::from(number - b'0'))),
+                [macro_name, b'?'] => {
+                    let state = table.read(symbol(*macro_name));
+                    told.push(format!("{}{}", char::from(*macro_name), state.0));
+                }
+                b"[" => frames.push(table.begin_frame()),
+                b"]" => {
+                    let frame = frames.pop().expect("a frame began");
+                    let (reads, writes) = (table.frame_reads(&frame), table.frame_writes(&frame));
+                    let balance = if table.is_balanced(&frame) { "" } else { "!" };
+                    told.push(format!("[{}>{}]{balance}", list(&reads), list(&writes)));
+                    table.end_frame(&frame);
+                }
+                b"{" => branches.push(table.begin_branch()),
+                b"}" => {
+                    let written = table.undo_branch(&branches.pop().expect("a branch began"));
+                    told.push(written.map_or("{!}".to_owned(), |written| format!("{{{}}}", list(&written))));
+                }
+                [b'+', macro_name] => table.push(symbol(*macro_name)),
+                [b'-', macro_name] => table.pop(symbol(*macro_name)),
+                _ => unreachable!("no such step: {word}"),
+            }
+        }
+        assert_eq!(told.join(" "), expect, "{script}");
+    }
+
+    #[test]
+    fn states_frames_and_branches_go_together() {
+        check("A? A=1 A? A=2 A?", "A0 A1 A2");
+        check("[ A? A=1 A? ]", "A0 A1 [A0>A1]");
+        check("[ A=1 A? ] A?", "A1 [>A1] A1");
+        check("A=1 [ A? A? B=2 B=3 ]", "A1 A1 [A1>B3]");
+        check("[ A? [ A? B=1 ] C=1 ]", "A0 A0 [A0>B1] [A0>B1,C1]");
+        check("[ B=1 [ B? ] ]", "B1 [B1>] [>B1]");
+        check("A=1 { A=2 B=1 A? } A? B?", "A2 {A2,B1} A1 B0");
+        check("[ { A=1 } A? ]", "{A1} A0 [A0>A0]");
+        check("{ A=1 { A=2 } A? } A?", "{A2} A1 {A1} A0");
+        check("A=1 +A A=2 -A A?", "A1");
+        check("A=1 -A A?", "A1");
+        check("[ +A A=1 -A ]", "[A0>A0]");
+        check("[ +A ]", "[A0>]!");
+        check("+A [ -A ]", "[>A0]!");
+        check("{ +A }", "{!}");
+        check("{ +A -A }", "{A0}");
     }
 }

@@ -110,6 +110,26 @@ pub(crate) enum Op {
     TextLineComment,
 }
 
+impl Op {
+    /// The next branch of the group, or its end; `None` for what is no branch.
+    pub(crate) fn next_branch(mut self) -> Option<usize> {
+        self.next_branch_mut().map(|next| *next as usize)
+    }
+
+    const fn next_branch_mut(&mut self) -> Option<&mut u32> {
+        match self {
+            Self::If { next, .. }
+            | Self::Ifdef { next, .. }
+            | Self::Ifndef { next, .. }
+            | Self::Elif { next, .. }
+            | Self::Elifdef { next, .. }
+            | Self::Elifndef { next, .. }
+            | Self::Else { next } => Some(next),
+            _ => None,
+        }
+    }
+}
+
 /// How a file says which line follows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum LineForm {
@@ -427,15 +447,8 @@ impl Binder<'_> {
     }
 
     fn link(&mut self, open: usize, target: u32) {
-        match &mut self.ops[open] {
-            Op::If { next, .. }
-            | Op::Ifdef { next, .. }
-            | Op::Ifndef { next, .. }
-            | Op::Elif { next, .. }
-            | Op::Elifdef { next, .. }
-            | Op::Elifndef { next, .. }
-            | Op::Else { next } => *next = target,
-            _ => {}
+        if let Some(next) = self.ops[open].next_branch_mut() {
+            *next = target;
         }
     }
 
@@ -528,14 +541,7 @@ mod tests {
         let show = |at: usize| {
             let name = format!("{:?}", program.ops[at]);
             let name = name.split([' ', '(']).next().unwrap_or_default().to_lowercase();
-            let next = match program.ops[at] {
-                Op::If { next, .. }
-                | Op::Ifdef { next, .. }
-                | Op::Ifndef { next, .. }
-                | Op::Elif { next, .. }
-                | Op::Else { next } => format!("->{next}"),
-                _ => String::new(),
-            };
+            let next = program.ops[at].next_branch().map_or_else(String::new, |next| format!("->{next}"));
             format!("{}:{name}{next}", program.line(at))
         };
         let shown: Vec<String> = (0..program.ops.len()).map(show).collect();

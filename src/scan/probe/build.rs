@@ -76,7 +76,7 @@ pub(super) fn build(
     let has_tables = answer.macros.iter().any(|(name, _)| *name == *b"__GCC_HAVE_DWARF2_CFI_ASM");
     if command.preprocessor.names_unwind_tables || !has_tables {
         let with_debug = definitions.text(b"__GCC_HAVE_DWARF2_CFI_ASM 1", token_modes);
-        let either = definitions.several([DefinitionId::NONE, with_debug]);
+        let either = definitions.alternatives([DefinitionId::NONE, with_debug]);
         predefined.push((symbols.intern(b"__GCC_HAVE_DWARF2_CFI_ASM"), either));
     }
     // Where a system root has none, a directory of the command line may have one still.

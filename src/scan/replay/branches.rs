@@ -8,7 +8,7 @@ use crate::scan::preprocess::macros::{Branch, States};
 use crate::scan::preprocess::program::Op;
 use crate::scan::preprocess::symbols::{Symbol, known};
 use crate::scan::preprocess::tokens::{Kind, Token};
-use crate::scan::replay::{Cursor, Replay, end_of_group, next_branch};
+use crate::scan::replay::{Cursor, Replay, end_of_group};
 use std::collections::HashMap;
 
 /// The moment before an unknown branch.
@@ -30,8 +30,7 @@ impl Replay<'_> {
                 Truth::True => return Ok(at + 1),
                 Truth::Unknown => return self.fork(cursor, at),
                 Truth::False => {
-                    let next = next_branch(cursor.program.ops[at]).expect("only branches are asked for their truth");
-                    at = next as usize;
+                    at = cursor.program.ops[at].next_branch().expect("only branches are asked for their truth");
                     if matches!(cursor.program.ops[at], Op::Endif) {
                         return Ok(at + 1);
                     }
@@ -47,7 +46,7 @@ impl Replay<'_> {
         let mut at = at;
         let mut truth = Truth::Unknown;
         loop {
-            let next = next_branch(cursor.program.ops[at]).map_or(end, |next| next as usize);
+            let next = cursor.program.ops[at].next_branch().unwrap_or(end);
             if truth != Truth::False {
                 let branch = self.begin_unknown(cursor, at)?;
                 self.refine(cursor, at, Taken::Yes);
@@ -138,7 +137,7 @@ impl Replay<'_> {
             if states.len() < branches {
                 states.push(self.table.read(symbol));
             }
-            let state = self.world.definitions.several(states);
+            let state = self.world.definitions.alternatives(states);
             if let Definition::Alternatives(states) = self.world.definitions.get(state)
                 && states.len() > MAX_ALTERNATIVES
             {
@@ -157,7 +156,7 @@ impl Replay<'_> {
         let keeps_defined = is_defined == (taken == Taken::Yes);
         let kept: Vec<_> = states.iter().copied().filter(|state| state.is_some() == keeps_defined).collect();
         if !kept.is_empty() {
-            let refined = self.world.definitions.several(kept);
+            let refined = self.world.definitions.alternatives(kept);
             self.table.write(symbol, refined);
         }
     }

@@ -77,7 +77,7 @@ impl Replay<'_> {
                 |states: &BTreeMap<Symbol, DefinitionId>| states.get(symbol).copied().unwrap_or(DefinitionId::NONE);
             if state(&own) != state(&others) {
                 let present = self.table.read(*symbol);
-                let either = self.world.definitions.several([present, state(&own), state(&others)]);
+                let either = self.world.definitions.alternatives([present, state(&own), state(&others)]);
                 self.table.write(*symbol, either);
             }
         }

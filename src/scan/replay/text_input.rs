@@ -8,11 +8,12 @@ use crate::files::resolve::Resolution;
 use crate::scan::closure::record::Record;
 use crate::scan::lex::assembler_directive::AssemblerDirective;
 use crate::scan::preprocess::expand::ExpansionSite;
-use crate::scan::preprocess::program::{Inclusion, Quoting};
+use crate::scan::preprocess::program::{Inclusion, Program, Quoting};
 use crate::scan::preprocess::program::{Op, OperandId};
 use crate::scan::preprocess::symbols::Symbol;
-use crate::scan::preprocess::tokens::{Kind, Token, tokenize};
+use crate::scan::preprocess::tokens::tokenize;
 use crate::scan::replay::{Cursor, Replay};
+use crate::scan::search::header::Header;
 use crate::scan::text::assembler::{self, AssemblerInput, AssemblyIn};
 use std::os::unix::ffi::OsStrExt as _;
 use std::sync::Arc;
@@ -81,31 +82,7 @@ impl Replay<'_> {
         let Ok((expanded, None)) = self.expand_operand(cursor, at, ExpansionSite::Text, &tokens)? else {
             return Ok(None);
         };
-        let is_assembler = self.assembly_in() == AssemblyIn::Source;
-        let is_unclear = |token: &Token| {
-            let spelled = self.world.symbols.text(token.symbol);
-            // Numbers of characters beyond those of bytes, and in extended assembly the operands.
-            let has_more = spelled.windows(2).any(|pair| matches!(pair, b"\\u" | b"\\U"));
-            token.kind == Kind::Unknown || token.kind == Kind::StringLiteral && !is_assembler && has_more
-        };
-        if expanded.iter().any(is_unclear) {
-            return Ok(None);
-        }
-        let mut text = Vec::new();
-        for token in &expanded {
-            let spelled = self.world.symbols.text(token.symbol);
-            if is_assembler {
-                // There a string keeps its quotes, and what stands together stays so.
-                if token.has_blank_before() {
-                    text.push(b' ');
-                }
-                text.extend_from_slice(spelled);
-            } else if token.kind == Kind::StringLiteral {
-                text.extend(assembler::unescape(spelled));
-            }
-        }
-        let is_plain = |input: &AssemblerInput| is_assembler || !input.name.contains(&b'%');
-        Ok(assembler::inputs(&text).filter(|inputs| inputs.iter().all(is_plain)))
+        Ok(assembler::inputs_of_tokens(&expanded, self.assembly_in(), &self.world.symbols))
     }
 
     pub(super) fn read_assembler_inputs(
@@ -196,17 +173,20 @@ impl Replay<'_> {
         Ok(())
     }
 
+    /// The program of a source that is not preprocessed, which is a part of the record from now on.
+    fn begin_without_preprocessing(&mut self, header: &Arc<Header>) -> Result<Arc<Program>, Fallback> {
+        let (program, generation) = self.program(header)?;
+        let clock = self.clock();
+        self.record.add_file(&header.file, generation, clock);
+        Ok(program)
+    }
+
     /// A source for the assembler alone: what `.include` and `.incbin` name in it.
     ///
     /// # Errors
     /// A [`Fallback`] as for any other source.
-    pub(crate) fn run_assembler(
-        mut self,
-        header: &Arc<crate::scan::search::header::Header>,
-    ) -> Result<Record, Fallback> {
-        let (program, generation) = self.program(header)?;
-        let clock = self.clock();
-        self.record.add_file(&header.file, generation, clock);
+    pub(crate) fn run_assembler(mut self, header: &Arc<Header>) -> Result<Record, Fallback> {
+        let program = self.begin_without_preprocessing(header)?;
         let bytes = std::fs::read(header.file.path())
             .map_err(|error| Fallback::at(Reason::Unreadable, error.to_string(), header.file.path().as_ref(), 0))?;
         let cursor = Cursor::new(header, &program);
@@ -221,13 +201,8 @@ impl Replay<'_> {
     ///
     /// # Errors
     /// A [`Fallback`] as for any other source.
-    pub(crate) fn run_preprocessed(
-        mut self,
-        header: &Arc<crate::scan::search::header::Header>,
-    ) -> Result<Record, Fallback> {
-        let (program, generation) = self.program(header)?;
-        let clock = self.clock();
-        self.record.add_file(&header.file, generation, clock);
+    pub(crate) fn run_preprocessed(mut self, header: &Arc<Header>) -> Result<Record, Fallback> {
+        let program = self.begin_without_preprocessing(header)?;
         let mut cursor = Cursor::new(header, &program);
         for at in 0..program.ops.len() {
             match program.ops[at] {

@@ -1,16 +1,14 @@
 //! Uses in text of macros that matter there: what their expansion does.
 
-use crate::command::Family;
 use crate::fallback::{Fallback, Reason};
 use crate::scan::lex::lexer::lex;
-use crate::scan::lex::lexer::pragma_text::unquoted;
 use crate::scan::preprocess::expand::ExpansionSite;
 use crate::scan::preprocess::program::{Op, OperandId, Program};
-use crate::scan::preprocess::symbols::known;
-use crate::scan::preprocess::tokens::{Kind, Token, tokenize};
+use crate::scan::preprocess::tokens::tokenize;
 use crate::scan::replay::text_input::UNCLEAR;
 use crate::scan::replay::{Cursor, Replay};
 use crate::scan::text::assembler;
+use crate::scan::text::pragmas::{has_unclear_pragma, pragmas_in};
 
 impl Replay<'_> {
     /// A use of a macro that makes assembly which reads files.
@@ -66,48 +64,14 @@ impl Replay<'_> {
             Ok((_, Some(symbol))) => {
                 self.under_each_definition(cursor, at, symbol, |replay, cursor| replay.text_call(cursor, at, operand))
             }
-            Ok((expanded, None)) if !tokens.is_empty() && !self.has_unclear_pragma(&expanded) => {
-                self.pragmas_in(&expanded).iter().try_for_each(|pragma| self.run_pragma(cursor, at, pragma))
+            Ok((expanded, None))
+                if !tokens.is_empty() && !has_unclear_pragma(&expanded, self.setting.family, &self.world.symbols) =>
+            {
+                let pragmas = pragmas_in(&expanded, &self.world.symbols);
+                pragmas.iter().try_for_each(|pragma| self.run_pragma(cursor, at, pragma))
             }
             _ => Err(self.refuse_at(cursor, at, Reason::Unscannable, detail)),
         }
-    }
-
-    /// Whether the compiler's version decides if something is a pragma: gcc's have no prefix but `L` so far.
-    fn has_unclear_pragma(&self, tokens: &[Token]) -> bool {
-        let mut operands = tokens.windows(3).filter(|three| three[0].is(known::PRAGMA_OPERATOR)).map(|three| three[2]);
-        let has_prefix = |operand: Token| {
-            operand.kind == Kind::StringLiteral
-                && !matches!(self.world.symbols.text(operand.symbol), [b'"', ..] | [b'L', b'"', ..])
-        };
-        self.setting.family == Family::Gcc && operands.any(has_prefix)
-    }
-
-    /// The pragmas that expanded text holds.
-    fn pragmas_in(&self, tokens: &[Token]) -> Vec<Vec<u8>> {
-        let text = |token: &Token| self.world.symbols.text(token.symbol);
-        let mut pragmas = Vec::new();
-        for (at, token) in tokens.iter().enumerate() {
-            match (token.symbol, &tokens[at + 1..]) {
-                (known::PRAGMA_OPERATOR, [open, string, close, ..])
-                    if open.is(known::OPEN) && close.is(known::CLOSE) && string.kind == Kind::StringLiteral =>
-                {
-                    pragmas.extend(unquoted(text(string)));
-                }
-                // Without the extension it is a name like others; then it stands before no parenthesis.
-                (known::PRAGMA_KEYWORD, [open, rest @ ..]) if open.is(known::OPEN) => {
-                    let mut depth = 1_u32;
-                    let words = rest.iter().take_while(|token| {
-                        depth += u32::from(token.is(known::OPEN));
-                        depth -= u32::from(token.is(known::CLOSE));
-                        depth > 0
-                    });
-                    pragmas.push(words.map(text).collect::<Vec<_>>().join(&b' '));
-                }
-                _ => {}
-            }
-        }
-        pragmas
     }
 
     /// Does what `#pragma` with `text` does here.

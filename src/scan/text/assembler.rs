@@ -6,6 +6,8 @@
 use crate::command::{CompileCommand, SearchChain};
 use crate::scan::lex::assembler_directive::AssemblerDirective;
 use crate::scan::lex::characters::continues_identifier;
+use crate::scan::preprocess::symbols::Symbols;
+use crate::scan::preprocess::tokens::{Kind, Token};
 use std::os::unix::ffi::OsStrExt as _;
 
 /// What kind of text assembly stands in.
@@ -208,6 +210,37 @@ pub(crate) fn inputs(assembly: &[u8]) -> Option<Vec<AssemblerInput>> {
         inputs.push(AssemblerInput { directive, name: quoted[..end].to_vec() });
     }
     Some(inputs)
+}
+
+/// The files that the assembly reads which the expanded `tokens` make: their strings, joined, or in a source of assembly all
+/// of them. `None` where that is not clear.
+pub(crate) fn inputs_of_tokens(
+    tokens: &[Token],
+    assembly: AssemblyIn,
+    symbols: &Symbols,
+) -> Option<Vec<AssemblerInput>> {
+    let is_source = assembly == AssemblyIn::Source;
+    let mut text = Vec::new();
+    for token in tokens {
+        let spelled = symbols.text(token.symbol);
+        match token.kind {
+            Kind::Unknown => return None,
+            // There a string keeps its quotes, and what stands together stays so.
+            _ if is_source => {
+                if token.has_blank_before() {
+                    text.push(b' ');
+                }
+                text.extend_from_slice(spelled);
+            }
+            // Numbers of characters beyond those of bytes.
+            Kind::StringLiteral if spelled.windows(2).any(|pair| matches!(pair, b"\\u" | b"\\U")) => return None,
+            Kind::StringLiteral => text.extend(unescape(spelled)),
+            _ => {}
+        }
+    }
+    // In extended assembly, `%` begins an operand.
+    let is_plain = |input: &AssemblerInput| is_source || !input.name.contains(&b'%');
+    inputs(&text).filter(|inputs| inputs.iter().all(is_plain))
 }
 
 /// The directories that the assembler searches after the working directory: `-I` and `-Wa,-I`.

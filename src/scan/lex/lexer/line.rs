@@ -32,18 +32,7 @@ impl Lexer<'_> {
 
     /// Over blanks, comments and splices, but not over the newline.
     fn skip_line_blanks(&mut self) {
-        loop {
-            match self.byte(self.at) {
-                b' ' | b'\t' | b'\r' | 0x0b | 0x0c => self.at += 1,
-                0 if self.at < self.source.len() => self.at += 1,
-                b'\\' => match self.splice_at(self.at) {
-                    Some(end) => self.at = end,
-                    None => return,
-                },
-                b'/' if self.skip_comment() => {}
-                _ => return,
-            }
-        }
+        while self.byte(self.at) != b'\n' && self.skip_blank_or_comment() {}
     }
 
     fn directive_name(&mut self) -> Vec<u8> {
@@ -258,4 +247,56 @@ fn kind_of(name: &[u8], next: u8, modes: LexModes) -> Option<DirectiveKind> {
         b"" if next.is_ascii_digit() => DirectiveKind::LineMarker,
         _ => return None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scan::lex::lexer::lex;
+
+    #[test]
+    fn operands_are_one_line_without_comments() {
+        let check = |line: &str, expect: &str| {
+            assert_eq!(lex(line.as_bytes(), LexModes::default()).to_string(), format!("1: {expect}\n"), "{line:?}");
+        };
+        check("#define A", "define A");
+        check("  #  define\tA  1\t 2  ", "define A 1 2");
+        check("#define A/**/(x) x", "define A (x) x");
+        check("#define A(x) \"a  /* b */\" 'c  d' // e", "define A(x) \"a  /* b */\" 'c  d'");
+        check("#define A 1\\\n2", "define A 12");
+        check("#define A 1 \\\n 2", "define A 1 2");
+        check("#include <a  b//c>  d", "include <a  b//c> d");
+        check("#include \"a\\b\"", "include \"a\\b\"");
+        check("#include A(x)", "include A(x)");
+        check("#if __has_include(<a//b>) // c", "if __has_include(<a//b>)");
+        check("#if a < b // c > d", "if a < b");
+        check("%:undef A", "undef A");
+        check("# 12 \"a.c\" 1", "[line marker] 12 \"a.c\" 1");
+        check("#el\\\nse /* a\nb */", "else");
+    }
+
+    #[test]
+    fn what_is_no_directive_is_passed_over() {
+        for line in ["#", "#foo A", "#12a", "#ident \"a\"", "#/*\n*/", "#define_ A"] {
+            let directives = lex(format!("{line}\n#undef A\n").as_bytes(), LexModes::default());
+            let kinds: Vec<_> = directives.list.iter().map(|directive| directive.kind).collect();
+            let is_marker = line == "#12a";
+            assert_eq!(kinds.last(), Some(&DirectiveKind::Undef), "{line}");
+            assert_eq!(kinds.len(), 1 + usize::from(is_marker), "{line}");
+        }
+    }
+
+    #[test]
+    fn line_breaks_are_kept_where_they_may_be_asked_for() {
+        let check = |line: &str, expect: &[(u32, u32)]| {
+            let directives = lex(line.as_bytes(), LexModes::default());
+            let breaks: Vec<_> = directives.line_breaks.iter().map(|found| (found.at, found.lines)).collect();
+            assert_eq!(breaks, expect, "{line:?}");
+        };
+        check("#if a\n", &[]);
+        check("#if a \\\n b\n", &[(2, 1)]);
+        check("#if a /* \n\n */ b /* \n */ c\n", &[(2, 2), (4, 3)]);
+        check("#define A \\\n b\n", &[]);
+        check("#include \\\n <a>\n", &[(0, 1)]);
+    }
 }

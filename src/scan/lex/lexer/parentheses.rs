@@ -130,3 +130,100 @@ impl Lexer<'_> {
         (!names.split(|byte| *byte == b' ').any(is_assembly)).then_some(names)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scan::lex::directives::LexModes;
+    use crate::scan::lex::lexer::Names;
+
+    const MODES: LexModes = LexModes { raw_strings: true, digit_separators: true, ..CXX };
+    const CXX: LexModes = LexModes {
+        raw_strings: false,
+        lines_end_raw_strings: false,
+        digit_separators: false,
+        trigraphs: false,
+        splices_start_tokens: false,
+        modules: false,
+        no_digraphs: false,
+        no_line_comments: false,
+        blocks_before_lines: false,
+        no_elifdef: false,
+        no_dollars: false,
+        assembler: false,
+    };
+
+    /// A lexer of `text`, and the place of its first `@`.
+    fn lexer_at_mark(text: &str) -> (Lexer<'_>, usize) {
+        let mark = memchr::memchr(b'@', text.as_bytes()).expect("a mark");
+        (Lexer::new(text.as_bytes(), MODES, &Names::default()), mark)
+    }
+
+    #[test]
+    fn names_before_open_parentheses_are_known() {
+        let check = |text: &str, expect: &[&str]| {
+            let (mut lexer, mark) = lexer_at_mark(text);
+            lexer.follow_parentheses(mark);
+            let open = lexer.parentheses.open.clone();
+            let names: Vec<_> =
+                open.iter().map(|name| String::from_utf8_lossy(&lexer.spelled(name)).into_owned()).collect();
+            assert_eq!(names, expect, "{text}");
+        };
+        check("@", &[]);
+        check("f(a, @", &["f"]);
+        check("f(g (h)(@", &["f", ""]);
+        check("f(g(h), (@", &["f", ""]);
+        check("asm volatile(@", &["volatile"]);
+        check("f /* ( */ \"(\" '(' (@", &[""]);
+        check("f /* ( */ (@", &["f"]);
+        check("f\\\n1 (@", &["f1"]);
+        check("f = (@", &[""]);
+        check("u8\"x\" (@", &[""]);
+        check("R\"x(()x\" 1'000 (@", &["000"]);
+        check("f(g(h)) @", &[]);
+        check(")) f(@", &["f"]);
+    }
+
+    #[test]
+    fn parts_are_passed_as_a_whole() {
+        let check = |text: &str, expect: usize| {
+            let lexer = Lexer::new(text.as_bytes(), MODES, &Names::default());
+            assert_eq!(lexer.part_end(0), expect, "{text}");
+        };
+        check("\"a\\\"b\" c", 6);
+        check("'\\'' c", 4);
+        check("/* a */ b", 7);
+        check("/ a", 1);
+        check("\\\n a", 2);
+        check("\\n", 1);
+        check("name1 b", 5);
+        check("na\\\nme b", 6);
+        check("+ a", 1);
+    }
+
+    #[test]
+    fn strings_are_assembly_where_no_call_is_around_them() {
+        let check = |text: &str, expect: Option<&str>| {
+            let (mut lexer, mark) = lexer_at_mark(text);
+            let names = lexer.names_around_string(mark);
+            assert_eq!(names.map(|names| String::from_utf8_lossy(&names).into_owned()).as_deref(), expect, "{text}");
+        };
+        check("asm(\"@\")", None);
+        check("__asm__ volatile (\"a\" \"@\")", None);
+        check("puts(\"@\")", Some("puts"));
+        check("f(g(h(1), \"@\"))", Some("f g"));
+        check("char *s = \"@\"", Some(""));
+        check("NAME \"@\"", Some("NAME"));
+        check("f(@)", None);
+    }
+
+    #[test]
+    fn too_many_parentheses_are_lost() {
+        for (depth, are_lost) in [(MAX_OPEN, false), (MAX_OPEN + 1, true)] {
+            let text = format!("{}@", "(".repeat(depth));
+            let (mut lexer, mark) = lexer_at_mark(&text);
+            lexer.follow_parentheses(mark);
+            assert_eq!(lexer.parentheses.are_lost, are_lost, "{depth}");
+        }
+    }
+}

@@ -62,18 +62,22 @@ impl Lexer<'_> {
 
     /// To the first byte of a line that is neither blank nor comment; over lines that hold nothing else.
     pub(super) fn skip_blanks_and_comments(&mut self) {
-        loop {
-            match self.byte(self.at) {
-                b' ' | b'\t' | b'\n' | b'\r' | 0x0b | 0x0c => self.at += 1,
-                0 if self.at < self.source.len() => self.at += 1,
-                b'\\' => match self.splice_at(self.at) {
-                    Some(end) => self.at = end,
-                    None => return,
-                },
-                b'/' if self.skip_comment() => {}
-                _ => return,
-            }
+        while self.skip_blank_or_comment() {}
+    }
+
+    /// Over the blank, newline, splice or comment that may stand here; whether one does.
+    pub(super) fn skip_blank_or_comment(&mut self) -> bool {
+        match self.byte(self.at) {
+            b' ' | b'\t' | b'\n' | b'\r' | 0x0b | 0x0c => self.at += 1,
+            0 if self.at < self.source.len() => self.at += 1,
+            b'\\' => match self.splice_at(self.at) {
+                Some(end) => self.at = end,
+                None => return false,
+            },
+            b'/' => return self.skip_comment(),
+            _ => return false,
         }
+        true
     }
 
     /// Over the comment that may start here: to the end of a block, to the newline of a line.
@@ -279,5 +283,81 @@ impl Lexer<'_> {
             }
         }
         word
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scan::lex::directives::LexModes;
+    use crate::scan::lex::lexer::Names;
+
+    fn lexer(text: &str, modes: LexModes) -> Lexer<'_> {
+        Lexer::new(text.as_bytes(), modes, &Names::default())
+    }
+
+    #[test]
+    fn splices_end_behind_their_newlines() {
+        let check = |text: &str, end: usize| {
+            assert_eq!(lexer(text, LexModes::default()).splice_end(0), end, "{text:?}");
+        };
+        check("\\\na", 2);
+        check("\\ \t\r\na", 5);
+        check("\\\n\\\na", 4);
+        check("\\a", 0);
+        check("\\", 0);
+        check("a\\\n", 0);
+        for (text, from, start) in [("ab\\\n\\\nc", 0, 2), ("ab\\\n\\\nc", 4, 4), ("ab\n", 0, 3), ("", 0, 0)] {
+            let at = text.trim_end_matches('c').len();
+            assert_eq!(lexer(text, LexModes::default()).splices_start(at, from), start, "{text:?} from {from}");
+        }
+    }
+
+    #[test]
+    fn comments_end_where_the_language_says() {
+        let none = LexModes { no_line_comments: true, ..LexModes::default() };
+        let blocks = LexModes { blocks_before_lines: true, ..LexModes::default() };
+        let check = |text: &str, modes: LexModes, end: Option<usize>| {
+            assert_eq!(lexer(text, modes).comment_end(0), end, "{text:?}");
+        };
+        check("/* a */b", LexModes::default(), Some(7));
+        check("/*/ a */b", LexModes::default(), Some(8));
+        check("/* a *\\\n/b", LexModes::default(), Some(9));
+        check("/* a", LexModes::default(), Some(4));
+        check("/\\\n* a */", LexModes::default(), Some(9));
+        check("// a\nb", LexModes::default(), Some(4));
+        check("// a\\\nb\nc", LexModes::default(), Some(7));
+        check("// a\nb", none, None);
+        check("//* a */\nb", blocks, None);
+        check("// a\nb", blocks, Some(4));
+        check("/ a", LexModes::default(), None);
+    }
+
+    #[test]
+    fn literals_end_at_their_quotes_or_lines() {
+        let plain = LexModes::default();
+        let cxx = LexModes { raw_strings: true, digit_separators: true, ..plain };
+        let check = |text: &str, modes: LexModes, end: usize| {
+            let quote = text.find(['"', '\'']).expect("a quote");
+            let lexer = lexer(text, modes);
+            let found =
+                if text.as_bytes()[quote] == b'"' { lexer.string_end(quote) } else { lexer.character_end(quote) };
+            assert_eq!(found, end, "{text:?}");
+        };
+        check("\"a\"b", plain, 3);
+        check("\"a\\\"\"b", plain, 5);
+        check("\"a\\\nb\"c", plain, 6);
+        check("\"a\nb\"", plain, 2);
+        check("\"a", plain, 2);
+        check("R\"(\")\"b", plain, 4);
+        check("R\"(\")\"b", cxx, 6);
+        check("u8R\"x()\")x\"b", cxx, 11);
+        check("XR\"(\")\"b", cxx, 5);
+        check("'a'b", plain, 3);
+        check("'\\''b", plain, 4);
+        check("1'000", cxx, 2);
+        check("0x1.8'0", cxx, 6);
+        check("u'a'b", cxx, 4);
+        check("1'000", plain, 5);
     }
 }
