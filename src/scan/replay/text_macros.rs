@@ -203,7 +203,7 @@ impl Replay<'_> {
             if has(".inc") {
                 self.text_macros.inputs.note(symbol, &self.world.symbols);
             }
-            let is_pragma = has("pragma") && ["once", "target", "optimize"].into_iter().any(has);
+            let is_pragma = has("pragma") && ["once", "target", "optimize", "dependency"].into_iter().any(has);
             if is_pragma || has("push_macro") || has("pop_macro") {
                 self.seek_pragmas();
             }

@@ -380,6 +380,11 @@ fn a_dependency_compares_times_which_are_not_watched() {
         "#pragma GCC dependency \"b.y\" rerun\nint a;\n",
         "#define OF \"b.y\"\n#pragma GCC dependency OF\nint a;\n",
         "_Pragma(\"GCC dependency \\\"b.y\\\"\") int a;\n",
+        "#define P(x) _Pragma(#x)\nP(GCC dependency \"b.y\") int a;\n",
+        "#define S(x) #x\n#define P(x) _Pragma(S(x))\n#define D(f) P(GCC dependency f)\nD(\"b.y\") int a;\n",
+        "#define P(...) Q(__VA_ARGS__)\n#define Q(...) _Pragma(#__VA_ARGS__)\n#define F \"b.y\"\nP(GCC dependency F) int a;\n",
+        "#define P(x) _Pragma(#x)\n#define G(x) P(GCC x)\nG(dependency \"b.y\") int a;\n",
+        "#define P(x) _Pragma(#x)\n#define USE P(GCC dependency \"b.y\")\nUSE int a;\n",
         "#include \"b.h\"\nint a;\n",
     ] {
         let mut case =

@@ -74,7 +74,8 @@ impl Word {
 
 /// What the words have in common, each searched by itself: that is faster than one search for all, whose first bytes stand
 /// everywhere in C.
-const PARTS: [&str; 9] = ["_Pragma", "__COUNTER__", ".inc", ".Inc", ".INC", "_macro", "once", "target", "optimize"];
+const PARTS: [&str; 10] =
+    ["_Pragma", "__COUNTER__", ".inc", ".Inc", ".INC", "_macro", "once", "target", "optimize", "dependency"];
 
 static SEARCHES: LazyLock<[Finder<'static>; PARTS.len()]> = LazyLock::new(|| PARTS.map(Finder::new));
 
@@ -157,13 +158,17 @@ fn word_at(before: &[u8], text: &[u8]) -> Option<(usize, Word)> {
 
 /// The length of the word at the start of `text` that may say what a pragma is that matters.
 fn pragma_word(before: &[u8], text: &[u8]) -> Option<usize> {
-    const WORDS: [&str; 5] = ["push_macro", "pop_macro", "once", "target", "optimize"];
+    const WORDS: [&str; 6] = ["push_macro", "pop_macro", "once", "target", "optimize", "dependency"];
     let word = WORDS.into_iter().find(|word| text.starts_with(word.as_bytes()))?;
     let after = text[word.len()..].trim_ascii_start().first();
     let before = before.trim_ascii_end();
     let matters = match word {
         // It is the whole text of its pragma.
         "once" => matches!(after, None | Some(b')' | b'"')),
+        "dependency" => {
+            [&b"GCC"[..], b"clang"].iter().any(|namespace| before.ends_with(namespace))
+                || before.ends_with(b"(") && matches!(after, Some(b'"' | b'<'))
+        }
         "target" | "optimize" => before.ends_with(b"GCC") || before.ends_with(b"(") && after == Some(&b'('),
         _ => true,
     };
