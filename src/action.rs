@@ -20,11 +20,11 @@ use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
 /// The property by which a worker lays the input root out at the client's own paths.
-pub const INPUT_ROOT_PROPERTY: &str = "InputRootAbsolutePath";
+pub(crate) const INPUT_ROOT_PROPERTY: &str = "InputRootAbsolutePath";
 
 /// An action and its command, encoded.
 #[derive(Debug, Clone)]
-pub struct Action {
+pub(crate) struct Action {
     /// The key of the action caches.
     pub digest: Digest,
     /// The digest that the action has without a salt.
@@ -43,7 +43,7 @@ impl Action {
     ///
     /// # Errors
     /// An argument, a variable or a path is not UTF-8.
-    pub fn new(
+    pub(crate) fn new(
         command: &CompileCommand,
         toolchain_environment: &[(OsString, OsString)],
         working_directory: &Path,
@@ -94,7 +94,7 @@ impl Action {
     ///
     /// # Errors
     /// The message is none of an action.
-    pub fn salted(self, salt: Vec<u8>) -> Result<Self, prost::DecodeError> {
+    pub(crate) fn salted(self, salt: Vec<u8>) -> Result<Self, prost::DecodeError> {
         let action = reapi::Action { salt: salt.into(), ..reapi::Action::decode(&*self.message)? };
         let message = Bytes::from(action.encode_to_vec());
         Ok(Self { digest: Digest::of(&message), message, ..self })

@@ -7,8 +7,8 @@
 mod settings;
 mod size;
 
-pub use settings::Settings;
-pub use size::parse_size;
+pub(crate) use settings::Settings;
+pub(crate) use size::parse_size;
 
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
@@ -16,13 +16,13 @@ use std::time::Duration;
 
 /// The variable that names the server: a request's own value wins over the daemon's configuration, and an empty one means
 /// that there is none.
-pub const REMOTE_VARIABLE: &str = "PUMPHOUSE_REMOTE";
+pub(crate) const REMOTE_VARIABLE: &str = "PUMPHOUSE_REMOTE";
 
 /// The size of the local cache where nothing is said, in bytes.
-pub const DEFAULT_CACHE_SIZE_BYTES: u64 = 10 * 1024 * 1024 * 1024;
+pub(crate) const DEFAULT_CACHE_SIZE_BYTES: u64 = 10 * 1024 * 1024 * 1024;
 
 /// How long a daemon without work stays where nothing is said.
-pub const DEFAULT_IDLE_TIMEOUT: Duration = Duration::from_secs(15 * 60);
+pub(crate) const DEFAULT_IDLE_TIMEOUT: Duration = Duration::from_secs(15 * 60);
 
 /// The configuration file as written.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
@@ -75,7 +75,7 @@ pub struct Config {
 const PATIENCE_LIMIT_PERCENT: u32 = 100_000;
 
 /// One in so many hits is audited where nothing is said.
-pub const DEFAULT_AUDIT: u32 = 1000;
+pub(crate) const DEFAULT_AUDIT: u32 = 1000;
 
 /// How long compiles wait for a server, as a share of what follows from how long they take here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -229,7 +229,7 @@ fn parse_jobs(value: &str) -> Result<usize, String> {
 }
 
 /// The processors that this process may use.
-pub fn processors() -> usize {
+pub(crate) fn processors() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
 

@@ -26,14 +26,14 @@ mod system_directories;
 mod translation;
 mod triggers;
 
-pub use options::IncludeServerArguments;
+pub(crate) use options::IncludeServerArguments;
 
 /// Does what the sub-command's arguments say. Returns when the include server is ready, or with `--foreground` when it
 /// has ended.
 ///
 /// # Errors
 /// When the include server can't start.
-pub fn run(arguments: IncludeServerArguments) -> anyhow::Result<()> {
+pub(crate) fn run(arguments: IncludeServerArguments) -> anyhow::Result<()> {
     if arguments.simple_algorithm {
         anyhow::bail!("--simple_algorithm is not implemented");
     }

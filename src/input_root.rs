@@ -9,7 +9,7 @@
 
 mod build;
 
-pub use build::{BuiltRoot, build};
+pub(crate) use build::{BuiltRoot, build};
 
 use crate::fallback::{Fallback, Reason};
 use crate::scan::closure::{Closure, InputFile};
@@ -21,7 +21,7 @@ use std::sync::Arc;
 
 /// One thing of an input root.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Entry {
+pub(crate) struct Entry {
     /// Where it is: absolute, symbolic links resolved up to the last component.
     path: Arc<Path>,
     /// What it is.
@@ -38,11 +38,11 @@ enum Kind {
 
 /// Entries in the order of a walk through their tree, without duplicates.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Entries(Vec<Entry>);
+pub(crate) struct Entries(Vec<Entry>);
 
 impl Entries {
     /// The entries of files, symbolic links (with their targets) and directories that must exist, in any order.
-    pub fn new<'a>(
+    pub(crate) fn new<'a>(
         files: impl IntoIterator<Item = &'a InputFile>,
         symlinks: impl IntoIterator<Item = &'a (Arc<Path>, Arc<Path>)>,
         directories: impl IntoIterator<Item = &'a Arc<Path>>,
@@ -64,13 +64,13 @@ impl Entries {
     }
 
     /// The entries of a closure.
-    pub fn of_closure(closure: &Closure) -> Self {
+    pub(crate) fn of_closure(closure: &Closure) -> Self {
         Self::new(closure.files.iter().map(|file| &**file), &closure.symlinks, &closure.directories)
     }
 
     /// These entries and `other`'s. Costs a comparison for each.
     #[must_use]
-    pub fn merged(&self, other: &Self) -> Self {
+    pub(crate) fn merged(&self, other: &Self) -> Self {
         let mut merged = Vec::with_capacity(self.0.len() + other.0.len());
         let (mut left, mut right) = (self.0.iter().peekable(), other.0.iter().peekable());
         loop {
@@ -88,7 +88,7 @@ impl Entries {
     }
 
     /// Every file's path and digest.
-    pub fn files(&self) -> impl Iterator<Item = (&Arc<Path>, Digest)> {
+    pub(crate) fn files(&self) -> impl Iterator<Item = (&Arc<Path>, Digest)> {
         self.0.iter().filter_map(|entry| match entry.kind {
             Kind::File { digest, .. } => Some((&entry.path, digest)),
             _ => None,

@@ -1,10 +1,11 @@
 //! Pumphouse's client side: the launcher, the daemon, the include scanner and the client of any server that speaks the
-//! Remote Execution API. The modules stand in the order in which a compile travels.
+//! Remote Execution API. The modules stand in the order in which a compile travels; only what the program and the suites
+//! need is to be public.
 
 #![deny(unsafe_code)]
 
 /// What a worker is asked to run.
-pub mod action;
+mod action;
 /// Hits that are compiled again, to see whether the caches tell the truth.
 pub mod audit;
 /// The command line of the sub-commands.
@@ -15,7 +16,7 @@ pub mod command;
 pub mod compile;
 mod compiler;
 /// What can be configured on the client.
-pub mod config;
+mod config;
 /// The process that outlives the build.
 pub mod daemon;
 /// Why a compile stays local, by name.
@@ -24,9 +25,9 @@ pub mod fallback;
 pub mod files;
 mod heap;
 /// A drop-in for distcc's include server.
-pub mod include_server;
+mod include_server;
 /// What a compile reads, as a Merkle tree.
-pub mod input_root;
+mod input_root;
 /// What launcher and daemon say to each other.
 pub mod ipc;
 /// The process that a build tool starts instead of the compiler.
@@ -34,14 +35,14 @@ pub mod launcher;
 /// Results by action, on this machine.
 pub mod local;
 /// What a compile writes, and where.
-pub mod outputs;
+mod outputs;
 /// Any server of the Remote Execution API.
-pub mod remote;
+mod remote;
 /// Which files a compile reads.
 pub mod scan;
 mod signals;
 mod state_file;
 /// What happened to the compiles.
-pub mod stats;
+mod stats;
 /// The compiler and all that it needs, as inputs.
-pub mod toolchain;
+mod toolchain;

@@ -8,7 +8,7 @@
 mod resolve;
 mod staging;
 
-pub use staging::Staging;
+pub(crate) use staging::Staging;
 
 use crate::command::{self, Writing};
 use crate::fallback::{Fallback, Reason};

@@ -12,19 +12,19 @@ mod health;
 mod session;
 mod upload;
 
-pub use address::{Address, InvalidAddress};
-pub use availability::{Remote, Remotes};
-pub use download::{Fetched, check_result, must_fetch_bytes};
-pub use execute::{Executed, Progress};
-pub use health::{Health, Service, Trial};
-pub use session::{Caller, InUse};
-pub use upload::Blobs;
+pub(crate) use address::{Address, InvalidAddress};
+pub(crate) use availability::{Remote, Remotes};
+pub(crate) use download::{Fetched, check_result, must_fetch_bytes};
+pub(crate) use execute::{Executed, Progress};
+pub(crate) use health::{Health, Service, Trial};
+pub(crate) use session::{Caller, InUse};
+pub(crate) use upload::Blobs;
 
 use tonic::{Code, Status};
 
 /// Why a server could not be used for a compile. What it says goes on after the server's name.
 #[derive(Debug, thiserror::Error)]
-pub enum RemoteError {
+pub(crate) enum RemoteError {
     /// It does not answer at all.
     #[error("can't be reached: {0}")]
     Unreachable(String),
@@ -57,12 +57,12 @@ impl RemoteError {
     }
 
     /// Whether the server is not to blame.
-    pub const fn is_our_own(&self) -> bool {
+    pub(crate) const fn is_our_own(&self) -> bool {
         matches!(self, Self::Changed(_) | Self::Output(_))
     }
 
     /// Whether it says that the server is gone rather than that this compile is in trouble.
-    pub fn is_absence(&self) -> bool {
+    pub(crate) fn is_absence(&self) -> bool {
         match self {
             Self::Unreachable(_) => true,
             Self::Call { status, .. } => status.code() == Code::Unavailable,

@@ -7,9 +7,9 @@
 mod problems;
 mod table;
 
+pub(crate) use problems::Problems;
 pub(crate) use problems::Recorder;
-pub use problems::{Problem, Problems};
-pub use table::render;
+pub(crate) use table::render;
 
 use crate::fallback::Reason;
 use crate::ipc::socket::Directories;
@@ -286,7 +286,7 @@ impl Statistics {
 ///
 /// # Errors
 /// The file is there and can't be read.
-pub fn read(directory: &Path) -> io::Result<Counters> {
+pub(crate) fn read(directory: &Path) -> io::Result<Counters> {
     use io::ErrorKind::{NotADirectory, NotFound};
     let path = directory.join(FILE);
     match std::fs::read(&path) {
@@ -300,7 +300,7 @@ pub fn read(directory: &Path) -> io::Result<Counters> {
 ///
 /// # Errors
 /// The file can't be written.
-pub fn zero(directory: &Path) -> io::Result<()> {
+pub(crate) fn zero(directory: &Path) -> io::Result<()> {
     rewrite(directory, |counters| *counters = Counters::default())
 }
 

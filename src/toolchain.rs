@@ -52,7 +52,7 @@ const MAX_ATTEMPTS: u32 = 3;
 /// The lists have the shape of those of a [`Closure`](crate::scan::closure::Closure): absolute paths without links on
 /// the way, sorted, without duplicates. The same `Arc` is given again as long as nothing has changed.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Toolchain {
+pub(crate) struct Toolchain {
     /// The digest of everything below.
     pub identity: Digest,
     /// Programs, libraries and the files that they read.
@@ -70,7 +70,7 @@ pub struct Toolchain {
 
 /// What a toolchain writes into objects besides what follows from its inputs.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Objects {
+pub(crate) enum Objects {
     /// Nothing.
     #[default]
     Lasting,
@@ -80,7 +80,7 @@ pub enum Objects {
 
 /// Every toolchain that has been asked for.
 #[derive(Debug)]
-pub struct Toolchains {
+pub(crate) struct Toolchains {
     digests: Digests,
     memories: Cache<Question, Arc<Memory>>,
     /// Toolchains that are the same thing are the same `Arc`, under whatever flags they were asked for.
@@ -128,7 +128,7 @@ impl Memory {
 
 impl Toolchains {
     /// Starts with the digests that `state_directory` remembers, if there is one.
-    pub fn open(state_directory: Option<&Path>) -> Self {
+    pub(crate) fn open(state_directory: Option<&Path>) -> Self {
         Self {
             digests: Digests::open(state_directory),
             memories: Cache::new(MAX_MEMORIES),
@@ -139,7 +139,7 @@ impl Toolchains {
     }
 
     /// Forgets everything, what is kept for the next daemon too: something that was learned is wrong.
-    pub fn forget(&self) {
+    pub(crate) fn forget(&self) {
         self.memories.clear();
         self.known.clear();
         self.needs.clear();
@@ -151,7 +151,7 @@ impl Toolchains {
     /// # Errors
     /// [`Reason::Compiler`] where the driver or the dynamic linker doesn't answer, or a program is missing;
     /// [`Reason::Unreadable`] where a file can't be read.
-    pub fn of(&self, command: &CompileCommand) -> Result<Arc<Toolchain>, Fallback> {
+    pub(crate) fn of(&self, command: &CompileCommand) -> Result<Arc<Toolchain>, Fallback> {
         self.of_since(command, Instant::now())
     }
 

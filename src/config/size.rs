@@ -4,7 +4,7 @@
 ///
 /// # Errors
 /// A message that quotes `text`.
-pub fn parse_size(text: &str) -> Result<u64, String> {
+pub(crate) fn parse_size(text: &str) -> Result<u64, String> {
     let refused = || format!("{text:?} is not a size, such as 500M or 10G");
     let trimmed = text.trim();
     let digits = trimmed.find(|character: char| !character.is_ascii_digit()).unwrap_or(trimmed.len());

@@ -17,7 +17,7 @@ const DEFAULT_EMAIL_BOUND: u32 = 3;
 #[derive(Debug, Args)]
 #[command(infer_long_args = true, args_override_self = true, next_line_help = false)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of include_server(1)")]
-pub struct IncludeServerArguments {
+pub(crate) struct IncludeServerArguments {
     /// The socket where clients ask: what distcc's clients find in `INCLUDE_SERVER_PORT`
     #[arg(long, value_name = "SOCKET", required_unless_present_any = ["startup", "shutdown"])]
     pub(super) port: Option<PathBuf>,

@@ -12,7 +12,7 @@ use std::path::Path;
 
 /// An input root that is ready to be uploaded.
 #[derive(Debug, Clone)]
-pub struct BuiltRoot {
+pub(crate) struct BuiltRoot {
     /// The digest of the root directory's message.
     pub digest: Digest,
     /// Every directory's message, by its digest; one that stands twice in the tree may stand twice here.
@@ -23,7 +23,7 @@ pub struct BuiltRoot {
 ///
 /// # Errors
 /// Two entries contradict each other, a path is not UTF-8, or the tree is too deep.
-pub fn build(entries: &Entries) -> Result<BuiltRoot, Fallback> {
+pub(crate) fn build(entries: &Entries) -> Result<BuiltRoot, Fallback> {
     let mut directories = Vec::new();
     let digest = build_level(&entries.0, 1, 1, &mut directories)?;
     Ok(BuiltRoot { digest, directories })

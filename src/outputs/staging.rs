@@ -12,7 +12,7 @@ static NEXT: AtomicU64 = AtomicU64::new(0);
 
 /// Files that will be outputs; whatever isn't committed is removed when this is dropped.
 #[derive(Debug, Default)]
-pub struct Staging {
+pub(crate) struct Staging {
     files: Vec<Staged>,
 }
 
@@ -25,12 +25,12 @@ struct Staged {
 
 impl Staging {
     /// Nothing yet.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::default()
     }
 
     /// Whether there is nothing to commit or to remove.
-    pub const fn is_empty(&self) -> bool {
+    pub(crate) const fn is_empty(&self) -> bool {
         self.files.is_empty()
     }
 
@@ -38,7 +38,7 @@ impl Staging {
     ///
     /// # Errors
     /// The file can't be written; the message names it.
-    pub fn write(&mut self, place: &OutputPath, content: &[u8]) -> io::Result<()> {
+    pub(crate) fn write(&mut self, place: &OutputPath, content: &[u8]) -> io::Result<()> {
         let mut file = self.create(place)?;
         file.write_all(content).map_err(|error| at(&place.path, &error))
     }
@@ -47,7 +47,7 @@ impl Staging {
     ///
     /// # Errors
     /// The file can't be created; the message names it.
-    pub fn create(&mut self, place: &OutputPath) -> io::Result<File> {
+    pub(crate) fn create(&mut self, place: &OutputPath) -> io::Result<File> {
         let temporary = self.reserve(place);
         let file = OpenOptions::new()
             .write(true)
@@ -78,7 +78,7 @@ impl Staging {
     ///
     /// # Errors
     /// A rename fails; the message names the file.
-    pub fn commit(mut self) -> io::Result<()> {
+    pub(crate) fn commit(mut self) -> io::Result<()> {
         while let Some(staged) = self.files.last() {
             staged.put().map_err(|error| at(&staged.path, &error))?;
             self.files.pop();

@@ -4,7 +4,7 @@ use std::fmt;
 
 /// A server and an instance on it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Address {
+pub(crate) struct Address {
     /// Host and port, as in a URL.
     pub authority: String,
     /// The instance name; usually empty.
@@ -13,7 +13,7 @@ pub struct Address {
 
 /// Why an address is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum InvalidAddress {
+pub(crate) enum InvalidAddress {
     /// It is not of the form.
     #[error("{0:?} is not a server's address, such as grpc://build.example:8980")]
     Form(String),
@@ -27,7 +27,7 @@ impl Address {
     ///
     /// # Errors
     /// It has another form or scheme.
-    pub fn parse(text: &str) -> Result<Self, InvalidAddress> {
+    pub(crate) fn parse(text: &str) -> Result<Self, InvalidAddress> {
         let Some((scheme, rest)) = text.split_once("://") else { return Err(InvalidAddress::Form(text.to_owned())) };
         if scheme != "grpc" {
             return Err(InvalidAddress::Scheme(text.to_owned()));

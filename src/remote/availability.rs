@@ -37,14 +37,14 @@ const TRIAL_LIMIT: Duration = Duration::from_secs(120);
 
 /// The servers that compiles have named.
 #[derive(Debug, Default)]
-pub struct Remotes(Mutex<HashMap<String, Arc<Remote>>>);
+pub(crate) struct Remotes(Mutex<HashMap<String, Arc<Remote>>>);
 
 impl Remotes {
     /// The server that `text` names. Must be called within the runtime.
     ///
     /// # Errors
     /// It is not an address, or one too many.
-    pub fn get(&self, text: &str) -> Result<Arc<Remote>, RemoteError> {
+    pub(crate) fn get(&self, text: &str) -> Result<Arc<Remote>, RemoteError> {
         let mut remotes = self.0.lock();
         if let Some(remote) = remotes.get(text) {
             return Ok(Arc::clone(remote));
@@ -61,7 +61,7 @@ impl Remotes {
 
 /// One server.
 #[derive(Debug)]
-pub struct Remote {
+pub(crate) struct Remote {
     /// What is known to be there.
     pub blobs: super::Blobs,
     /// What it does well, and what not.
@@ -105,7 +105,7 @@ impl Remote {
     }
 
     /// Where it is.
-    pub const fn address(&self) -> &Address {
+    pub(crate) const fn address(&self) -> &Address {
         &self.address
     }
 
@@ -113,7 +113,7 @@ impl Remote {
     ///
     /// # Errors
     /// Why it is not.
-    pub async fn session(&self) -> Result<Arc<Session>, Arc<RemoteError>> {
+    pub(crate) async fn session(&self) -> Result<Arc<Session>, Arc<RemoteError>> {
         let mut state = self.state.clone();
         let known = state.wait_for(|state| !matches!(state, State::Connecting));
         match tokio::time::timeout_at(self.first_use + FIRST_WAIT, known).await {
@@ -128,7 +128,7 @@ impl Remote {
     }
 
     /// Has `work` go on in the background for a while. What it comes to is noted where it happens.
-    pub fn try_out(&self, work: impl Future<Output = ()> + Send + 'static) {
+    pub(crate) fn try_out(&self, work: impl Future<Output = ()> + Send + 'static) {
         let trial = tokio::spawn(async move {
             let _ = tokio::time::timeout(TRIAL_LIMIT, work).await;
         });
@@ -144,7 +144,7 @@ impl Remote {
     }
 
     /// Says that the server did not answer, so that it is looked for again.
-    pub fn report_lost(&self) {
+    pub(crate) fn report_lost(&self) {
         self.lost.notify_one();
     }
 }

@@ -22,7 +22,7 @@ const FILE_SIZE_BYTES: u64 = crate::local::INLINE_OUTPUT_SIZE_BYTES;
 
 /// A result whose every byte is here.
 #[derive(Debug)]
-pub struct Fetched {
+pub(crate) struct Fetched {
     /// The outputs, ready to be committed.
     pub staging: Staging,
     /// The result with the contents of its small outputs, as the local cache keeps it.
@@ -35,7 +35,7 @@ pub struct Fetched {
 ///
 /// # Errors
 /// What is wrong, which makes the result worthless.
-pub fn check_result(result: &ActionResult, places: &OutputPaths) -> Result<(), RemoteError> {
+pub(crate) fn check_result(result: &ActionResult, places: &OutputPaths) -> Result<(), RemoteError> {
     let wrong = |message: String| Err(RemoteError::Wrong(message));
     if !result.output_directories.is_empty() || !result.output_symlinks.is_empty() {
         return wrong("a compile made directories or links".to_owned());
@@ -60,7 +60,7 @@ pub fn check_result(result: &ActionResult, places: &OutputPaths) -> Result<(), R
 }
 
 /// How many bytes of `result` must be fetched besides it.
-pub fn must_fetch_bytes(result: &ActionResult) -> u64 {
+pub(crate) fn must_fetch_bytes(result: &ActionResult) -> u64 {
     let size = |digest: &Option<reapi::Digest>| digest.as_ref().map_or(0, |digest| digest.size_bytes.max(0) as u64);
     let outputs = result.output_files.iter().filter(|file| file.contents.is_empty()).map(|file| size(&file.digest));
     let streams = [(&result.stdout_raw, &result.stdout_digest), (&result.stderr_raw, &result.stderr_digest)];
@@ -73,7 +73,11 @@ impl Fetched {
     ///
     /// # Errors
     /// A blob is absent or not what its digest says, or an output can't be written.
-    pub async fn fetch(cas: &CasClient, mut result: ActionResult, places: &OutputPaths) -> Result<Self, RemoteError> {
+    pub(crate) async fn fetch(
+        cas: &CasClient,
+        mut result: ActionResult,
+        places: &OutputPaths,
+    ) -> Result<Self, RemoteError> {
         let mut fetched = Self { staging: Staging::new(), result: ActionResult::default(), bytes_downloaded: 0 };
         let stdout = fetched.stream(cas, result.stdout_raw, result.stdout_digest.as_ref(), "standard output").await?;
         let stderr = fetched.stream(cas, result.stderr_raw, result.stderr_digest.as_ref(), "standard error").await?;

@@ -32,7 +32,7 @@ const CANCEL_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Where an execution is, as the server says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Progress {
+pub(crate) enum Progress {
     /// It waits for a worker.
     Queued,
     /// A worker has it.
@@ -41,7 +41,7 @@ pub enum Progress {
 
 /// What an execution came to.
 #[derive(Debug)]
-pub enum Executed {
+pub(crate) enum Executed {
     /// A result, whose exit code may be anything.
     Result {
         /// What was made.
@@ -59,7 +59,7 @@ impl Session {
     ///
     /// # Errors
     /// The server failed, or is gone for longer than the attempts last.
-    pub async fn execute(
+    pub(crate) async fn execute(
         &self,
         caller: &Caller,
         action: Digest,

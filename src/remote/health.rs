@@ -18,7 +18,7 @@ const FAILURE_LIMIT: u32 = 3;
 
 /// What a server does for a compile, in order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Service {
+pub(crate) enum Service {
     /// It looks into its action cache.
     LookUp,
     /// It takes inputs in.
@@ -33,7 +33,7 @@ impl Service {
     const COUNT: usize = 4;
 
     /// What the server did not do, for messages.
-    pub const fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::LookUp => "looking up a result",
             Self::Upload => "taking in inputs",
@@ -45,7 +45,7 @@ impl Service {
 
 /// Whether work that is given up goes on in the background.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Trial {
+pub(crate) enum Trial {
     /// It does: its end says whether the server serves again.
     Now,
     /// It is dropped: another trial was just made, or is under way.
@@ -54,7 +54,7 @@ pub enum Trial {
 
 /// What is known of one server.
 #[derive(Debug, Default)]
-pub struct Health(Mutex<[Record; Service::COUNT]>);
+pub(crate) struct Health(Mutex<[Record; Service::COUNT]>);
 
 #[derive(Debug, Clone, Copy, Default)]
 struct Record {
@@ -71,12 +71,12 @@ struct Hold {
 
 impl Health {
     /// Notes that somebody got through `service` at `now`.
-    pub fn succeeded(&self, service: Service, now: Instant) {
+    pub(crate) fn succeeded(&self, service: Service, now: Instant) {
         self.change(service, |record| *record = Record { succeeded: Some(now), ..Record::default() });
     }
 
     /// Notes that `service` failed a compile.
-    pub fn failed(&self, service: Service, now: Instant) {
+    pub(crate) fn failed(&self, service: Service, now: Instant) {
         self.change(service, |record| {
             record.failures += 1;
             if record.failures >= FAILURE_LIMIT {
@@ -86,7 +86,7 @@ impl Health {
     }
 
     /// Notes that a compile that was in `service` since `since` has no more patience, and says whether its work goes on.
-    pub fn overdue(&self, service: Service, since: Instant, now: Instant) -> Trial {
+    pub(crate) fn overdue(&self, service: Service, since: Instant, now: Instant) -> Trial {
         self.change(service, |record| {
             if record.succeeded.is_some_and(|succeeded| succeeded >= since) {
                 // Others are served, so it is the compile's own matter.
@@ -103,7 +103,7 @@ impl Health {
     }
 
     /// Whether a compile that is to enter `service` had better run here: that, or something that must follow, is on hold.
-    pub fn is_on_hold(&self, service: Service) -> bool {
+    pub(crate) fn is_on_hold(&self, service: Service) -> bool {
         let records = self.0.lock();
         // A result that is found may need no more, so looking up is worth its while whatever else is on hold.
         let end = if service == Service::LookUp { 1 } else { Service::COUNT };
@@ -111,7 +111,7 @@ impl Health {
     }
 
     /// Forgets everything: the server was away and is back.
-    pub fn forget(&self) {
+    pub(crate) fn forget(&self) {
         *self.0.lock() = Default::default();
     }
 

@@ -47,7 +47,7 @@ const EXECUTION_CONNECTIONS: usize = 4;
 
 /// A server that can be used.
 #[derive(Debug)]
-pub struct Session {
+pub(crate) struct Session {
     instance_name: String,
     cas: CasClient,
     calls: Channel,
@@ -64,12 +64,12 @@ pub struct Session {
 
 /// A compile's use of a session, which is watched for as long as there is one.
 #[derive(Debug)]
-pub struct InUse(Arc<Session>);
+pub(crate) struct InUse(Arc<Session>);
 
 impl InUse {
     /// One more use.
     #[must_use]
-    pub fn again(&self) -> Self {
+    pub(crate) fn again(&self) -> Self {
         self.0.begin_use()
     }
 }
@@ -90,11 +90,11 @@ impl Drop for InUse {
 
 /// Who asks: travels with every call of a compile.
 #[derive(Debug, Clone)]
-pub struct Caller(BinaryMetadataValue);
+pub(crate) struct Caller(BinaryMetadataValue);
 
 impl Caller {
     /// A compile of `target` by the action `action`, in the build that is called `build`.
-    pub fn new(build: &str, action: Digest, target: &str) -> Self {
+    pub(crate) fn new(build: &str, action: Digest, target: &str) -> Self {
         let metadata = RequestMetadata {
             tool_details: Some(ToolDetails {
                 tool_name: "pumphouse".to_owned(),
@@ -166,23 +166,23 @@ impl Session {
     }
 
     /// Whether the server runs actions, rather than being a cache alone.
-    pub const fn executes(&self) -> bool {
+    pub(crate) const fn executes(&self) -> bool {
         self.executes
     }
 
     /// Begins to use it.
-    pub fn begin_use(self: &Arc<Self>) -> InUse {
+    pub(crate) fn begin_use(self: &Arc<Self>) -> InUse {
         self.users.fetch_add(1, Ordering::Relaxed);
         InUse(Arc::clone(self))
     }
 
     /// Ends once the server no longer answers, while somebody waits for it.
-    pub async fn silent(&self) {
+    pub(crate) async fn silent(&self) {
         self.silent.cancelled().await;
     }
 
     /// Counts what moves, whatever it is.
-    pub fn meter(&self) -> &AtomicU64 {
+    pub(crate) fn meter(&self) -> &AtomicU64 {
         &self.heard
     }
 
@@ -217,7 +217,7 @@ impl Session {
     }
 
     /// A client of the CAS that says who asks.
-    pub fn cas(&self, caller: &Caller) -> CasClient {
+    pub(crate) fn cas(&self, caller: &Caller) -> CasClient {
         self.cas.clone().with_request_metadata(caller.0.clone()).with_meter(Arc::clone(&self.heard))
     }
 
@@ -233,7 +233,7 @@ impl Session {
     ///
     /// # Errors
     /// The call failed; that there is no result is none.
-    pub async fn action_result(
+    pub(crate) async fn action_result(
         &self,
         caller: &Caller,
         action: Digest,

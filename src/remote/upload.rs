@@ -24,7 +24,7 @@ const WAIT_LIMIT: usize = 3;
 
 /// What is known of a server's CAS.
 #[derive(Debug)]
-pub struct Blobs {
+pub(crate) struct Blobs {
     known: Cache<Digest, Instant>,
     // The receiver learns of the end when the sender is dropped.
     under_way: Mutex<HashMap<Digest, watch::Receiver<()>>>,
@@ -45,7 +45,7 @@ struct Claim<'a> {
 
 impl Blobs {
     /// Forgets that `digests` are there.
-    pub fn forget(&self, digests: &[Digest]) {
+    pub(crate) fn forget(&self, digests: &[Digest]) {
         for digest in digests {
             self.known.remove(digest);
         }
@@ -56,7 +56,7 @@ impl Blobs {
     ///
     /// # Errors
     /// A call failed, or a file no longer has the content that was scanned.
-    pub async fn ensure(
+    pub(crate) async fn ensure(
         &self,
         cas: &CasClient,
         mut uploads: Vec<Upload>,
@@ -83,7 +83,7 @@ impl Blobs {
     }
 
     /// Whether `digest` is known to be there.
-    pub fn is_known(&self, digest: &Digest) -> bool {
+    pub(crate) fn is_known(&self, digest: &Digest) -> bool {
         digest.is_empty() || self.known.get(digest).is_some_and(|since| since.elapsed() < BELIEF)
     }
 

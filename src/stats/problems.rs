@@ -25,7 +25,7 @@ pub struct Problems(BTreeMap<String, Problem>);
 
 /// How often something went wrong, and when.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Problem {
+pub(crate) struct Problem {
     /// How often.
     pub count: u64,
     /// When it last did, in seconds since 1970.

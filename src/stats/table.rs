@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// The counters as a table, a line each; ends with a line feed.
-pub fn render(counters: &Counters) -> String {
+pub(crate) fn render(counters: &Counters) -> String {
     let mut table = String::new();
     let mut line = |name: &str, count: u64, indent: usize| {
         let share = match counters.compiles {
