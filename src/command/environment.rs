@@ -69,12 +69,58 @@ impl Row {
         }
     }
 
-    /// The row for `name`. Costs no allocation.
+    /// The row for `name`. Costs no allocation, and for most names that are in no row, no comparison.
     fn of(name: &[u8]) -> Option<&'static Self> {
-        match TABLE.binary_search_by(|row| row.name.as_bytes().cmp(name)) {
-            Ok(at) => Some(&TABLE[at]),
-            Err(_) => PATTERNS.iter().find(|row| row.fits(name)),
+        let (first, last) = (*name.first()?, *name.last()?);
+        if SHAPES.whole[usize::from(first)] & Shapes::length(name) != 0
+            && let Ok(at) = TABLE.binary_search_by(|row| row.name.as_bytes().cmp(name))
+        {
+            return Some(&TABLE[at]);
         }
+        if SHAPES.prefix[usize::from(first)] || SHAPES.suffix[usize::from(last)] {
+            return PATTERNS.iter().find(|row| row.fits(name));
+        }
+        None
+    }
+}
+
+/// What names of the table look like. An environment has dozens of variables, few of which are in the table, and each is
+/// looked up more than once for a compile.
+struct Shapes {
+    /// For each first byte, the set of the lengths of whole names.
+    whole: [u64; 256],
+    /// The first bytes of prefixes.
+    prefix: [bool; 256],
+    /// The last bytes of suffixes.
+    suffix: [bool; 256],
+}
+
+static SHAPES: Shapes = Shapes::of(TABLE, PATTERNS);
+
+impl Shapes {
+    const fn of(table: &[Row], patterns: &[Row]) -> Self {
+        let mut shapes = Self { whole: [0; 256], prefix: [false; 256], suffix: [false; 256] };
+        let mut at = 0;
+        while at < table.len() {
+            let name = table[at].name.as_bytes();
+            shapes.whole[name[0] as usize] |= Self::length(name);
+            at += 1;
+        }
+        at = 0;
+        while at < patterns.len() {
+            match patterns[at].name.as_bytes() {
+                [b'*', .., last] => shapes.suffix[*last as usize] = true,
+                [first, .., b'*'] => shapes.prefix[*first as usize] = true,
+                _ => panic!("a pattern has one star, at its start or its end"),
+            }
+            at += 1;
+        }
+        shapes
+    }
+
+    /// The set that holds the length of `name` alone; all lengths from 63 on are one.
+    const fn length(name: &[u8]) -> u64 {
+        if name.len() < 63 { 1 << name.len() } else { 1 << 63 }
     }
 }
 
@@ -93,6 +139,16 @@ pub fn is_relevant(name: &OsStr) -> bool {
     name == STDERR_IS_TERMINAL || role(name).is_some_and(|role| !matches!(role, Role::Harmless(_)))
 }
 
+/// What of an environment a compile depends on.
+#[derive(Debug, Default)]
+pub(super) struct Variables {
+    /// What is passed on with it, sorted by name. An empty variable is not the same as an unset one; of the locale's, only
+    /// those that are not overruled count.
+    pub(super) passed_on: Vec<(OsString, OsString)>,
+    /// What programs and libraries are found by, sorted by name.
+    pub(super) for_tools: Vec<(OsString, OsString)>,
+}
+
 /// The client's environment, as far as the launcher sent it.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Environment<'a>(pub(super) &'a [(OsString, OsString)]);
@@ -103,52 +159,38 @@ impl<'a> Environment<'a> {
         self.0.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_os_str())
     }
 
-    /// The variables for which programs of `family` ask, with their roles.
-    fn asked_by(self, family: Family) -> impl Iterator<Item = (&'a OsString, &'a OsString, Role)> {
-        self.0.iter().filter_map(move |(name, value)| {
-            let row = Row::of(name.as_bytes()).filter(|row| row.asked.by(family))?;
-            Some((name, value, row.role))
-        })
-    }
-
-    /// Refuses what adds options or outputs behind the command line's back.
-    pub(super) fn check(self, family: Family) -> Result<(), Fallback> {
-        let is_refused = |role, value: &OsString| match role {
-            Role::Refuse => true,
-            Role::RefuseValue => !value.is_empty(),
-            Role::Key | Role::Tool => own_paths::are_named_in(value.as_bytes()),
-            Role::Interpreted | Role::Terminal | Role::Harmless(_) => false,
-        };
-        match self.asked_by(family).find(|(_, value, role)| is_refused(*role, value)) {
-            Some((name, ..)) => {
-                Err(Fallback::new(Reason::UnsupportedFlag, format!("environment variable {}", name.to_string_lossy())))
-            }
-            None => Ok(()),
-        }
-    }
-
-    /// The variables that the compile depends on, sorted by name. An empty one is not the same as an unset one; of the
-    /// locale's, only those that are not overruled count.
-    pub(super) fn passed_on(self, family: Family) -> Vec<(OsString, OsString)> {
+    /// What a compile by a program of `family` depends on. Looks each variable up once.
+    ///
+    /// # Errors
+    /// One adds options or outputs behind the command line's back: it is named.
+    pub(super) fn variables(self, family: Family) -> Result<Variables, Fallback> {
         const OVERRULED: [&str; 3] = ["LANG", "LC_CTYPE", "LC_MESSAGES"];
         let is_overruled = self.get("LC_ALL").is_some_and(|value| !value.is_empty());
-        let mut passed_on: Vec<(OsString, OsString)> = self
-            .asked_by(family)
-            .filter(|(name, _, role)| {
-                *role == Role::Key && !(is_overruled && OVERRULED.iter().any(|overruled| name == overruled))
-            })
-            .map(|(name, value, _)| (name.clone(), value.clone()))
-            .collect();
-        passed_on.sort();
-        passed_on
-    }
-
-    /// The variables by which programs and libraries are found, sorted by name.
-    pub(super) fn for_tools(self) -> Vec<(OsString, OsString)> {
-        let is_for_tools = |(name, _): &&(OsString, OsString)| role(name) == Some(Role::Tool);
-        let mut found: Vec<(OsString, OsString)> = self.0.iter().filter(is_for_tools).cloned().collect();
-        found.sort();
-        found
+        let mut variables = Variables::default();
+        for (name, value) in self.0 {
+            let Some(row) = Row::of(name.as_bytes()) else { continue };
+            let is_asked = row.asked.by(family);
+            let is_refused = match row.role {
+                Role::Refuse => true,
+                Role::RefuseValue => !value.is_empty(),
+                Role::Key | Role::Tool => own_paths::are_named_in(value.as_bytes()),
+                Role::Interpreted | Role::Terminal | Role::Harmless(_) => false,
+            };
+            if is_asked && is_refused {
+                let detail = format!("environment variable {}", name.to_string_lossy());
+                return Err(Fallback::new(Reason::UnsupportedFlag, detail));
+            }
+            match row.role {
+                Role::Key if is_asked && !(is_overruled && OVERRULED.contains(&row.name)) => {
+                    variables.passed_on.push((name.clone(), value.clone()));
+                }
+                Role::Tool => variables.for_tools.push((name.clone(), value.clone())),
+                _ => {}
+            }
+        }
+        variables.passed_on.sort();
+        variables.for_tools.sort();
+        Ok(variables)
     }
 
     /// The variable that says where temporary files are made, if one does.
@@ -229,7 +271,7 @@ mod tests {
         let check = |list: &[(&str, &str)], family, expect: Result<&[(&str, &str)], ()>| {
             let list = variables(list);
             let environment = Environment(&list);
-            let found = environment.check(family).map(|()| environment.passed_on(family)).map_err(drop);
+            let found = environment.variables(family).map(|variables| variables.passed_on).map_err(drop);
             assert_eq!(found, expect.map(variables), "{list:?}");
         };
         check(&[("INCLUDE", "x")], Family::Clang, Ok(&[("INCLUDE", "x")]));

@@ -4,7 +4,7 @@
 //! front end (`-Xclang`): the order in which the drivers put them on the command line of the compiler proper.
 
 use super::arguments::{self, Argument, Reader};
-use super::environment::{self, Environment};
+use super::environment::{self, Environment, Variables};
 use super::meant::Meant;
 use super::options::{self, Asked, Meaning, Names, Plain, Product};
 use super::{AskedFrom, CompileCommand, Family, Language, SearchChain, assembler, language, outputs, response_file};
@@ -29,7 +29,7 @@ pub(super) fn parse(
     let compiler = identify::find(name, &place)?;
     let expanded = response_file::expand(written, directory)?;
     let mut meant = read(&expanded.arguments, compiler.family)?;
-    environment.check(compiler.family)?;
+    let Variables { mut passed_on, for_tools } = environment.variables(compiler.family)?;
     let own = argv.iter().chain(&expanded.arguments).find(|argument| own_paths::are_named_in(argument.as_bytes()));
     if let Some(argument) = own {
         return Err(Fallback::new(Reason::HostDependent, argument.to_string_lossy()));
@@ -47,7 +47,6 @@ pub(super) fn parse(
         return Err(Fallback::new(Reason::HostDependent, format!("a result with the name of a file in {variable}")));
     }
     let is_deterministic = !draws_seed && !shows_temporary && !meant.products.contains(&Product::TimeTrace);
-    let mut passed_on = environment.passed_on(compiler.family);
     passed_on.extend(pwd.map(|pwd| ("PWD".into(), pwd)));
     passed_on.sort();
     Ok(CompileCommand {
@@ -57,7 +56,7 @@ pub(super) fn parse(
         arguments: meant.colored(written, compiler.family, environment)?,
         working_directory,
         environment: passed_on,
-        tool_environment: environment.for_tools(),
+        tool_environment: for_tools,
         source,
         language,
         preprocessor: meant.preprocessor,

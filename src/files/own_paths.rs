@@ -30,19 +30,18 @@ pub(crate) fn are_named_in(text: &[u8]) -> bool {
         matches!(component, [] | b"." | b".." | [.., b'=' | b',' | b':' | b';' | b'@' | b'"' | b'\'' | b' '])
             || component.len() == before.len() && before.starts_with(b"-")
     };
-    ["/proc/", "/dev/"].iter().any(|top| {
-        memchr::memmem::find_iter(text, top.as_bytes()).any(|at| {
-            let mut rest =
-                text[at + top.len()..].split(|byte| *byte == b'/').filter(|name| !name.is_empty() && *name != b".");
-            let next = rest.next().unwrap_or_default();
-            // A list's next part, or what else follows in an argument, is no part of the name.
-            let next = next.split(|byte| matches!(byte, b':' | b',' | b'=' | b';')).next().unwrap_or_default();
-            let is_own = match *top {
-                "/proc/" => names_process(next),
-                _ => matches!(next, b"fd" | b"stdin" | b"stdout" | b"stderr"),
-            };
-            is_own && is_root(at)
-        })
+    memchr::memchr_iter(b'/', text).any(|at| {
+        let (rest, is_process) = match &text[at + 1..] {
+            [b'p', b'r', b'o', b'c', b'/', rest @ ..] => (rest, true),
+            [b'd', b'e', b'v', b'/', rest @ ..] => (rest, false),
+            _ => return false,
+        };
+        let next = rest.split(|byte| *byte == b'/').find(|name| !name.is_empty() && *name != b".").unwrap_or_default();
+        // A list's next part, or what else follows in an argument, is no part of the name.
+        let next = next.split(|byte| matches!(byte, b':' | b',' | b'=' | b';')).next().unwrap_or_default();
+        let is_own =
+            if is_process { names_process(next) } else { matches!(next, b"fd" | b"stdin" | b"stdout" | b"stderr") };
+        is_own && is_root(at)
     })
 }
 
