@@ -20,8 +20,10 @@ pub(crate) mod lease;
 pub(crate) mod lexical;
 pub(crate) mod own_paths;
 pub mod resolve;
+pub(crate) mod since;
 pub mod stamp;
 mod view;
+pub(crate) mod vigil;
 pub(crate) mod walk;
 
 use crate::files::directory::{Directory, DirectoryId};

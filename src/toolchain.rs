@@ -10,9 +10,9 @@
 //! processes and hashes the compiler, later ones cost a `stat` for each file.
 
 use crate::command::{AskedFrom, CompileCommand, Family, Language};
-use crate::compiler::trace::shared::Since;
 use crate::compiler::trace::sights::{Sights, Validity};
 use crate::fallback::{Fallback, Reason};
+use crate::files::since::Since;
 use crate::files::stamp::Moment;
 use crate::scan::closure::InputFile;
 use digests::Digests;

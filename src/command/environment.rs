@@ -72,10 +72,10 @@ impl Row {
     /// The row for `name`. Costs no allocation, and for most names that are in no row, no comparison.
     fn of(name: &[u8]) -> Option<&'static Self> {
         let (first, last) = (*name.first()?, *name.last()?);
-        if SHAPES.whole[usize::from(first)] & Shapes::length(name) != 0
-            && let Ok(at) = TABLE.binary_search_by(|row| row.name.as_bytes().cmp(name))
-        {
-            return Some(&TABLE[at]);
+        let (start, end) = SHAPES.whole[usize::from(first)];
+        let rows = &TABLE[usize::from(start)..usize::from(end)];
+        if let Some(row) = rows.iter().find(|row| row.name.len() == name.len() && row.name.as_bytes() == name) {
+            return Some(row);
         }
         if SHAPES.prefix[usize::from(first)] || SHAPES.suffix[usize::from(last)] {
             return PATTERNS.iter().find(|row| row.fits(name));
@@ -87,8 +87,8 @@ impl Row {
 /// What names of the table look like. An environment has dozens of variables, few of which are in the table, and each is
 /// looked up more than once for a compile.
 struct Shapes {
-    /// For each first byte, the set of the lengths of whole names.
-    whole: [u64; 256],
+    /// For each first byte, where the whole names begin and end that have it.
+    whole: [(u8, u8); 256],
     /// The first bytes of prefixes.
     prefix: [bool; 256],
     /// The last bytes of suffixes.
@@ -99,11 +99,15 @@ static SHAPES: Shapes = Shapes::of(TABLE, PATTERNS);
 
 impl Shapes {
     const fn of(table: &[Row], patterns: &[Row]) -> Self {
-        let mut shapes = Self { whole: [0; 256], prefix: [false; 256], suffix: [false; 256] };
+        let mut shapes = Self { whole: [(0, 0); 256], prefix: [false; 256], suffix: [false; 256] };
         let mut at = 0;
+        assert!(table.len() <= u8::MAX as usize);
         while at < table.len() {
-            let name = table[at].name.as_bytes();
-            shapes.whole[name[0] as usize] |= Self::length(name);
+            let range = &mut shapes.whole[table[at].name.as_bytes()[0] as usize];
+            if range.1 == 0 {
+                range.0 = at as u8;
+            }
+            range.1 = at as u8 + 1;
             at += 1;
         }
         at = 0;
@@ -116,11 +120,6 @@ impl Shapes {
             at += 1;
         }
         shapes
-    }
-
-    /// The set that holds the length of `name` alone; all lengths from 63 on are one.
-    const fn length(name: &[u8]) -> u64 {
-        if name.len() < 63 { 1 << name.len() } else { 1 << 63 }
     }
 }
 

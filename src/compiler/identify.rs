@@ -40,7 +40,7 @@ pub(crate) fn find(name: &OsStr, place: &SearchScope<'_>) -> Result<Compiler, Fa
     match search::find(name, place, look) {
         Ok((path, Identity::Compiler(canonical))) => {
             let compiler = understand(path, &canonical).ok_or_else(|| refuse("not known"))?;
-            let is_path = name.as_bytes().contains(&b'/') && !is_stand_in_at(name, place);
+            let is_path = name.as_bytes().contains(&b'/') && !is_stand_in_at(name, place, &compiler.path);
             Ok(if is_path { Compiler { program: name.into(), ..compiler } } else { compiler })
         }
         Ok(_) => Err(refuse("a script")),
@@ -49,9 +49,10 @@ pub(crate) fn find(name: &OsStr, place: &SearchScope<'_>) -> Result<Compiler, Fa
     }
 }
 
-/// Whether the path `name` leads to a program in whose place another one is run.
-fn is_stand_in_at(name: &OsStr, place: &SearchScope<'_>) -> bool {
-    identify(&search::lexical(&place.directory.join(name))).is_ok_and(|identity| identity.kind() == Kind::StandIn)
+/// Whether the path `name` leads to a program in whose place another one is run, namely `found`.
+fn is_stand_in_at(name: &OsStr, place: &SearchScope<'_>, found: &Path) -> bool {
+    let named = search::lexical(&place.directory.join(name));
+    named != found && identify(&named).is_ok_and(|identity| identity.kind() == Kind::StandIn)
 }
 
 /// Whether a path without symbolic links is this program, or another copy of it.

@@ -61,11 +61,45 @@ struct State {
     files: HashMap<Box<[u8]>, usize>,
 }
 
+/// What the kernel tells of watched files and directories, and of mounts.
 #[derive(Debug)]
-struct Queue {
-    inotify: OwnedFd,
+pub(super) struct Queue {
+    pub(super) inotify: OwnedFd,
     /// Ready whenever a mount of this namespace has changed. None where there is no `/proc`.
-    mounts: Option<File>,
+    pub(super) mounts: Option<File>,
+}
+
+impl Queue {
+    pub(super) fn open() -> Result<Self, Errno> {
+        let inotify = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
+        Ok(Self { inotify, mounts: File::open("/proc/self/mountinfo").ok() })
+    }
+
+    /// Whether a mount was made, moved or removed since this was asked last.
+    pub(super) fn mounts_have_changed(&self) -> bool {
+        let Some(mounts) = &self.mounts else { return false };
+        are_ready(&mut [PollFd::new(mounts, PollFlags::PRI)])
+    }
+
+    /// Whether there is anything to read, or [a mount has changed](Self::mounts_have_changed).
+    pub(super) fn is_ready(&self) -> bool {
+        let told = PollFd::new(&self.inotify, PollFlags::IN);
+        match &self.mounts {
+            Some(mounts) => are_ready(&mut [told, PollFd::new(mounts, PollFlags::PRI)]),
+            None => are_ready(&mut [told]),
+        }
+    }
+}
+
+/// Whether one of them is ready now, or can't be asked.
+fn are_ready(polled: &mut [PollFd<'_>]) -> bool {
+    loop {
+        match poll(polled, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })) {
+            Ok(count) => return count > 0,
+            Err(Errno::INTR) => {}
+            Err(_) => return true,
+        }
+    }
 }
 
 /// One thing that happened.
@@ -200,8 +234,7 @@ impl Drop for Period {
 impl State {
     fn open(&mut self) -> Result<(), Errno> {
         if self.queue.is_none() {
-            let inotify = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
-            self.queue = Some(Queue { inotify, mounts: File::open("/proc/self/mountinfo").ok() });
+            self.queue = Some(Queue::open()?);
         }
         Ok(())
     }
@@ -222,10 +255,10 @@ impl State {
 
     /// Takes in what the kernel has queued.
     fn drain(&mut self) {
-        let Some(Queue { inotify, mounts }) = &self.queue else { return };
+        let Some(queue) = &self.queue else { return };
         let mut buffer = vec![MaybeUninit::uninit(); BUFFER_SIZE_BYTES];
-        let mut reader = Reader::new(inotify, &mut buffer);
-        let mut is_missing = mounts.as_ref().is_some_and(have_changed);
+        let mut reader = Reader::new(&queue.inotify, &mut buffer);
+        let mut is_missing = queue.mounts_have_changed();
         loop {
             let event = match reader.next() {
                 Ok(event) => event,
@@ -257,14 +290,6 @@ impl State {
         self.log.drain(..count as usize);
         self.first += count;
     }
-}
-
-/// Whether a mount was made, moved or removed since this was asked last.
-fn have_changed(mounts: &File) -> bool {
-    let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
-    let mut polled = [PollFd::new(mounts, PollFlags::PRI)];
-    poll(&mut polled, Some(&at_once)).is_ok_and(|count| count > 0)
-        && polled[0].revents().intersects(PollFlags::PRI | PollFlags::ERR)
 }
 
 #[cfg(test)]

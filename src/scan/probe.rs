@@ -22,10 +22,11 @@ mod question;
 mod run;
 
 use crate::compiler::process::Request;
-use crate::compiler::trace::shared::Since;
 use crate::compiler::trace::sights::Validity;
 use crate::fallback::Fallback;
 use crate::files::resolve::Trail;
+use crate::files::since::Since;
+use crate::files::stamp::watch::Watch;
 use crate::scan::lex::directives::LexModes;
 use crate::scan::limits::{MAX_FEATURE_QUESTIONS, MAX_FEATURES_AT_ONCE};
 use crate::scan::preprocess::definitions::DefinitionId;
@@ -72,6 +73,8 @@ pub(crate) struct Probe {
     trail: Trail,
     key: ProbeKey,
     /// What the driver and the compiler proper looked for.
+    /// The compiler's files that the validity doesn't hold, for they are reached by links.
+    linked: Vec<Watch>,
     validity: Validity,
     request: Request,
     later_features: AtomicBool,
@@ -86,7 +89,7 @@ type Asked = DashSet<Vec<u8>, foldhash::fast::RandomState>;
 impl Probe {
     /// Whether the compiler is the same one still. Costs a `stat` for each file of it that nobody has looked at since `asked`.
     pub(crate) fn is_same_compiler(&self, asked: Instant) -> bool {
-        self.key.is_current() && self.validity.holds(Since::at(asked))
+        self.linked.iter().all(Watch::holds) && self.validity.holds(Since::at(asked))
     }
 
     /// The value of `question`, say `__has_builtin(__builtin_expect)`; `None` where the compiler refuses it. Costs a run of

@@ -125,8 +125,8 @@ mod tests {
         assert!(links.contains(&("real/bin/tool".into(), "tool-1".into())), "{links:?}");
         let directories: Vec<_> = grown.directories.iter().map(|path| text(path)).collect();
         assert_eq!(directories, ["real/lib", "real/lib/deep"]);
-        assert!(grown.validity.holds(crate::compiler::trace::shared::Since::now()));
+        assert!(grown.validity.holds(crate::files::since::Since::now()));
         std::fs::remove_file(base.join("real/bin/tool")).expect("remove");
-        assert!(!grown.validity.holds(crate::compiler::trace::shared::Since::now()));
+        assert!(!grown.validity.holds(crate::files::since::Since::now()));
     }
 }

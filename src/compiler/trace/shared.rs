@@ -7,6 +7,7 @@
 //!
 //! Invariants: only what stands is noted; a directory's generation moves when a name appears that was missing.
 
+use crate::files::since::Since;
 use crate::files::stamp::watch::Watch;
 use crate::files::stamp::{FileSystem, Links, Moment, Sight};
 use dashmap::DashMap;
@@ -18,29 +19,11 @@ use std::hash::Hash;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
-use std::time::Instant;
 
 /// How many sights of each kind are shared. With more, those that come later are shared among themselves.
 const MAX_SHARED: usize = 20_000;
 /// How many missing names a directory is looked at for, in common.
 const MAX_NAMES: usize = 4096;
-
-/// A moment, in nanoseconds of this process's life.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Since(u64);
-
-impl Since {
-    /// The moment `asked`.
-    pub(crate) fn at(asked: Instant) -> Self {
-        static START: LazyLock<Instant> = LazyLock::new(Instant::now);
-        Self(asked.saturating_duration_since(*START).as_nanos() as u64 + 1)
-    }
-
-    /// This moment.
-    pub(crate) fn now() -> Self {
-        Self::at(Instant::now())
-    }
-}
 
 /// When something was last seen to stand.
 #[derive(Debug, Default)]
@@ -49,13 +32,13 @@ struct Checked(AtomicU64);
 impl Checked {
     /// Whether something stands: as `check` says, unless it was seen to since `asked`.
     fn holds(&self, asked: Since, check: impl FnOnce() -> bool) -> bool {
-        if self.0.load(Ordering::Acquire) >= asked.0 {
+        if self.0.load(Ordering::Acquire) >= asked.nanoseconds() {
             return true;
         }
         let now = Since::now();
         let holds = check();
         if holds {
-            self.0.fetch_max(now.0, Ordering::AcqRel);
+            self.0.fetch_max(now.nanoseconds(), Ordering::AcqRel);
         }
         holds
     }
@@ -85,6 +68,11 @@ impl<T: PartialEq> Shared<T> {
         let new = Arc::new(Self { seen, checked: Checked::default() });
         known.insert(key, Arc::clone(&new));
         new
+    }
+
+    /// What was seen.
+    pub(super) const fn seen(&self) -> &T {
+        &self.seen
     }
 
     /// Whether it stands, as `holds` says where it wasn't seen to since `asked`.
@@ -167,6 +155,11 @@ impl Lacking {
             generation: AtomicU32::new(0),
             checked: Checked::default(),
         }
+    }
+
+    /// Its path.
+    pub(super) fn directory(&self) -> &Path {
+        &self.directory
     }
 
     /// Whether names can be added, while the directory is on `file_system`.

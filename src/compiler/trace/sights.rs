@@ -9,10 +9,12 @@
 //!
 //! **Source:** `path_resolution(7)`; statx(2).
 
-use super::shared::{Known, Lacking, Shared, Since};
+use super::shared::{Known, Lacking, Shared};
 use super::{Looks, Outcome};
+use crate::files::since::Since;
 use crate::files::stamp::watch::Watch;
 use crate::files::stamp::{FileSystem, Moment, Settled, Stamp};
+use crate::files::vigil::Vigil;
 use crate::files::walk::{Step, Way, walk};
 use dashmap::DashMap;
 use parking_lot::Mutex;
@@ -22,6 +24,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
 
 /// How something is looked at again.
@@ -60,6 +63,25 @@ pub(crate) struct Sights {
 /// All that an answer depends on.
 #[derive(Debug, Default)]
 pub(crate) struct Validity {
+    /// What stands where software is installed: it is looked at when something was told of there.
+    installed: Looked,
+    /// What is looked at each time.
+    elsewhere: Looked,
+    kept: Kept,
+}
+
+/// Up to which change of installed software a look is good, as [`Vigil`] counts them; 0 for none.
+#[derive(Debug, Default)]
+struct Kept {
+    /// All is as it was at this one.
+    stands_at: AtomicU64,
+    /// The kernel does not tell of everything at this one.
+    refused_at: AtomicU64,
+}
+
+/// What is looked at again, by kinds.
+#[derive(Debug, Default)]
+struct Looked {
     watches: Vec<Arc<Shared<Watch>>>,
     lacking: Vec<(Arc<Lacking>, u32)>,
     places: Vec<Arc<Shared<SeenIdentity>>>,
@@ -116,6 +138,17 @@ impl Sights {
     /// Adds what `path` leads to, by its stamp.
     pub(crate) fn watch(&mut self, path: &Path) {
         self.watches.entry((path.to_owned(), Role::Content)).or_insert_with(|| Watch::of(path));
+    }
+
+    /// Takes over those of the `watches` whose paths lead through no links, with the stamps that they have; the others are
+    /// given back.
+    pub(crate) fn take_over(&mut self, watches: &[Watch]) -> Vec<Watch> {
+        let (own, others): (Vec<_>, Vec<_>) = watches
+            .iter()
+            .cloned()
+            .partition(|watch| watch.path().canonicalize().is_ok_and(|path| path == watch.path()));
+        self.watches.extend(own.into_iter().map(|watch| ((watch.path().to_owned(), Role::Content), watch)));
+        others
     }
 
     /// Adds the link that `path` is.
@@ -175,19 +208,28 @@ impl Sights {
             let lacking = watch.stamp().is_none().then(|| Lacking::of(&path)).flatten();
             match lacking {
                 Some((lacking, generation)) => {
-                    let known = validity.lacking.iter_mut().find(|(known, _)| Arc::ptr_eq(known, &lacking));
+                    let looked = validity.part(lacking.directory());
+                    let known = looked.lacking.iter_mut().find(|(known, _)| Arc::ptr_eq(known, &lacking));
                     match known {
                         // A name came meanwhile: the first one's generation is the one that counts.
                         Some((_, first)) => *first = (*first).min(generation),
-                        None => validity.lacking.push((lacking, generation)),
+                        None => looked.lacking.push((lacking, generation)),
                     }
                 }
-                None => validity.watches.push(Shared::watch((path, role as u32), watch)),
+                None => {
+                    let looked = validity.part(&path);
+                    looked.watches.push(Shared::watch((path, role as u32), watch));
+                }
             }
         }
         let places = self.places.into_iter().filter(|(path, place)| place.is_none() || !is_above(path, &standing));
-        validity.places = places.map(|(path, known)| Shared::place(&PLACES, path, known, place)).collect();
-        validity.names = self.names.into_iter().map(|(path, names)| (path, Mutex::new(names))).collect();
+        for (path, known) in places {
+            let looked = validity.part(&path);
+            looked.places.push(Shared::place(&PLACES, path, known, place));
+        }
+        for (path, names) in self.names {
+            validity.part(&path).names.push((path, Mutex::new(names)));
+        }
         validity
     }
 
@@ -207,12 +249,50 @@ fn is_above(directory: &Path, standing: &BTreeSet<PathBuf>) -> bool {
 
 impl Validity {
     /// Whether every look would be answered as it was. Costs a `stat` for each file, link and directory that nobody has looked
-    /// at since `asked`.
+    /// at since `asked`; for those where software is installed only where the kernel told of a change there.
     pub(crate) fn holds(&self, asked: Since) -> bool {
+        self.elsewhere.hold(asked) && self.installed_holds(asked, Vigil::over_installed())
+    }
+
+    /// The part to which `path` belongs.
+    fn part(&mut self, path: &Path) -> &mut Looked {
+        if Vigil::over_installed().covers(path) { &mut self.installed } else { &mut self.elsewhere }
+    }
+
+    fn installed_holds(&self, asked: Since, vigil: &Vigil) -> bool {
+        let changes = vigil.changes(asked);
+        if self.kept.stands_at.load(Ordering::Acquire) == changes {
+            return true;
+        }
+        if self.kept.refused_at.load(Ordering::Acquire) == changes || !vigil.is_calm() {
+            return self.installed.hold(asked);
+        }
+        // The watch begins before the look.
+        let kept = vigil.keep(self.installed.paths());
+        let asked = if kept.is_some() { Since::now() } else { asked };
+        let holds = self.installed.hold(asked);
+        match kept {
+            Some(changes) if holds => self.kept.stands_at.store(changes, Ordering::Release),
+            Some(_) => {}
+            None => self.kept.refused_at.store(changes, Ordering::Release),
+        }
+        holds
+    }
+}
+
+impl Looked {
+    fn hold(&self, asked: Since) -> bool {
         self.watches.iter().all(|watch| watch.stands(asked, Watch::holds))
             && self.lacking.iter().all(|(lacking, generation)| lacking.still_lacks(*generation, asked))
             && self.places.iter().all(|known| known.stands(asked, |(path, known)| place(path) == *known))
             && self.names.iter().all(|(path, known)| still_names(path, known))
+    }
+
+    fn paths(&self) -> impl Iterator<Item = &Path> {
+        let watches = self.watches.iter().map(|watch| watch.seen().path());
+        let lacking = self.lacking.iter().map(|(lacking, _)| lacking.directory());
+        let places = self.places.iter().map(|place| place.seen().0.as_path());
+        watches.chain(lacking).chain(places).chain(self.names.iter().map(|(path, _)| path.as_path()))
     }
 }
 

@@ -69,6 +69,14 @@ impl FileSystem {
         answer.map_or(Self::Unproven, |answer| Self::by_magic(&answer))
     }
 
+    /// Whether the kernel tells of all that happens on the file system of `path`: what it writes by itself, in one layer.
+    pub(crate) fn tells_of_all(path: &Path) -> bool {
+        const OVERLAYFS: u64 = 0x794C_7630;
+        rustix::fs::statfs(path).is_ok_and(|answer| {
+            answer.f_type as u64 & 0xFFFF_FFFF != OVERLAYFS && Self::by_magic(&answer) == Self::Local
+        })
+    }
+
     fn by_magic(answer: &StatFs) -> Self {
         // Some architectures' types are narrower, and signed.
         let magic = answer.f_type as u64 & 0xFFFF_FFFF;

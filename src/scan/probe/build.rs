@@ -108,6 +108,7 @@ pub(super) fn build(
         trail,
         key,
         is_configured: answer.is_configured,
+        linked: Vec::new(),
         validity: Validity::default(),
         request,
         later_features: AtomicBool::new(false),

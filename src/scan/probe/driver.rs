@@ -14,7 +14,6 @@ use crate::command::{CompileCommand, Family, LEADING_VARIABLES};
 use crate::compiler::answer::{self, LIBRARIES, OptionFile, PROGRAMS, search_list};
 use crate::compiler::driver;
 use crate::compiler::process::Request;
-use crate::compiler::trace::shared::Since;
 use crate::compiler::trace::sights::{Sights, Validity};
 use crate::fallback::{Fallback, Reason};
 use crate::files::directory::Directory;
@@ -22,6 +21,7 @@ use crate::files::file::SourceFile;
 use crate::files::generation::Generation;
 use crate::files::lexical::lexical;
 use crate::files::resolve::{Resolution, Trail};
+use crate::files::since::Since;
 use crate::files::stamp::watch::Watch;
 use crate::files::{FileStore, View, as_path};
 use crate::scan::limits::MAX_OPTION_FILES;
@@ -52,6 +52,8 @@ pub(crate) struct DriverAnswer {
     trail: Trail,
     /// The driver, and directories that it reads.
     watches: Vec<Watch>,
+    /// Those of them that the validity doesn't hold, for they are reached by links.
+    linked: Vec<Watch>,
     /// All that the driver looked for, where that could be traced.
     validity: Validity,
     /// Whether it holds for sources and outputs of other names.
@@ -123,12 +125,14 @@ impl DriverAnswer {
                 absent.push(lexical(start.path(), candidate));
             }
         }
+        let linked = sights.take_over(&watches);
         Ok(Self {
             handed_on,
             files: options.files,
             absent,
             trail: options.trail,
             watches,
+            linked,
             validity: sights.finish(),
             is_common,
         })
@@ -144,7 +148,7 @@ impl DriverAnswer {
     /// Whether the driver is the same one, and all that it looked for is as it was, but for what it is told of in
     /// [`add_to`](Self::add_to). Costs a `stat` for each file that nobody has looked at since `asked`.
     pub(crate) fn is_same_driver(&self, asked: Instant) -> bool {
-        self.watches.iter().all(Watch::holds) && self.validity.holds(Since::at(asked))
+        self.linked.iter().all(Watch::holds) && self.validity.holds(Since::at(asked))
     }
 
     /// `command` as the compiler proper and the assembler see it.

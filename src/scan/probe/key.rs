@@ -88,9 +88,9 @@ impl ProbeKey {
         self.request.directory == directory
     }
 
-    /// Whether the driver and the files of options are the same still.
-    pub(super) fn is_current(&self) -> bool {
-        self.files.iter().all(Watch::holds)
+    /// The driver or the compiler proper, and the files of options, as they were.
+    pub(super) fn files(&self) -> &[Watch] {
+        &self.files
     }
 
     /// Whether the stamps of the compiler's files will tell of a change for good, and so can name an answer on disk.

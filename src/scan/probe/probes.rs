@@ -170,9 +170,10 @@ impl Probes {
             None => self.ask(&request, &mut key, command)?,
             recalled => recalled,
         };
-        let Some((answer, sights)) = known else { return Ok(None) };
+        let Some((answer, mut sights)) = known else { return Ok(None) };
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let mut probe = build(answer, key.clone(), request, command, context, id)?;
+        probe.linked = sights.take_over(probe.key.files());
         probe.validity = sights.finish();
         probe.asked = Arc::clone(&self.asked);
         let probe = Arc::new(probe);
