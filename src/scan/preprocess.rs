@@ -8,13 +8,15 @@
 //! * [`macros`]: which definition each macro has now, with what was read since a moment
 //! * [`expand`]: what tokens expand to
 //! * [`condition`]: whether an `#if` is true, false or unknown
-//! * [`program`]: a file's directives, linked to symbols and definitions, for [`replay`](crate::scan::replay)
+//! * [`op`]: the steps of a replay
+//! * [`program`]: a file's directives as steps, linked to symbols and definitions, for [`replay`](crate::scan::replay)
 
 pub(crate) mod append;
 pub(crate) mod condition;
 pub(crate) mod definitions;
 pub(crate) mod expand;
 pub(crate) mod macros;
+pub(crate) mod op;
 pub(crate) mod padding;
 pub(crate) mod program;
 pub(crate) mod symbols;
