@@ -27,13 +27,10 @@ pub(super) fn parse(
         argv.split_first().ok_or_else(|| Fallback::new(Reason::NotACompile, "no compiler is named"))?;
     let place = SearchScope { directory, path: environment.get("PATH"), passed: environment.get(PASSED_VARIABLE) };
     let compiler = identify::find(name, &place)?;
+    refuse_own_paths(&[name])?;
     let expanded = response_file::expand(written, directory)?;
     let mut meant = read(&expanded.arguments, compiler.family)?;
     let Variables { mut passed_on, for_tools } = environment.variables(compiler.family)?;
-    let own = argv.iter().chain(&expanded.arguments).find(|argument| own_paths::are_named_in(argument.as_bytes()));
-    if let Some(argument) = own {
-        return Err(Fallback::new(Reason::HostDependent, argument.to_string_lossy()));
-    }
     let (source, language) = meant.source(&compiler)?;
     let (working_directory, pwd) = environment::working_directory(directory, environment)?;
     let outputs = outputs::derive(&meant, &source, language, compiler.family)?;
@@ -70,6 +67,18 @@ pub(super) fn parse(
         outputs,
         is_deterministic,
     })
+}
+
+/// Refuses what each process has another file for.
+///
+/// # Errors
+/// [`Reason::HostDependent`]: one of the `arguments` names such a path.
+fn refuse_own_paths(arguments: &[impl AsRef<OsStr>]) -> Result<(), Fallback> {
+    let mut arguments = arguments.iter().map(AsRef::as_ref);
+    match arguments.find(|argument| own_paths::are_named_in(argument.as_bytes())) {
+        Some(argument) => Err(Fallback::new(Reason::HostDependent, argument.to_string_lossy())),
+        None => Ok(()),
+    }
 }
 
 /// Reads the driver's arguments and everything that they hand on.
@@ -110,6 +119,12 @@ impl Meant {
     /// The reason for which a flag isn't followed.
     pub(super) fn read(&mut self, list: &[OsString], family: Family, reader: Reader) -> Result<(), Fallback> {
         for argument in arguments::read(list, family, reader)? {
+            match argument {
+                Argument::File(file) => refuse_own_paths(&[file])?,
+                Argument::Unknown(written) => refuse_own_paths(&[written])?,
+                Argument::Flag { flag, .. } if flag.meaning.is_text() => {}
+                Argument::Flag { written, .. } => refuse_own_paths(written)?,
+            }
             match argument {
                 // Operands of flags that are not in the table.
                 Argument::File(file) if reader == Reader::Proper && family == Family::Clang => {

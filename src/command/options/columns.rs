@@ -142,6 +142,16 @@ impl Meaning {
         }
     }
 
+    /// Whether the operand is a text, which is neither opened nor looked for: or is read for itself, where it is handed on.
+    pub(in crate::command) const fn is_text(self) -> bool {
+        matches!(
+            self,
+            Self::Preprocessor(Preprocessor::Define | Preprocessor::Undefine | Preprocessor::PrefixMap(_))
+                | Self::Dependencies(Dependencies::Target)
+                | Self::HandOn(HandOn::PreprocessorList | HandOn::PreprocessorArgument | HandOn::FrontEndArgument)
+        )
+    }
+
     /// Whose answers hang on it, as a rule.
     pub(super) const fn asked(self) -> Asked {
         match self {

@@ -222,3 +222,35 @@ fn what_is_each_process_s_own_is_left_to_the_compiler() -> Result<()> {
     ensure!(client.stats()?.local_hits == 0, "{here}");
     Ok(())
 }
+
+#[test]
+fn texts_may_name_what_is_each_process_s_own() -> Result<()> {
+    let workspace = workspace()?;
+    workspace
+        .write("text.c", "#ifdef HEADER\n#include HEADER\n#endif\nconst char *text = TEXT, *file = __FILE__;\n")?;
+    workspace.write("here.h", "int h = 1;\n")?;
+    let directory = tempfile::tempdir()?;
+    let client = Client::new(directory.path(), None)?;
+    // git's own makefile defines such a macro for all of its files.
+    let lines = [
+        r#"gcc -DTEXT="/proc/self/exe" -c text.c"#,
+        r#"clang -D TEXT="/dev/fd/0" -c text.c"#,
+        r#"gcc -Wp,-DTEXT="/proc/self/exe" -c text.c"#,
+        r#"gcc -DTEXT="" -ffile-prefix-map=/proc/self/cwd=. -g -c text.c"#,
+        r#"gcc -DTEXT="" -MD -MT /proc/self/x.o -c text.c"#,
+    ];
+    for line in lines {
+        workspace.check(&client, line)?;
+        workspace.check(&client, line)?;
+    }
+    let stats = client.stats()?;
+    ensure!(stats.local_hits == lines.len() as u64 && stats.failed == 0, "{stats:?}");
+    for value in 1..3 {
+        workspace.write("here.h", &format!("int h = {value};\n"))?;
+        let line = r#"gcc -DTEXT="" -DHEADER="/proc/self/cwd/here.h" -c text.c"#;
+        workspace.check(&client, line)?;
+        workspace.check(&client, line)?;
+    }
+    ensure!(client.stats()?.local_hits == lines.len() as u64, "a header is no text");
+    Ok(())
+}
