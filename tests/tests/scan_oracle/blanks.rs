@@ -114,7 +114,10 @@ const USES: &[&str] = &[
 
 /// The macros, and lines of which each has one use as a string with its number before it.
 fn source(line: impl Fn(usize, &str) -> String) -> String {
-    let mut source: String = MACROS.iter().map(|text| format!("#define {text}\n")).collect();
+    let mut source = String::new();
+    for text in MACROS {
+        source += &format!("#define {text}\n");
+    }
     for (number, text) in USES.iter().enumerate() {
         source += &line(number, &format!("T(n{number}+{text})"));
     }

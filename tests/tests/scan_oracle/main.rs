@@ -13,6 +13,7 @@ mod blanks;
 mod case;
 mod directives;
 mod files;
+mod flags;
 mod fuzz;
 mod hostile;
 mod inputs;
