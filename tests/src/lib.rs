@@ -1,7 +1,8 @@
 //! What the end-to-end suites and the benches share: the released program as processes, projects to build with it, and
 //! the comparison of what comes out with what a plain compiler gives.
 //!
-//! Nothing here but the scanner's oracle links against the product: the suites see `pumphouse` as users do.
+//! Nothing here but the scanner's oracle and the table of variables links against the product: the suites see `pumphouse` as
+//! users do.
 //!
 //! * [`processes`]: what runs on the machine at this moment.
 //! * [`program`]: where the program under test is.
@@ -14,6 +15,7 @@
 //! * [`random`]: seeded choices, for fuzzers.
 //! * [`remote`]: a bare client of the Remote Execution API.
 //! * [`container`]: the image and the manifests, run by an OCI runtime.
+//! * [`environments`]: variables drawn from the product's table.
 //! * [`distcc`]: a farm of distcc's, for the include server.
 //! * [`objects`]: what a build leaves, byte for byte.
 //! * [`workspace`]: a source directory, and whether `pumphouse` leaves in it what the compiler leaves.
@@ -24,6 +26,7 @@
 pub mod client;
 pub mod container;
 pub mod distcc;
+pub mod environments;
 pub mod mount;
 pub mod nfs;
 pub mod objects;

@@ -6,8 +6,8 @@
 
 use crate::random::Random;
 use anyhow::{Context, Result, ensure};
-use pumphouse::command::environment;
 use pumphouse_tests::client::Client;
+use pumphouse_tests::environments;
 use pumphouse_tests::workspace::Workspace;
 
 const DEFAULT_CASES: u64 = 500;
@@ -48,64 +48,13 @@ const LINES: &[&str] = &[
     "gcc -flto -frandom-seed=1 -c s.c",
 ];
 
-/// Values: numbers, directories that are there and that are not, lists, spellings, nothing.
-const VALUES: &[&str] = &[
-    "",
-    "0",
-    "1",
-    "10.9",
-    "11.0",
-    "64",
-    "x",
-    "C",
-    "C.UTF-8",
-    "fr_FR.UTF-8",
-    "first",
-    "second",
-    "first:second",
-    ":first",
-    "/usr/include",
-    "/absent",
-    "/proc/self/cwd/first",
-    "all",
-    "always",
-    "+",
-    "error=01;31",
-    "dumb",
-    "xterm-256color",
-];
-
-/// Variables that leave the programs themselves, or what runs them, in pieces.
-const LEFT_OUT: &[&str] = &["PATH"];
-
-/// The names from which cases are drawn: those of the table, and some for each pattern.
-fn names() -> Vec<&'static str> {
-    let mut names: Vec<&str> =
-        environment::names().filter(|name| !name.contains('*') && !LEFT_OUT.contains(name)).collect();
-    names.extend([
-        "LD_PRELOAD",
-        "LD_AUDIT",
-        "LD_BIND_NOW",
-        "MALLOC_PERTURB_",
-        "CCC_X",
-        "COLLECT_GCC",
-        "NCC_C_INCLUDE_PATH",
-    ]);
-    names.extend(["MACOSX_DEPLOYMENT_TARGET", "IPHONEOS_DEPLOYMENT_TARGET", "PUMPHOUSE_DEPTH", "EDITOR", "LC_TIME"]);
-    // Those that lead somewhere are drawn more often.
-    names.extend(
-        ["CPATH", "C_INCLUDE_PATH", "LANG", "LC_ALL", "SOURCE_DATE_EPOCH", "MACOSX_DEPLOYMENT_TARGET"].repeat(4),
-    );
-    names
-}
-
 pub(crate) fn run(arguments: &[String]) -> Result<()> {
     let number = |at: usize, default: u64| arguments.get(at).map_or(Ok(default), |text| text.parse());
     let (cases, seed) = (number(0, DEFAULT_CASES)?, number(1, 1)?);
     let workspace = Workspace::new(FILES)?;
     let directory = tempfile::tempdir()?;
     let client = Client::new(directory.path(), None)?;
-    let names = names();
+    let names = environments::names();
     let mut wrong = Vec::new();
     let mut noisy = 0;
     for case in 0..cases {
@@ -135,14 +84,9 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     Ok(())
 }
 
-fn draw(random: &mut Random, names: &[&str]) -> String {
-    let mut words = Vec::new();
-    for _ in 0..random.below(4) {
-        let name = random.pick(names);
-        // Most share a few values, so that cases meet in the cache.
-        let value = if random.chance(50) { random.pick(&VALUES[..5]) } else { random.pick(VALUES) };
-        words.push(format!("{name}={value}"));
-    }
+fn draw(random: &mut Random, names: &[&'static str]) -> String {
+    let variables = environments::draw(random, names, 4);
+    let mut words: Vec<String> = variables.iter().map(|(name, value)| format!("{name}={value}")).collect();
     words.push(random.pick(LINES).to_owned());
     words.join(" ")
 }

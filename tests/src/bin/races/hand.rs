@@ -1,12 +1,14 @@
 //! One that takes part in a race: what it does, and when.
 
-use crate::CONTENTS;
+use crate::compile::{Compile, Variables};
+use crate::race::CONTENTS;
 use anyhow::Result;
 use pumphouse_tests::client::Client;
+use pumphouse_tests::process::run;
 use pumphouse_tests::random::Random;
 use std::fmt;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::Duration;
 
 /// The latest moment at which a hand begins or goes on.
@@ -25,7 +27,7 @@ pub(crate) struct Hand {
 #[derive(Debug)]
 pub(crate) enum Work {
     /// Runs this command.
-    Compile(Vec<String>),
+    Compile(Compile),
     /// Changes the header in place or by a rename, and undoes it.
     EditAndUndo(Edit),
     /// Makes a header that comes first in the search, and removes it.
@@ -63,14 +65,19 @@ const OUTPUTS: [&str; 4] = ["a.o", "b.o", "a.s", "a.d"];
 
 impl Hand {
     /// The hand at `place` among all: the first one always compiles through a launcher.
-    pub(crate) fn new(place: usize, random: &mut Random) -> Self {
+    /// Its compile is under the variables that `variables` draws.
+    pub(crate) fn new(place: usize, random: &mut Random, variables: &mut impl FnMut(&mut Random) -> Variables) -> Self {
         let how = match random.below(10) {
             _ if place == 0 => How::Launched,
             0..=5 => How::Launched,
             6 => How::Killed,
             _ => How::Plainly,
         };
-        let work = if place == 0 || random.chance(60) { Work::Compile(command(random)) } else { mischief(random) };
+        let work = if place == 0 || random.chance(60) {
+            Work::Compile(Compile::drawn(random, variables))
+        } else {
+            mischief(random)
+        };
         let mut pause = || Duration::from_micros((random.below(LONGEST_PAUSE_MS) * 1000 + random.below(1000)) as u64);
         Self { work, how, pause: pause(), middle: pause() }
     }
@@ -88,7 +95,7 @@ impl Hand {
         };
         // Hands may come in each other's way: what can't be done was done by another.
         let _: std::io::Result<()> = match &self.work {
-            Work::Compile(command) => return self.compile(command, client, directory),
+            Work::Compile(compile) => return self.compile(compile, client, directory),
             Work::EditAndUndo(edit) => write(CONTENTS[1], *edit).and_then(|()| {
                 std::thread::sleep(self.middle);
                 write(CONTENTS[0], *edit)
@@ -121,12 +128,12 @@ impl Hand {
         std::fs::remove_dir_all(at("other"))
     }
 
-    fn compile(&self, command: &[String], client: &Client, directory: &Path) -> Result<()> {
+    fn compile(&self, compile: &Compile, client: &Client, directory: &Path) -> Result<()> {
         match self.how {
-            How::Launched => crate::try_to_run(client.pumphouse(command).current_dir(directory)),
-            How::Plainly => crate::try_to_run(Command::new(&command[0]).args(&command[1..]).current_dir(directory)),
+            How::Launched => run(compile.launched(client).current_dir(directory)).map(drop),
+            How::Plainly => run(compile.plainly().current_dir(directory)).map(drop),
             How::Killed => {
-                let mut launcher = client.pumphouse(command);
+                let mut launcher = compile.launched(client);
                 launcher.current_dir(directory).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
                 let mut launcher = launcher.spawn()?;
                 std::thread::sleep(self.middle);
@@ -136,22 +143,6 @@ impl Hand {
             }
         }
     }
-}
-
-/// A command whose outputs others may have as well.
-fn command(random: &mut Random) -> Vec<String> {
-    let compiler = if random.chance(75) { "gcc" } else { "clang" };
-    let definition = random.pick(&["-DW=10", "-DW=20"]);
-    let outputs = match random.below(10) {
-        0 => "-S -o a.s",
-        1 => "-S -MD -MF a.d -o a.s",
-        2 => "-c -MD -MF a.d -o b.o",
-        3 | 4 => "-c -MD -MF a.d -o a.o",
-        5 => "-c -g -gsplit-dwarf -o a.o",
-        6 => "-c -march=native -o a.o",
-        _ => "-c -o a.o",
-    };
-    format!("{compiler} {definition} -Iearly -Ilate a.c {outputs}").split(' ').map(str::to_owned).collect()
 }
 
 fn mischief(random: &mut Random) -> Work {
@@ -171,7 +162,7 @@ impl fmt::Display for Hand {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "after {:?}, middle {:?}: ", self.pause, self.middle)?;
         match &self.work {
-            Work::Compile(command) => write!(formatter, "{:?} {}", self.how, command.join(" ")),
+            Work::Compile(compile) => write!(formatter, "{:?} {compile}", self.how),
             work => write!(formatter, "{work:?}"),
         }
     }
