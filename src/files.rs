@@ -15,6 +15,7 @@ pub mod directory;
 pub(crate) mod events;
 pub mod file;
 pub mod generation;
+mod inodes;
 pub(crate) mod kept;
 pub(crate) mod lease;
 pub(crate) mod lexical;
@@ -28,6 +29,7 @@ pub(crate) mod walk;
 
 use crate::files::directory::{Directory, DirectoryId};
 use crate::files::file::{FileId, SourceFile};
+use crate::files::inodes::{Inode, Inodes};
 use crate::files::kept::{Encoder, Kept};
 pub(crate) use crate::files::view::Checked;
 pub use crate::files::view::View;
@@ -60,6 +62,8 @@ pub struct FileStore {
     last_view: AtomicU64,
     next_file: AtomicU32,
     next_directory: AtomicU32,
+    /// Which files have become one.
+    inodes: Arc<Inodes>,
     /// What an earlier process knew.
     kept: Option<Kept>,
 }
@@ -91,6 +95,7 @@ impl FileStore {
             last_view: AtomicU64::new(0),
             next_file: AtomicU32::new(0),
             next_directory: AtomicU32::new(1),
+            inodes: Arc::default(),
             kept: None,
         }
     }
@@ -160,7 +165,7 @@ impl FileStore {
         let entry = self.files.entry(PathBytes(Box::from(bytes))).or_insert_with(|| {
             let id = FileId(self.next_file.fetch_add(1, Ordering::Relaxed));
             let known = self.kept.as_ref().and_then(|kept| kept.take(&path));
-            Arc::new(SourceFile::new(path, id, known))
+            Arc::new(SourceFile::new(path, id, Inode::new(Arc::clone(&self.inodes)), known))
         });
         Arc::clone(&entry)
     }

@@ -6,6 +6,7 @@
 
 use crate::fallback::{Fallback, Reason};
 use crate::files::generation::{Generation, GenerationCounter};
+use crate::files::inodes::Inode;
 use crate::files::stamp::{FileSystem, Moment, Settled, Sight, Stamp};
 use crate::files::{Checked, MAX_INPUT_FILE_BYTES, MAX_READ_ATTEMPTS, MAX_SOURCE_FILE_BYTES, View};
 use bytes::Bytes;
@@ -41,6 +42,7 @@ pub struct SourceFile {
     checked: Checked,
     generation: GenerationCounter,
     is_linked: AtomicBool,
+    inode: Inode,
     state: Mutex<Option<State>>,
 }
 
@@ -130,12 +132,15 @@ pub enum Want {
 
 impl SourceFile {
     /// The file at `path`, of which an earlier process knew what is `kept`.
-    pub(super) fn new(path: Arc<Path>, id: FileId, kept: Option<Recalled>) -> Self {
+    pub(super) fn new(path: Arc<Path>, id: FileId, inode: Inode, kept: Option<Recalled>) -> Self {
+        if let Some(kept) = &kept {
+            inode.note(kept.stamp.identity());
+        }
         let state = kept.map(|kept| State::recall(&path, kept));
         let first = if state.is_some() { Generation::RECALLED } else { Generation::NONE };
         let generation = GenerationCounter::new(first);
         let is_linked = AtomicBool::new(false);
-        Self { path, id, checked: Checked::default(), generation, is_linked, state: Mutex::new(state) }
+        Self { path, id, checked: Checked::default(), generation, is_linked, inode, state: Mutex::new(state) }
     }
 
     /// Its absolute path, free of symbolic links.
@@ -159,7 +164,7 @@ impl SourceFile {
     }
 
     /// Checks the file against the disk, unless `view` has done so, and gives its generation: while that stays, its
-    /// content stays. Costs a `stat`; where that shows a change, a reading.
+    /// content stays, and it doesn't become one with another file. Costs a `stat`; where that shows a change, a reading.
     ///
     /// # Errors
     /// A [`Fallback`] where the file can't be read.
@@ -241,8 +246,10 @@ impl SourceFile {
         bytes: Option<Vec<u8>>,
         previous: Option<&Arc<Content>>,
     ) -> Arc<Content> {
-        let same =
-            previous.filter(|old| old.input.digest == digest && old.input.is_executable == stamp.is_executable());
+        let has_become_another = self.inode.note(stamp.identity());
+        let same = previous.filter(|old| {
+            old.input.digest == digest && old.input.is_executable == stamp.is_executable() && !has_become_another
+        });
         let generation = match same {
             Some(old) => old.generation,
             None => self.generation.advance(),

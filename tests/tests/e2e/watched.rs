@@ -324,6 +324,27 @@ done
 }
 
 #[test]
+fn headers_of_equal_content_become_one_file() -> Result<()> {
+    check(
+        r#"
+mkdir x y; printf '#pragma once\nint CAT(v, __COUNTER__);\n' >x/h.h; cp x/h.h y/h.h; touch -d 2001-01-01 y/h.h
+printf '#define CAT2(a, b) a##b\n#define CAT(a, b) CAT2(a, b)\n#include "x/h.h"\n#include "y/h.h"\n' >a.c
+prime clang; cp a.o old.o
+mount --bind x/h.h y/h.h; same clang; changed old.o; umount y/h.h; same clang; prime clang
+mount --bind x y; same clang; changed old.o; umount y; same clang; prime clang
+for round in 1 2; do
+    ln -f x/h.h y/h.h; same clang; changed old.o
+    rm y/h.h; cp x/h.h y/h.h; same clang; prime clang
+done
+# Without the pragma, debug information hangs on it.
+printf 'static const char *CAT(v, __COUNTER__) = __FILE__;\n' >x/h.h; cp x/h.h y/h.h
+echo 'const char *f(int a) { return a ? v0 : v1; }' >>a.c
+prime clang -g; cp a.o old.o; ln -f x/h.h y/h.h; same clang -g; changed old.o
+"#,
+    )
+}
+
+#[test]
 fn translations_appear() -> Result<()> {
     check(
         r#"
