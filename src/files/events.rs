@@ -39,7 +39,8 @@ const NAMES: ReadFlags =
 const FILES: ReadFlags =
     ReadFlags::OPEN.union(ReadFlags::MODIFY).union(ReadFlags::CLOSE_WRITE).union(ReadFlags::CLOSE_NOWRITE);
 
-/// The account of all directories that somebody watches. Shared by all threads; each call takes one lock.
+/// The account of all directories that somebody watches. Shared by all threads; no call holds the lock
+/// while it waits for a file system.
 #[derive(Debug, Default)]
 pub(crate) struct Events(Mutex<State>);
 
@@ -64,7 +65,7 @@ struct State {
 /// What the kernel tells of watched files and directories, and of mounts.
 #[derive(Debug)]
 pub(super) struct Queue {
-    pub(super) inotify: OwnedFd,
+    pub(super) inotify: Arc<OwnedFd>,
     /// Ready whenever a mount of this namespace has changed. None where there is no `/proc`.
     pub(super) mounts: Option<File>,
 }
@@ -72,7 +73,7 @@ pub(super) struct Queue {
 impl Queue {
     pub(super) fn open() -> Result<Self, Errno> {
         let inotify = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
-        Ok(Self { inotify, mounts: File::open("/proc/self/mountinfo").ok() })
+        Ok(Self { inotify: Arc::new(inotify), mounts: File::open("/proc/self/mountinfo").ok() })
     }
 
     /// Whether a mount was made, moved or removed since this was asked last.
@@ -134,28 +135,50 @@ pub(crate) struct Account {
 
 impl Events {
     /// Begins a period: all changes of names in `directories`, which are sorted so that a directory comes before what is in
-    /// it, and all uses of `files`, which need not be there. None where the kernel does not tell of a file's directory.
-    /// Costs a system call for each directory.
+    /// it, and all uses of `files`, which need not be there. None where the kernel does not tell of a file's directory, or
+    /// something was missed before it began. Costs a system call for each directory.
     pub(crate) fn period(self: &Arc<Self>, directories: &[&Path], files: &[&Path]) -> Option<Period> {
-        let mut state = self.lock();
-        if state.watched.len() >= MAX_WATCHES && state.running.is_empty() {
-            // Before the first of this period's own directories is watched: none of them is let go of.
-            *state = State { first: state.first, missing_before: state.missing_before, ..State::default() };
-        }
-        state.open().ok()?;
-        state.drain();
-        let mut unwatched = Vec::new();
+        let (inotify, room, missing_before) = {
+            let mut state = self.lock();
+            if state.watched.len() >= MAX_WATCHES && state.running.is_empty() {
+                // Before the first of this period's own directories is watched: none of them is let go of.
+                *state = State { first: state.first, missing_before: state.missing_before, ..State::default() };
+            }
+            state.open().ok()?;
+            state.drain();
+            (Arc::clone(&state.queue.as_ref()?.inotify), MAX_WATCHES - state.watched.len(), state.missing_before)
+        };
+        // A file system that does not answer holds this compile alone: the lock is everybody's.
+        let mut room = room;
+        let mut watch = |directory: &Path, what: ReadFlags| {
+            room = room.checked_sub(1).ok_or(Errno::NOSPC)?;
+            let flags = WatchFlags::from_bits_retain(what.bits()) | WatchFlags::ONLYDIR | WatchFlags::MASK_ADD;
+            inotify::add_watch(&inotify, directory, flags)
+        };
+        let (mut watched, mut unwatched) = (Vec::with_capacity(directories.len()), Vec::new());
         for directory in directories {
-            match state.watch(directory, NAMES) {
+            match watch(directory, NAMES) {
+                Ok(number) => watched.push((number, *directory)),
                 // It can only appear as a name in a directory that is watched.
-                Ok(_) | Err(Errno::NOENT | Errno::NOTDIR) => {}
+                Err(Errno::NOENT | Errno::NOTDIR) => {}
                 Err(error) => unwatched.push(((*directory).to_owned(), error)),
             }
         }
         let mut used: Vec<(i32, Box<[u8]>)> = Vec::with_capacity(files.len());
         for file in files {
-            let watch = state.watch(file.parent()?, NAMES | FILES).ok()?;
-            used.push((watch, Box::from(file.file_name()?.as_bytes())));
+            let directory = file.parent()?;
+            let number = watch(directory, NAMES | FILES).ok()?;
+            watched.push((number, directory));
+            used.push((number, Box::from(file.file_name()?.as_bytes())));
+        }
+        let mut state = self.lock();
+        let is_same_queue = state.queue.as_ref().is_some_and(|queue| Arc::ptr_eq(&queue.inotify, &inotify));
+        if !is_same_queue || state.missing_before != missing_before {
+            // What is watched may have been let go of, or have gone, since it was watched.
+            return None;
+        }
+        for (number, directory) in watched {
+            state.note(number, directory);
         }
         for (_, name) in &used {
             *state.files.entry(name.clone()).or_default() += 1;
@@ -239,18 +262,12 @@ impl State {
         Ok(())
     }
 
-    fn watch(&mut self, directory: &Path, what: ReadFlags) -> Result<i32, Errno> {
-        if self.watched.len() >= MAX_WATCHES {
-            return Err(Errno::NOSPC);
-        }
-        let Some(queue) = &self.queue else { return Err(Errno::NOSYS) };
-        let flags = WatchFlags::from_bits_retain(what.bits()) | WatchFlags::ONLYDIR | WatchFlags::MASK_ADD;
-        let watch = inotify::add_watch(&queue.inotify, directory, flags)?;
-        let names = self.watched.entry(watch).or_default();
+    /// Notes that `number` is the watch of `directory`.
+    fn note(&mut self, number: i32, directory: &Path) {
+        let names = self.watched.entry(number).or_default();
         if !names.iter().any(|name| **name == *directory) {
             names.push(Arc::from(directory));
         }
-        Ok(watch)
     }
 
     /// Takes in what the kernel has queued.

@@ -91,8 +91,19 @@ impl Served {
     /// # Errors
     /// When it can't be mounted.
     pub fn new(directory: &Path, path: &Path) -> Result<Self> {
+        Self::with(directory, path, "cache.attr=60,cache.entry=60,cache.negative_entry=60")
+    }
+
+    /// As [`Self::new`]; the kernel remembers nothing, and asks for everything.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn unremembered(directory: &Path, path: &Path) -> Result<Self> {
+        Self::with(directory, path, "cache.attr=0,cache.entry=0,cache.negative_entry=0")
+    }
+
+    fn with(directory: &Path, path: &Path, options: &str) -> Result<Self> {
         std::fs::create_dir_all(path)?;
-        let options = "cache.attr=60,cache.entry=60,cache.negative_entry=60";
         succeed(Command::new("mergerfs").args(["-o", options]).args([directory, path]))?;
         let end = format!(" {}", path.display());
         let server = until(|process, _| process.command_line.trim_end().ends_with(&end))?.id;

@@ -158,6 +158,57 @@ fn a_file_system_that_dies_while_workers_compile_for_it_leaves_others_alone() ->
     Ok(())
 }
 
+/// Waits until the daemon of `client` has logged `text` for `count` times.
+fn until_logged(client: &Client, text: &str, count: usize) -> Result<()> {
+    let start = Instant::now();
+    while std::fs::read_to_string(client.directory().join("daemon.log")).unwrap_or_default().matches(text).count()
+        < count
+    {
+        ensure!(start.elapsed() < SERVICE_DEADLINE, "not said {count} times: {text}");
+        std::thread::yield_now();
+    }
+    Ok(())
+}
+
+#[test]
+fn a_file_system_that_dies_under_a_local_compile_leaves_others_alone() -> Result<()> {
+    let directory = tempfile::tempdir()?;
+    let client = Client::new(directory.path(), None)?;
+    let workspace = Workspace::new(&[("real/empty", ""), ("alive/b.c", "int b;\n")])?;
+    let served = Served::unremembered(&workspace.path().join("real"), &workspace.path().join("served"))?;
+    let alive = workspace.path().join("alive");
+    let start = |line: &str| -> Result<Child> {
+        let mut command: Command = client.pumphouse(line.split(' '));
+        command.env("PUMPHOUSE_LOCAL_JOBS", "2").env("PUMPHOUSE_LOG", "debug");
+        Ok(command.current_dir(&alive).stdin(Stdio::null()).stderr(Stdio::null()).spawn()?)
+    };
+    // Both places are held by compiles that go on when the test wants.
+    let mut holders = Vec::new();
+    for name in ["one", "two"] {
+        let wait = format!("[ -e {name}.go ] || read -r _ <{name}.fifo");
+        let make = format!("mkfifo {name}.fifo; printf '#!/bin/sh\\n{wait}\\nexec \"$@\"\\n' >{name}; chmod +x {name}");
+        succeed(Command::new("sh").args(["-c", &make]).current_dir(&alive))?;
+        let holder = start(&format!("gcc -wrapper ./{name} -c b.c -o {name}.o"))?;
+        let fifo = std::fs::File::options().write(true).open(alive.join(format!("{name}.fifo")))?;
+        holders.push((holder, fifo, alive.join(format!("{name}.go"))));
+    }
+    let mut dying = start("gcc -c b.c -o ../served/b.o")?;
+    until_logged(&client, "compiling locally", 3)?;
+    served.freeze()?;
+    for (mut holder, fifo, go) in holders {
+        std::fs::write(go, "")?;
+        drop(fifo);
+        ensure!(wait(&mut holder, SERVICE_DEADLINE)?.context("still running")?.success());
+    }
+    served.until_asked()?;
+    let begun = Instant::now();
+    ensure!(client.compile(&alive, "gcc -c b.c -o b.o")?.status.success());
+    ensure!(begun.elapsed() < PROMPT, "{:?}", begun.elapsed());
+    served.thaw()?;
+    ensure!(wait(&mut dying, SERVICE_DEADLINE)?.context("still running")?.success());
+    Ok(())
+}
+
 #[test]
 fn a_frozen_daemon_is_waited_for_once_and_used_again() -> Result<()> {
     let directory = tempfile::tempdir()?;
