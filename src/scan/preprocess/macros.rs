@@ -23,6 +23,7 @@ pub(crate) struct MacroTable {
     writes: Vec<Write>,
     marks: u32,
     pushed: Vec<(Symbol, DefinitionId)>,
+    /// How many of the pushed macros were left alone by all that was popped; 0 where a pop looked through them all.
     lowest_pop: usize,
 }
 
@@ -191,7 +192,7 @@ impl MacroTable {
     pub(crate) fn pop(&mut self, symbol: Symbol) {
         if let Some(at) = self.pushed.iter().rposition(|(pushed, _)| *pushed == symbol) {
             let (_, state) = self.pushed.remove(at);
-            self.lowest_pop = self.lowest_pop.min(at);
+            self.lowest_pop = self.lowest_pop.min(at + 1);
             self.write(symbol, state);
         } else {
             self.lowest_pop = 0;
@@ -200,7 +201,7 @@ impl MacroTable {
 
     /// Whether `frame` left the pushed macros as it found them, and without a look at those before it.
     pub(crate) fn is_balanced(&self, frame: &Frame) -> bool {
-        self.pushed.len() == frame.pushed && self.lowest_pop >= frame.pushed
+        self.pushed.len() == frame.pushed && self.lowest_pop > frame.pushed
     }
 
     pub(crate) fn begin_frame(&mut self) -> Frame {
@@ -403,6 +404,9 @@ mod tests {
         check("[ +A A=1 -A ]", "[A0>A0]");
         check("[ +A ]", "[A0>]!");
         check("+A [ -A ]", "[>A0]!");
+        // Nothing was pushed, and next time something may be.
+        check("[ -A ]", "[>]!");
+        check("[ [ -A ] ]", "[>]! [>]!");
         check("{ +A }", "{!}");
         check("{ +A -A }", "{A0}");
     }

@@ -7,7 +7,7 @@ use crate::scan::preprocess::tokens::{Kind, Token};
 
 /// Whether the compiler's version decides if something in expanded text is a pragma: gcc's have no prefix but `L` so far.
 pub(crate) fn has_unclear_pragma(tokens: &[Token], family: Family, symbols: &Symbols) -> bool {
-    let mut operands = tokens.windows(3).filter(|three| three[0].is(known::PRAGMA_OPERATOR)).map(|three| three[2]);
+    let mut operands = tokens.windows(3).filter(|three| three[0].is_name(known::PRAGMA_OPERATOR)).map(|three| three[2]);
     let has_prefix = |operand: Token| {
         operand.kind == Kind::StringLiteral && !matches!(symbols.text(operand.symbol), [b'"', ..] | [b'L', b'"', ..])
     };
