@@ -17,7 +17,7 @@ use crate::compile::Handler;
 use crate::config::{Config, Settings};
 use crate::heap;
 use crate::ipc::socket::{self, Directories, SocketFile, Whereabouts};
-use crate::launcher::without;
+use crate::ipc::without;
 use crate::stats::Statistics;
 use anyhow::{Context as _, bail};
 use audits::Audits;

@@ -13,6 +13,7 @@ mod codec;
 pub mod socket;
 /// From where a process sees the file system.
 pub mod vantage;
+pub(crate) mod without;
 
 use codec::{Decoder, Encoder};
 use std::ffi::OsString;

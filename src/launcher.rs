@@ -7,7 +7,6 @@
 mod invocation;
 mod real_compiler;
 mod start;
-pub(crate) mod without;
 
 pub use invocation::Invocation;
 
@@ -15,6 +14,7 @@ use crate::command::environment;
 use crate::compiler::search::{self, NotFound, PASSED_VARIABLE};
 use crate::ipc::socket::{self, Directories};
 use crate::ipc::vantage::Vantage;
+use crate::ipc::without::{self, Told, Why, Without};
 use crate::ipc::{
     self, Answer, CompileRequest, Completed, DEPTH_VARIABLE, LocalOutput, LocalRun, Report, Request, Terminal,
 };
@@ -28,7 +28,6 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
-use without::{Told, Why, Without};
 
 /// Set to anything but `0`: every compile runs as if Pumphouse were not there.
 pub const DISABLE_VARIABLE: &str = "PUMPHOUSE_DISABLE";

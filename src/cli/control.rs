@@ -1,8 +1,8 @@
 //! `pumphouse stop` and `pumphouse stats`: short words with the daemon, if there is one.
 
 use crate::ipc::socket::{self, Directories};
+use crate::ipc::without;
 use crate::ipc::{self, Answer, Request};
-use crate::launcher::without;
 use crate::stats;
 use anyhow::{Context as _, bail};
 use clap::Args;

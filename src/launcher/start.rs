@@ -1,11 +1,11 @@
 //! Starting the daemon: exactly one, however many launchers find none at the same time.
 
-use super::without::{self, Why, Without};
 use super::{DISABLE_VARIABLE, NESTED_VARIABLE};
 use crate::compiler::search::PASSED_VARIABLE;
 use crate::config::REMOTE_VARIABLE;
 use crate::daemon::detach;
 use crate::ipc::socket::{self, Directories};
+use crate::ipc::without::{self, Why, Without};
 use crate::ipc::{DEPTH_VARIABLE, SILENCE_LIMIT, socket::LOG};
 use crate::signals;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};

@@ -362,7 +362,7 @@ impl<'a> Expander<'a> {
             return Err(Trouble::Limit);
         }
         let leading = match self.paddings {
-            Paddings::All => name.padding().then(Padding::of(name)),
+            Paddings::All => name.padding().then(name.as_source()),
             Paddings::BeforeArguments | Paddings::Few => name.padding(),
             Paddings::Blanks if name.has_blank_before() => Padding::SPACE,
             Paddings::Blanks => Padding::NONE,
@@ -410,7 +410,7 @@ impl<'a> Expander<'a> {
             Paddings::Blanks => name,
             Paddings::All => {
                 self.pending = Padding::SOURCELESS;
-                Token { flags: Flags::default(), ..name }.with_padding(name.padding().then(Padding::of(name)))
+                Token { flags: Flags::default(), ..name }.with_padding(name.padding().then(name.as_source()))
             }
             Paddings::BeforeArguments | Paddings::Few => {
                 Token { flags: Flags::default(), ..name }.with_padding(name.padding())

@@ -3,8 +3,6 @@
 //! Both compilers lose and gain blanks where a macro or an argument is empty, each in its own way. Knows nothing of how
 //! expansion goes; only what becomes of what it leaves.
 
-use crate::scan::preprocess::tokens::{Flags, Token};
-
 /// What expansions leave between two tokens. For clang it is a blank or nothing. For gcc it is a sequence of padding tokens
 /// with a source each, or without one: the first source says whether a blank stands there, unless it has none and a padding
 /// without a source follows, after which the next one says it; the last word has the token's own white space.
@@ -24,6 +22,11 @@ impl Padding {
     /// gcc's padding without a source: the end of an expansion.
     pub(crate) const SOURCELESS: Self = Self::new(Self::UNDECIDED, Self::UNDECIDED);
 
+    /// gcc's padding whose source stands behind white space.
+    pub(crate) const BEHIND_BLANK: Self = Self::new(Self::BLANK, Self::NO_BLANK);
+    /// gcc's padding whose source stands behind none.
+    pub(crate) const BEHIND_NOTHING: Self = Self::new(Self::NO_BLANK, Self::NO_BLANK);
+
     const UNDECIDED: u8 = 0;
     const BLANK: u8 = 1;
     const NO_BLANK: u8 = 2;
@@ -32,11 +35,6 @@ impl Padding {
     /// round, for nothing to be zero.
     const fn new(fresh: u8, settled: u8) -> Self {
         Self(fresh | (Self::NO_BLANK - settled) << 2)
-    }
-
-    /// gcc's padding whose source is `token`.
-    pub(crate) const fn of(token: Token) -> Self {
-        Self::new(if token.flags.has(Flags::BLANK) { Self::BLANK } else { Self::NO_BLANK }, Self::NO_BLANK)
     }
 
     /// The padding that [`Self::bits`] gave.
@@ -99,8 +97,8 @@ mod tests {
     fn a_sequence_decides_as_its_parts_one_after_another() {
         let plain = Token::new(Kind::Identifier, Symbol(1));
         let one = |padding| match padding {
-            'b' => Padding::of(Token { flags: Flags::BLANK, ..plain }),
-            'n' => Padding::of(plain),
+            'b' => Token { flags: Flags::BLANK, ..plain }.as_source(),
+            'n' => plain.as_source(),
             _ => Padding::SOURCELESS,
         };
         let whole = |paddings: &str| paddings.chars().map(one).fold(Padding::NONE, Padding::then);

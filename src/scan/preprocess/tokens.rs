@@ -89,6 +89,11 @@ impl Token {
         }
     }
 
+    /// gcc's padding whose source it is.
+    pub(crate) const fn as_source(self) -> Padding {
+        if self.flags.has(Flags::BLANK) { Padding::BEHIND_BLANK } else { Padding::BEHIND_NOTHING }
+    }
+
     /// What expansions left before it.
     pub(crate) const fn padding(self) -> Padding {
         Padding::from_bits(self.flags.0 >> Flags::PADDING_SHIFT)

@@ -86,7 +86,7 @@ impl Expander<'_> {
         match self.paddings {
             Paddings::Blanks if token.flags.has(Flags::BLANK) => output.pending = Padding::SPACE,
             Paddings::All | Paddings::BeforeArguments if is_made && !self.begins_optional(*output) => {
-                output.pending = output.pending.then(Padding::of(token));
+                output.pending = output.pending.then(token.as_source());
             }
             _ => {}
         }
@@ -280,7 +280,7 @@ impl Expander<'_> {
         let end = Self::end_of_optional(body, at)?;
         let is_gcc = self.paddings != Paddings::Blanks;
         if is_gcc && !output.pastes && (at > 0 || output.is_optional) {
-            output.pending = output.pending.then(Padding::of(body[at]));
+            output.pending = output.pending.then(body[at].as_source());
         }
         let start = self.surroundings.buffers.arena.len();
         output.pending = self.append_optional(*output, (body, at, end), arguments)?;
@@ -318,7 +318,7 @@ impl Expander<'_> {
     ) -> Result<usize, Trouble> {
         let end = Self::end_of_optional(body, at + 1)?;
         if self.paddings != Paddings::Blanks && !output.pastes && (at > 0 || output.is_optional) {
-            output.pending = output.pending.then(Padding::of(body[at]));
+            output.pending = output.pending.then(body[at].as_source());
         }
         let start = self.surroundings.buffers.arena.len();
         self.append_optional(*output, (body, at + 1, end), arguments)?;
@@ -358,7 +358,7 @@ impl Expander<'_> {
         output.pending = Padding::NONE;
         let mut left = left;
         if self.paddings == Paddings::All {
-            left = left.with_padding(left.padding().then(Padding::of(left)));
+            left = left.with_padding(left.padding().then(left.as_source()));
             output.pending = Padding::SOURCELESS;
         }
         let arena = &mut self.surroundings.buffers.arena;

@@ -34,16 +34,16 @@ const FAILED: &str = "daemon.failed";
 
 /// Why a launcher does without the daemon, in words.
 #[derive(Debug)]
-pub(super) struct Without {
+pub(crate) struct Without {
     /// What it counts as.
-    pub(super) why: Why,
+    pub(crate) why: Why,
     /// What went wrong, for people; empty where another launcher was told a moment ago.
-    pub(super) message: String,
+    pub(crate) message: String,
 }
 
 impl Without {
     /// What counts as `why`, said as `message`.
-    pub(super) fn new(why: Why, message: impl Into<String>) -> Self {
+    pub(crate) fn new(why: Why, message: impl Into<String>) -> Self {
         Self { why, message: message.into() }
     }
 }
@@ -52,7 +52,7 @@ macro_rules! whys {
     ($($(#[$doc:meta])* $name:ident = $text:literal,)*) => {
         /// Why a launcher does without the daemon: a closed list, counted by name.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-        pub(super) enum Why { $($(#[$doc])* $name,)* }
+        pub(crate) enum Why { $($(#[$doc])* $name,)* }
 
         impl Why {
             /// All of them.
@@ -84,7 +84,7 @@ whys! {
 
 /// Whether a user has heard of it in this build.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Told {
+pub(crate) enum Told {
     /// Not yet.
     No,
     /// By another launcher.
@@ -153,7 +153,7 @@ fn file_of(why: Why) -> String {
 }
 
 /// Counts a launcher that does without the daemon. Costs a handful of system calls.
-pub(super) fn count(directories: &Directories, why: Why) -> Told {
+pub(crate) fn count(directories: &Directories, why: Why) -> Told {
     let counted = places(&directories.state).find_map(|place| place.append(&file_of(why)).ok());
     // A user who can't be told once is not told at all.
     match counted {
@@ -164,7 +164,7 @@ pub(super) fn count(directories: &Directories, why: Why) -> Told {
 }
 
 /// Notes that the daemon could not be started just now, and why.
-pub(super) fn remember_failure(directories: &Directories, message: &str) {
+pub(crate) fn remember_failure(directories: &Directories, message: &str) {
     let _ = places(&directories.socket).find_map(|place| {
         let mut file = place.open(FAILED, OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC).ok()?;
         file.write_all(&message.as_bytes()[..message.len().min(MESSAGE_SIZE_BYTES)]).ok()
@@ -172,7 +172,7 @@ pub(super) fn remember_failure(directories: &Directories, message: &str) {
 }
 
 /// Whether the daemon failed to start a moment ago, so that trying again for every compile would only cost time.
-pub(super) fn failed_lately(directories: &Directories) -> bool {
+pub(crate) fn failed_lately(directories: &Directories) -> bool {
     places(&directories.socket).any(|place| {
         let modified = place.open(FAILED, OFlags::RDONLY).and_then(|file| file.metadata()?.modified());
         modified.is_ok_and(|failed| failed.elapsed().is_ok_and(|age| age < RETRY_INTERVAL))
