@@ -1,7 +1,8 @@
 //! Hits that are compiled again when there is nothing else to do, to see whether the caches tell the truth.
 //!
 //! This module knows which hits wait for that, how a compile is run whose outputs go elsewhere ([`apart`]), and what is kept
-//! of a result that was found to be wrong ([`report`]) and follows for others ([`distrust`]). What a result is compared with stands in `compile::audit`.
+//! of a result that was found to be wrong ([`report`]) and follows for others ([`distrust`]). What a result is compared
+//! with stands in `compile::audit`.
 
 pub mod apart;
 pub(crate) mod distrust;

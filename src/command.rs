@@ -100,8 +100,8 @@ pub struct CompileCommand {
     /// What the compile writes.
     pub outputs: Outputs,
     /// Whether the compiler writes the same bytes each time. Without `-frandom-seed=`, gcc puts random numbers into objects for
-    /// link-time optimisation, coverage and profiles; clang's `-ftime-trace` measures; an assembler may name the temporary file that it reads. Such a result is kept like any other,
-    /// but two of them can't be compared.
+    /// link-time optimisation, coverage and profiles; clang's `-ftime-trace` measures; an assembler may name the temporary
+    /// file that it reads. Such a result is kept like any other, but two of them can't be compared.
     pub is_deterministic: bool,
 }
 

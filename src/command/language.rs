@@ -36,7 +36,8 @@ fn refuse(name: &[u8]) -> Fallback {
     Fallback::new(reason, detail)
 }
 
-/// The language that the suffix of `path` stands for, where that of `.c` is `of_c`; `None` where the driver would hand the file to the linker.
+/// The language that the suffix of `path` stands for, where that of `.c` is `of_c`; `None` where the driver would hand the
+/// file to the linker.
 ///
 /// # Errors
 /// A header makes a precompiled header, a module interface a module; other languages are unsupported.

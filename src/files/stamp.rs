@@ -129,7 +129,8 @@ impl Stamp {
         self.mode & 0o170_000 == 0o040_000
     }
 
-    /// Tells what [`Stamp::settled`] tells, for a memory of contents or names: nothing of that sort is believed where stamps prove nothing.
+    /// Tells what [`Stamp::settled`] tells, for a memory of contents or names: nothing of that sort is believed where
+    /// stamps prove nothing.
     pub(crate) fn proof(&self, file_system: FileSystem, moment: Moment) -> Settled {
         match file_system {
             FileSystem::Local | FileSystem::Shared => self.settled(file_system, moment),

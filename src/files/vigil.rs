@@ -17,6 +17,7 @@ use crate::files::events::Queue;
 use crate::files::since::Since;
 use crate::files::stamp::FileSystem;
 use parking_lot::Mutex;
+use rustix::fs::FileType;
 use rustix::fs::inotify::{self, WatchFlags};
 use rustix::io::Errno;
 use std::collections::HashSet;
@@ -149,7 +150,9 @@ impl State {
             // It can only appear as a name in a directory that is watched.
             Err(Errno::NOENT) => return Some(()),
             Err(Errno::NOTDIR) => match add(FILE) {
-                Ok(_) => {}
+                // A file may be a mount by itself; a link can't.
+                Ok(_) if is_link(path) || FileSystem::tells_of_all(path) => {}
+                Ok(_) => return None,
                 Err(Errno::NOENT | Errno::NOTDIR) => return Some(()),
                 Err(_) => return None,
             },
@@ -169,6 +172,10 @@ impl State {
         self.watched.clear();
         true
     }
+}
+
+fn is_link(path: &Path) -> bool {
+    rustix::fs::lstat(path).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Symlink)
 }
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
 //! Launchers that run without the daemon: how many, why, and that it could not be started a moment ago.
 //!
 //! Counts stand in the state directory, a failure in the socket's, where those are this user's alone and can be written;
-//! else in a spare directory below `XDG_RUNTIME_DIR`, `/tmp` or `/dev/shm`, under a name made of the other's. A count is the length of a file to which
-//! each launcher appends one byte: none waits for another, and none reads what others wrote.
+//! else in a spare directory below `XDG_RUNTIME_DIR`, `/tmp` or `/dev/shm`, under a name made of the other's. A count is
+//! the length of a file to which each launcher appends one byte: none waits for another, and none reads what others wrote.
 //!
 //! A directory is believed only when it belongs to this user and nobody else can write into it, and files are opened in
 //! it without following links: strangers can neither forge a failure nor have a launcher write into other files.

@@ -73,8 +73,8 @@ impl Staging {
         temporary
     }
 
-    /// Renames everything to its place, or fills the file there with it, what was staged first coming last: so the object, by which build tools tell
-    /// that a compile is done, appears after all others.
+    /// Renames everything to its place, or fills the file there with it, what was staged first coming last: so the object,
+    /// by which build tools tell that a compile is done, appears after all others.
     ///
     /// # Errors
     /// A rename fails; the message names the file.

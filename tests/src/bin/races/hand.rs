@@ -24,7 +24,7 @@ pub(crate) struct Hand {
 }
 
 /// What a hand does.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) enum Work {
     /// Runs this command.
     Compile(Compile),

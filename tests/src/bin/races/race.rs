@@ -43,7 +43,16 @@ impl Race {
         let mut variables = |random: &mut Random| {
             if random.chance(15) { environments::draw(random, names, 3) } else { common.clone() }
         };
-        let hands = (0..2 + random.below(3)).map(|place| Hand::new(place, &mut random, &mut variables)).collect();
+        let mut hands: Vec<Hand> =
+            (0..2 + random.below(3)).map(|place| Hand::new(place, &mut random, &mut variables)).collect();
+        if random.chance(35) {
+            // Equal compiles at the same time are one run.
+            let first = hands[0].work.clone();
+            hands
+                .iter_mut()
+                .filter(|hand| matches!(hand.work, Work::Compile(_)))
+                .for_each(|hand| hand.work = first.clone());
+        }
         Ok(Self { directory: directory.to_owned(), hands })
     }
 
