@@ -241,7 +241,7 @@ impl Directories {
     /// Creates them, for this user alone.
     ///
     /// # Errors
-    /// One can't be created, or is there and belongs to somebody else.
+    /// One can't be created, or is there and belongs to somebody else, or is open to others and holds what isn't Pumphouse's.
     pub fn create(&self) -> io::Result<()> {
         let shared = self.socket.parent().unwrap_or(&self.state);
         for directory in [&self.state, shared, &self.socket] {
@@ -283,8 +283,9 @@ fn create_private(directory: &Path) -> io::Result<()> {
         std::fs::create_dir_all(parent)?;
     }
     match std::fs::DirBuilder::new().mode(0o700).create(directory) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-        _ => {}
+        Ok(()) => return Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        Err(error) => return Err(error),
     }
     let metadata = std::fs::metadata(directory)?;
     if !metadata.is_dir() {
@@ -293,10 +294,34 @@ fn create_private(directory: &Path) -> io::Result<()> {
     if metadata.uid() != rustix::process::geteuid().as_raw() {
         return Err(io::Error::new(io::ErrorKind::PermissionDenied, "belongs to another user"));
     }
-    if metadata.mode() & 0o077 != 0 {
-        std::fs::set_permissions(directory, std::fs::Permissions::from_mode(0o700))?;
+    let is_open = metadata.mode() & 0o077 != 0;
+    if !is_open {
+        return Ok(());
     }
-    Ok(())
+    // `/tmp`, or any directory that was named by mistake, is others' as well.
+    if !holds_nothing_else(directory)? {
+        let text = "open to others, and holds other things: make it private (chmod 700), or name another";
+        return Err(io::Error::new(io::ErrorKind::PermissionDenied, text));
+    }
+    std::fs::set_permissions(directory, std::fs::Permissions::from_mode(0o700))
+}
+
+/// Whether `directory` is empty, or was made for Pumphouse.
+fn holds_nothing_else(directory: &Path) -> io::Result<bool> {
+    let is_own = |name: &OsStr| {
+        [DAEMON_LOCK, START_LOCK, SOCKET, SILENT_SOCKET, LOG].iter().any(|own| name == *own)
+            || name.as_bytes().starts_with(VANTAGE_PREFIX.as_bytes())
+    };
+    let mut is_empty = true;
+    for entry in std::fs::read_dir(directory)? {
+        let name = entry?.file_name();
+        if is_own(&name) {
+            return Ok(true);
+        }
+        // A volume of its own has that.
+        is_empty &= name == "lost+found";
+    }
+    Ok(is_empty)
 }
 
 /// Takes the lock of a file in `directory` if nobody holds it.
@@ -335,6 +360,28 @@ mod tests {
         check(&[("HOME", "/h"), ("XDG_RUNTIME_DIR", "/r")], "/h/.cache/pumphouse", "/r/pumphouse");
         check(&[("HOME", "/h"), ("XDG_CACHE_HOME", "/c")], "/c/pumphouse", "/c/pumphouse");
         check(&[("HOME", "/h"), ("XDG_CACHE_HOME", "relative")], "/h/.cache/pumphouse", "/h/.cache/pumphouse");
+    }
+
+    #[test]
+    fn a_directory_of_others_is_left_as_it_is() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let scratch = tempfile::tempdir().expect("scratch");
+        let mode = |directory: &Path| std::fs::metadata(directory).expect("there").mode() & 0o777;
+        let open = |name: &str| {
+            let directory = scratch.path().join(name);
+            std::fs::create_dir(&directory).expect("made");
+            std::fs::set_permissions(&directory, std::fs::Permissions::from_mode(0o755)).expect("set");
+            directory
+        };
+        let (empty, own, other) = (open("empty"), open("own"), open("other"));
+        std::fs::write(own.join(DAEMON_LOCK), "").expect("written");
+        std::fs::write(other.join("letter"), "").expect("written");
+        for directory in [&empty, &own] {
+            create_private(directory).expect("it is Pumphouse's");
+            assert_eq!(mode(directory), 0o700);
+        }
+        create_private(&other).expect_err("it is not");
+        assert_eq!(mode(&other), 0o755);
     }
 
     #[test]

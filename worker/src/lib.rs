@@ -48,6 +48,7 @@ use slots::Slots;
 use std::fs;
 use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -118,6 +119,9 @@ pub async fn run(mut config: Config, shutdown: impl Future<Output = ()> + Send) 
     Ok(())
 }
 
+/// The file in a worker's directory by which it keeps others out.
+const LOCK: &str = "lock";
+
 /// Groups that hold a limit on memory, where one is asked for. The number of processes has limits without them.
 fn control_groups(config: &Config) -> ControlGroups {
     if config.memory_size_bytes.is_none() {
@@ -129,14 +133,27 @@ fn control_groups(config: &Config) -> ControlGroups {
     })
 }
 
+/// Whether `dir` is neither empty nor a worker's: its mode is then none of a worker's business.
+fn holds_other_things(dir: &Path) -> std::io::Result<bool> {
+    let mut is_empty = true;
+    for entry in fs::read_dir(dir)? {
+        // A volume of its own has that.
+        is_empty &= entry?.file_name() == "lost+found";
+    }
+    Ok(!is_empty && !dir.join(LOCK).exists())
+}
+
 /// Makes the worker's directory, for its own eyes only, and keeps other workers out of it.
 fn claim_directory(config: &Config) -> anyhow::Result<fs::File> {
     let dir = &config.dir;
     fs::create_dir_all(dir).with_context(|| format!("creating {}", dir.display()))?;
+    if holds_other_things(dir).with_context(|| format!("reading {}", dir.display()))? {
+        anyhow::bail!("{} holds other things: name an empty directory, or one of a worker", dir.display());
+    }
     // Actions at the chroot level reach their root directory below it.
     fs::set_permissions(dir, fs::Permissions::from_mode(0o711))
         .with_context(|| format!("setting the mode of {}", dir.display()))?;
-    let path = dir.join("lock");
+    let path = dir.join(LOCK);
     let lock = fs::File::create(&path).with_context(|| format!("creating {}", path.display()))?;
     match rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(lock),
@@ -180,4 +197,21 @@ fn platform(config: &Config, isolation: &Isolation) -> Platform {
     let mut properties: Vec<Property> = properties.into_iter().map(|(name, value)| Property { name, value }).collect();
     properties.sort_by(|one, other| (&one.name, &one.value).cmp(&(&other.name, &other.value)));
     Platform { properties }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_of_others_is_no_worker_s() {
+        let scratch = tempfile::tempdir().expect("scratch");
+        let holds = || holds_other_things(scratch.path()).expect("read");
+        fs::create_dir(scratch.path().join("lost+found")).expect("made");
+        assert!(!holds(), "a volume");
+        fs::write(scratch.path().join("letter"), "").expect("written");
+        assert!(holds());
+        fs::write(scratch.path().join(LOCK), "").expect("written");
+        assert!(!holds(), "a worker was here before");
+    }
 }
