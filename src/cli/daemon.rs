@@ -10,6 +10,7 @@ use clap::Args;
 use rustix::fs::FlockOperation;
 use std::fs::File;
 use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -112,7 +113,9 @@ fn log_to_file(directives: &str, directories: &Directories, statistics: &Arc<Sta
     let path = if is_taken { directories.socket.join(LOG) } else { shared };
     // Keeping the last log, too, tells what happened before a restart.
     let _ = std::fs::rename(&path, path.with_file_name(PREVIOUS_LOG));
-    let file = File::create(&path).with_context(|| opening(&path))?;
+    // It names commands and files, and the directory may be open to others.
+    let file = File::options().write(true).create(true).truncate(true).mode(0o600).open(&path);
+    let file = file.with_context(|| opening(&path))?;
     // Held as long as the daemon runs. Two that start at the same moment may have one log, which only harms readers.
     let _ = lock(&file);
     log::to_file(directives, file, statistics)

@@ -241,7 +241,8 @@ impl Directories {
     /// Creates them, for this user alone.
     ///
     /// # Errors
-    /// One can't be created, or is there and belongs to somebody else, or is open to others and holds what isn't Pumphouse's.
+    /// One can't be created, or is there and belongs to somebody else, or others can write into it and it holds what isn't
+    /// Pumphouse's.
     pub fn create(&self) -> io::Result<()> {
         let shared = self.socket.parent().unwrap_or(&self.state);
         for directory in [&self.state, shared, &self.socket] {
@@ -298,12 +299,15 @@ fn create_private(directory: &Path) -> io::Result<()> {
     if !is_open {
         return Ok(());
     }
-    // `/tmp`, or any directory that was named by mistake, is others' as well.
-    if !holds_nothing_else(directory)? {
-        let text = "open to others, and holds other things: make it private (chmod 700), or name another";
+    if holds_nothing_else(directory)? {
+        return std::fs::set_permissions(directory, std::fs::Permissions::from_mode(0o700));
+    }
+    // A directory of the user's with other things in it stays as it is; `/tmp` is everybody's.
+    if metadata.mode() & 0o022 != 0 {
+        let text = "others can write into it, and it holds other things: name another directory, or make it private";
         return Err(io::Error::new(io::ErrorKind::PermissionDenied, text));
     }
-    std::fs::set_permissions(directory, std::fs::Permissions::from_mode(0o700))
+    Ok(())
 }
 
 /// Whether `directory` is empty, or was made for Pumphouse.
@@ -380,8 +384,11 @@ mod tests {
             create_private(directory).expect("it is Pumphouse's");
             assert_eq!(mode(directory), 0o700);
         }
-        create_private(&other).expect_err("it is not");
+        create_private(&other).expect("nobody else can write there");
         assert_eq!(mode(&other), 0o755);
+        std::fs::set_permissions(&other, std::fs::Permissions::from_mode(0o1777)).expect("set");
+        create_private(&other).expect_err("it is everybody's");
+        assert_eq!(mode(&other), 0o777);
     }
 
     #[test]
