@@ -11,6 +11,7 @@ mod entry;
 mod eviction;
 
 use crate::local::eviction::Eviction;
+use crate::state_file;
 use bytes::Bytes;
 use pumphouse_proto::cas_client::Verifier;
 use pumphouse_proto::digest::Digest;
@@ -18,7 +19,6 @@ use pumphouse_proto::reapi::ActionResult;
 use rustix::fs::{Timespec, Timestamps};
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -84,7 +84,7 @@ impl LocalCache {
     /// The directory can't be created.
     pub fn open(root: &Path, limit_bytes: u64) -> io::Result<Self> {
         let temporary = root.join(TEMPORARY);
-        create_private(&temporary)
+        state_file::create_private(&temporary)
             .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", temporary.display())))?;
         remove_abandoned(&temporary);
         Ok(Self { root: root.to_owned(), eviction: Arc::new(Eviction::new(root, limit_bytes)) })
@@ -206,7 +206,7 @@ impl LocalCache {
     fn link(&self, temporary: &Path, path: &Path, size_bytes: u64) -> io::Result<()> {
         let linked = std::fs::hard_link(temporary, path).or_else(|error| match error.kind() {
             io::ErrorKind::NotFound => {
-                create_private(path.parent().unwrap_or(&self.root))?;
+                state_file::create_private(path.parent().unwrap_or(&self.root))?;
                 std::fs::hard_link(temporary, path)
             }
             _ => Err(error),
@@ -242,11 +242,6 @@ impl LocalCache {
         let hash = digest.hash_hex();
         self.root.join(&hash[..2]).join(format!("{}-{}.{suffix}", &hash[2..], digest.size_bytes()))
     }
-}
-
-/// Creates a directory and its parents for this user alone, whatever the process's mask.
-fn create_private(directory: &Path) -> io::Result<()> {
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)
 }
 
 fn open(path: &Path) -> io::Result<(File, std::fs::Metadata)> {

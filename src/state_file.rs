@@ -6,6 +6,7 @@
 use prost::Message;
 use pumphouse_proto::digest::Digest;
 use std::io::Write as _;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 use std::{fs, io};
 
@@ -30,7 +31,7 @@ pub(crate) fn read<M: Message + Default>(path: &Path) -> Option<M> {
 /// Where the file can't be written; the old one then stays.
 pub(crate) fn write(path: &Path, message: &impl Message) -> io::Result<()> {
     let directory = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
-    fs::create_dir_all(directory)?;
+    create_private(directory)?;
     let body = message.encode_to_vec();
     let mut file = tempfile::NamedTempFile::new_in(directory)?;
     file.write_all(Digest::of(&body).hash())?;
@@ -39,9 +40,18 @@ pub(crate) fn write(path: &Path, message: &impl Message) -> io::Result<()> {
     Ok(())
 }
 
+/// Makes `directory`, and what is missing above it, for this user alone: a daemon's mask forbids nothing.
+///
+/// # Errors
+/// Where it can't be made.
+pub(crate) fn create_private(directory: &Path) -> io::Result<()> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)
+}
+
 #[cfg(test)]
 mod tests {
     use super::{read, write};
+    use std::os::unix::fs::MetadataExt as _;
 
     #[test]
     fn a_file_is_whole_or_nothing() {
@@ -49,6 +59,8 @@ mod tests {
         let path = directory.path().join("deep/file");
         assert_eq!(read::<String>(&path), None);
         write(&path, &"what was learned".to_owned()).expect("writing");
+        let mode = std::fs::metadata(directory.path().join("deep")).expect("made").mode();
+        assert_eq!(mode & 0o777, 0o700);
         assert_eq!(read::<String>(&path).as_deref(), Some("what was learned"));
         let whole = std::fs::read(&path).expect("reading");
         for damaged in [&whole[..0], &whole[..40], &[&whole[..39], b"X", &whole[40..]].concat()] {

@@ -4,6 +4,7 @@
 //! caches for good: a user who removes it trusts the action again.
 
 use super::apart::Made;
+use crate::state_file;
 use anyhow::Context as _;
 use pumphouse_proto::digest::Digest;
 use std::fs;
@@ -66,7 +67,7 @@ impl Discrepancy {
         let directory = begin(state, &self.action, &self.toolchain)?;
         for (name, made) in [("stored", &self.stored), ("fresh", &self.fresh)] {
             let place = directory.join(name);
-            fs::create_dir_all(&place)?;
+            state_file::create_private(&place)?;
             fs::write(place.join("stdout"), &made.streams[0])?;
             fs::write(place.join("stderr"), &made.streams[1])?;
             for (number, content) in made.outputs.iter().enumerate() {
@@ -82,7 +83,7 @@ impl Discrepancy {
             let Some(rest) = left.checked_sub(size_bytes) else { break };
             left = rest;
             let place = directory.join("inputs").join(relative);
-            place.parent().map_or(Ok(()), fs::create_dir_all)?;
+            place.parent().map_or(Ok(()), state_file::create_private)?;
             fs::copy(input, &place).with_context(|| input.display().to_string())?;
         }
         let outputs = self.names.iter().enumerate().map(|(number, name)| format!("output {number}: {name}\n"));
@@ -99,7 +100,7 @@ impl Discrepancy {
 /// The file system's.
 pub(super) fn begin(state: &Path, action: &Digest, toolchain: &Digest) -> anyhow::Result<PathBuf> {
     let directory = directory(state).join(action.hash_hex());
-    fs::create_dir_all(self::directory(state)).with_context(|| directory.display().to_string())?;
+    state_file::create_private(&self::directory(state)).with_context(|| directory.display().to_string())?;
     // Whoever sees the directory finds the verdict whole.
     let unnamed = tempfile::Builder::new().prefix("audit-").tempdir_in(state)?;
     fs::write(unnamed.path().join(TOOLCHAIN), toolchain.hash_hex())?;

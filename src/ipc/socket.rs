@@ -7,6 +7,8 @@
 
 use crate::ipc::SILENCE_LIMIT;
 use crate::ipc::vantage::Vantage;
+use crate::state_file;
+use crate::stats;
 use rustix::fs::{Mode, OFlags};
 use std::ffi::OsStr;
 use std::fs::File;
@@ -281,7 +283,7 @@ impl Directories {
 fn create_private(directory: &Path) -> io::Result<()> {
     use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
     if let Some(parent) = directory.parent() {
-        std::fs::create_dir_all(parent)?;
+        state_file::create_private(parent)?;
     }
     match std::fs::DirBuilder::new().mode(0o700).create(directory) {
         Ok(()) => return Ok(()),
@@ -313,7 +315,7 @@ fn create_private(directory: &Path) -> io::Result<()> {
 /// Whether `directory` is empty, or was made for Pumphouse.
 fn holds_nothing_else(directory: &Path) -> io::Result<bool> {
     let is_own = |name: &OsStr| {
-        [DAEMON_LOCK, START_LOCK, SOCKET, SILENT_SOCKET, LOG].iter().any(|own| name == *own)
+        [DAEMON_LOCK, START_LOCK, SOCKET, SILENT_SOCKET, LOG, stats::FILE].iter().any(|own| name == *own)
             || name.as_bytes().starts_with(VANTAGE_PREFIX.as_bytes())
     };
     let mut is_empty = true;
