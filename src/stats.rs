@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
 /// The file of the statistics in the state directory.
-pub(crate) const FILE: &str = "stats.json";
+const FILE: &str = "stats.json";
 
 /// The file whose lock is held while [`FILE`] is replaced.
 const LOCK: &str = "stats.lock";

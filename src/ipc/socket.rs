@@ -8,7 +8,6 @@
 use crate::ipc::SILENCE_LIMIT;
 use crate::ipc::vantage::Vantage;
 use crate::state_file;
-use crate::stats;
 use rustix::fs::{Mode, OFlags};
 use std::ffi::OsStr;
 use std::fs::File;
@@ -315,7 +314,7 @@ fn create_private(directory: &Path) -> io::Result<()> {
 /// Whether `directory` is empty, or was made for Pumphouse.
 fn holds_nothing_else(directory: &Path) -> io::Result<bool> {
     let is_own = |name: &OsStr| {
-        [DAEMON_LOCK, START_LOCK, SOCKET, SILENT_SOCKET, LOG, stats::FILE].iter().any(|own| name == *own)
+        [DAEMON_LOCK, START_LOCK, SOCKET, SILENT_SOCKET, LOG].iter().any(|own| name == *own)
             || name.as_bytes().starts_with(VANTAGE_PREFIX.as_bytes())
     };
     let mut is_empty = true;
