@@ -90,7 +90,7 @@ impl Action {
         Ok(Self { digest, name: digest, message, command_digest, command_message })
     }
 
-    /// The same action under another key: results that are stored under the old one are none of it.
+    /// This action under a key of its own for `salt`: no result that is stored under the old key is found for it.
     ///
     /// # Errors
     /// The message is none of an action.

@@ -247,7 +247,7 @@ impl Directories {
     pub fn create(&self) -> io::Result<()> {
         let shared = self.socket.parent().unwrap_or(&self.state);
         for directory in [&self.state, shared, &self.socket] {
-            create_private(directory)
+            claim(directory)
                 .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", directory.display())))?;
         }
         Ok(())
@@ -279,7 +279,8 @@ impl Directories {
     }
 }
 
-fn create_private(directory: &Path) -> io::Result<()> {
+/// Takes `directory` for Pumphouse, for this user alone: makes it, or looks whether the one that is there serves.
+fn claim(directory: &Path) -> io::Result<()> {
     use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
     if let Some(parent) = directory.parent() {
         state_file::create_private(parent)?;
@@ -382,13 +383,13 @@ mod tests {
         std::fs::write(own.join(DAEMON_LOCK), "").expect("written");
         std::fs::write(other.join("letter"), "").expect("written");
         for directory in [&empty, &own] {
-            create_private(directory).expect("it is Pumphouse's");
+            claim(directory).expect("it is Pumphouse's");
             assert_eq!(mode(directory), 0o700);
         }
-        create_private(&other).expect("nobody else can write there");
+        claim(&other).expect("nobody else can write there");
         assert_eq!(mode(&other), 0o755);
         std::fs::set_permissions(&other, std::fs::Permissions::from_mode(0o1777)).expect("set");
-        create_private(&other).expect_err("it is everybody's");
+        claim(&other).expect_err("it is everybody's");
         assert_eq!(mode(&other), 0o777);
     }
 
@@ -397,7 +398,7 @@ mod tests {
         let scratch = tempfile::tempdir().expect("scratch");
         for name in ["short", &"long".repeat(60)] {
             let directory = scratch.path().join(name);
-            create_private(&directory).expect("created");
+            claim(&directory).expect("created");
             let listener = bind(&directory).expect("bound");
             connect(&directory).expect("connected");
             drop(listener);

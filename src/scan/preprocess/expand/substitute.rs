@@ -279,9 +279,7 @@ impl Expander<'_> {
     ) -> Result<usize, Trouble> {
         let end = Self::end_of_optional(body, at)?;
         let is_gcc = self.paddings != Paddings::Blanks;
-        if is_gcc && !output.pastes && (at > 0 || output.is_optional) {
-            output.pending = output.pending.then(body[at].as_source());
-        }
+        self.pad_before_optional(output, body, at);
         let start = self.surroundings.buffers.arena.len();
         output.pending = self.append_optional(*output, (body, at, end), arguments)?;
         let is_pasted = body.get(end + 1).is_some_and(|next| next.is(known::PASTE));
@@ -308,6 +306,13 @@ impl Expander<'_> {
         Ok(end + 1)
     }
 
+    /// gcc's padding before what begins at `at`, unless it begins the text.
+    fn pad_before_optional(&self, output: &mut Output, body: &[Token], at: usize) {
+        if self.paddings != Paddings::Blanks && !output.pastes && (at > 0 || output.is_optional) {
+            output.pending = output.pending.then(body[at].as_source());
+        }
+    }
+
     /// `# __VA_OPT__ ( … )` at `at`; gives the place after it.
     fn string_of_optional(
         &mut self,
@@ -317,9 +322,7 @@ impl Expander<'_> {
         arguments: Arguments,
     ) -> Result<usize, Trouble> {
         let end = Self::end_of_optional(body, at + 1)?;
-        if self.paddings != Paddings::Blanks && !output.pastes && (at > 0 || output.is_optional) {
-            output.pending = output.pending.then(body[at].as_source());
-        }
+        self.pad_before_optional(output, body, at);
         let start = self.surroundings.buffers.arena.len();
         self.append_optional(*output, (body, at + 1, end), arguments)?;
         let mut inner = Output { start, ..*output };
