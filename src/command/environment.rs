@@ -63,8 +63,9 @@ impl Row {
     /// Whether the pattern fits `name`.
     fn fits(&self, name: &[u8]) -> bool {
         match self.name.as_bytes() {
-            [b'*', suffix @ ..] => name.ends_with(suffix),
-            [prefix @ .., b'*'] => name.starts_with(prefix),
+            // One byte tells of most names that they don't fit.
+            [b'*', suffix @ ..] => name.last() == suffix.last() && name.ends_with(suffix),
+            [prefix @ .., b'*'] => name.first() == prefix.first() && name.starts_with(prefix),
             whole => name == whole,
         }
     }

@@ -15,11 +15,11 @@ use super::Family;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::Path;
-use std::sync::LazyLock;
 
 mod columns;
 mod meaning;
 pub(crate) mod proper;
+mod spellings;
 mod table;
 
 pub(crate) use columns::{Asked, Distcc, Selects, UnderM, looks_like_path};
@@ -28,6 +28,7 @@ pub(crate) use meaning::{
     Color, Dependencies, Diagnostic, HandOn, Input, Meaning, Output, Phases, Plain, PrefixMap, Preprocessor, Product,
     SaveTemps, Search, Seed, Switch,
 };
+pub(crate) use spellings::find;
 
 /// How a flag takes its operand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,38 +83,6 @@ pub struct Flag {
 pub fn flags() -> impl Iterator<Item = &'static Flag> {
     table::rows()
 }
-
-/// The entry for `argument` in the drivers' own table, and the operand that is joined to it: the longest spelling wins.
-pub(crate) fn find(argument: &[u8], family: Family) -> Option<(&'static Flag, Option<&[u8]>)> {
-    // The greatest spelling up to `key` is its longest prefix, or shows how long a prefix can be at the most.
-    let mut key = argument;
-    while key.len() >= MIN_SPELLING {
-        let end = SORTED.partition_point(|flag| flag.spelling.as_bytes() <= key);
-        let spelling = SORTED[..end].last()?.spelling.as_bytes();
-        let common = spelling.iter().zip(key).take_while(|(one, other)| one == other).count();
-        if common < spelling.len() {
-            key = &key[..common];
-            continue;
-        }
-        let same = SORTED[..end].iter().rev().take_while(|flag| flag.spelling.as_bytes() == spelling);
-        let found = same.filter(|flag| flag.families.include(family)).find_map(|flag| {
-            let rest = &argument[spelling.len()..];
-            match flag.operand {
-                Operand::None | Operand::Separate => rest.is_empty().then_some((flag, None)),
-                Operand::Joined => Some((flag, Some(rest))),
-                Operand::Either => Some((flag, (!rest.is_empty()).then_some(rest))),
-            }
-        });
-        if found.is_some() {
-            return found;
-        }
-        key = &key[..spelling.len() - 1];
-    }
-    None
-}
-
-/// The length of the shortest spelling.
-const MIN_SPELLING: usize = 2;
 
 /// How an argument is handed to the preprocessor.
 pub(crate) const FOR_PREPROCESSOR: &str = "-Xpreprocessor";
@@ -191,62 +160,9 @@ pub(crate) fn short_spelling(argument: &[u8], family: Family) -> Option<OsString
     Some(OsString::from_vec(spelling))
 }
 
-static SORTED: LazyLock<Vec<Flag>> = LazyLock::new(|| {
-    let mut flags: Vec<Flag> = table::rows().copied().collect();
-    flags.sort_by_key(|flag| flag.spelling);
-    flags
-});
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn longest_spelling_wins() {
-        let check = |argument: &str, family, spelling: &str, operand: Option<&str>| {
-            let (flag, joined) = find(argument.as_bytes(), family).expect(argument);
-            assert_eq!(flag.spelling, spelling, "{argument}");
-            assert_eq!(joined, operand.map(str::as_bytes), "{argument}");
-        };
-        check("-I", Family::Gcc, "-I", None);
-        check("-Idir", Family::Gcc, "-I", Some("dir"));
-        check("-I-", Family::Gcc, "-I-", None);
-        check("-I-x", Family::Gcc, "-I", Some("-x"));
-        check("-isystem", Family::Gcc, "-isystem", None);
-        check("-isysroot/x", Family::Clang, "-isysroot", Some("/x"));
-        check("-include=x", Family::Gcc, "-include", Some("=x"));
-        check("--include=x", Family::Gcc, "--include=", Some("x"));
-        check("--include-directory=x", Family::Clang, "--include-directory=", Some("x"));
-        check("-MMD", Family::Gcc, "-MMD", None);
-        check("-oout", Family::Gcc, "-o", Some("out"));
-        check("-print-prog-name=as", Family::Gcc, "-print-", Some("prog-name=as"));
-        check("-Wp,-MD,x", Family::Gcc, "-Wp,", Some("-MD,x"));
-    }
-
-    #[test]
-    fn spellings_are_unique_in_each_family() {
-        for family in [Family::Gcc, Family::Clang] {
-            let mut seen = std::collections::HashSet::new();
-            for flag in SORTED.iter().filter(|flag| flag.families.include(family)) {
-                assert!(flag.spelling.len() >= MIN_SPELLING, "{}", flag.spelling);
-                // Each is found under its own name.
-                assert_eq!(
-                    find(flag.spelling.as_bytes(), family).map(|(found, _)| found.spelling),
-                    Some(flag.spelling)
-                );
-                assert!(seen.insert(flag.spelling), "{family:?} has {} twice", flag.spelling);
-            }
-        }
-    }
-
-    #[test]
-    fn other_flags_are_guessed_by_their_first_letters() {
-        for argument in ["-fno-plt", "-mavx2", "-O2", "-g3", "-mfpmath=sse"] {
-            let (flag, _) = find(argument.as_bytes(), Family::Gcc).expect(argument);
-            assert_eq!(flag.meaning, Meaning::Plain(Plain::Guess), "{argument}");
-        }
-        assert!(find(b"-quux", Family::Gcc).is_none());
-    }
 
     #[test]
     fn distccs_places_are_a_row() {
