@@ -56,7 +56,9 @@ pub fn connect(directory: &Path) -> io::Result<UnixStream> {
         let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
         let socket = beside_standard_streams(socket)?;
         sockopt::set_socket_timeout(&socket, sockopt::Timeout::Send, Some(SILENCE_LIMIT))?;
-        rustix::net::connect(&socket, &SocketAddrUnix::new(path)?)?;
+        let address = SocketAddrUnix::new(path)?;
+        // A wait that has a limit is not taken up again by the kernel when the process was stopped and goes on.
+        rustix::io::retry_on_intr(|| rustix::net::connect(&socket, &address))?;
         Ok(UnixStream::from(socket))
     })?;
     check_peer(&stream)?;
