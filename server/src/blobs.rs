@@ -23,6 +23,9 @@ pub enum StoreError {
     /// The store doesn't have it.
     #[error("blob {0} not found")]
     NotFound(Digest),
+    /// The store had it, and it is no longer what it was: whoever has it may bring it again.
+    #[error("the stored blob {0} is corrupt")]
+    Corrupt(Digest),
     /// What came is not what the digest names.
     #[error("blob {expected} does not match its digest: {problem}")]
     Mismatch {
@@ -44,6 +47,7 @@ impl From<StoreError> for Status {
         let message = error.to_string();
         match error {
             StoreError::NotFound(_) => Self::not_found(message),
+            StoreError::Corrupt(_) => Self::data_loss(message),
             StoreError::Mismatch { .. } => Self::invalid_argument(message),
             StoreError::Exhausted(_) => Self::resource_exhausted(message),
             StoreError::Broken(_) => Self::internal(message),

@@ -24,7 +24,9 @@ pub struct Config {
     pub free_disk_bytes: u64,
     /// The largest blob.
     pub blob_size_bytes: u64,
-    /// How long a blob stays after a client was told that it is there, as long as the disk isn't full.
+    /// How much of what is stored is read in a second, in search of rot; none at 0.
+    pub scrub_bytes_per_second: u64,
+    /// How long a blob stays after a client was told that it is there. Where there is no room without it, what comes is refused.
     pub promised_lifetime: Duration,
     /// How long an action may run that names no timeout.
     pub default_action_timeout: Duration,
@@ -47,6 +49,7 @@ impl Default for Config {
             memory_size_bytes: 128 * 1024 * 1024,
             free_disk_bytes: GIB,
             blob_size_bytes: 16 * GIB,
+            scrub_bytes_per_second: 4 * 1024 * 1024,
             promised_lifetime: Duration::from_secs(3600),
             default_action_timeout: Duration::from_secs(3600),
             max_action_timeout: Duration::from_secs(24 * 3600),

@@ -13,7 +13,6 @@ pub mod server;
 pub mod action_cache;
 /// The storage of blobs.
 pub mod blobs;
-mod disk;
 /// Which worker runs what.
 pub mod scheduler;
 mod services;

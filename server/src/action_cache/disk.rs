@@ -5,14 +5,13 @@
 
 use crate::blobs::StoreError;
 use crate::config::Config;
-use crate::disk::{Directory, Key, Limits};
 use crate::scheduler::ActionKey;
 use prost::Message as _;
 use pumphouse_proto::reapi::ActionResult;
+use pumphouse_storage::{Directory, Key, Limits, SystemVolume, Temporaries, VolumeFile as _};
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 use sha2::{Digest as _, Sha256};
-use std::io::{Read as _, Write as _};
 use std::sync::Arc;
 
 /// What share of the server's memory for caches results take.
@@ -43,7 +42,8 @@ impl DiskActionCache {
             promised_lifetime: std::time::Duration::ZERO,
             free_disk_bytes: config.free_disk_bytes,
         };
-        let directory = Directory::open(&config.dir.join("action-cache"), limits)?;
+        let volume = SystemVolume::open(&config.dir.join("action-cache"), Temporaries::Nameless)?;
+        let directory = Directory::open(volume, limits)?;
         let size_bytes = config.memory_size_bytes / SHARE_OF_MEMORY;
         let recent = Arc::new(Cache::with_weighter((size_bytes / 1024) as usize, size_bytes, BySize));
         Ok(Self { directory, recent })
@@ -51,7 +51,7 @@ impl DiskActionCache {
 
     pub(super) async fn get(&self, action: &ActionKey) -> Result<Option<Arc<ActionResult>>, StoreError> {
         let key = key_of(action);
-        if self.directory.find(std::iter::once(key)).pop().flatten().is_none() {
+        if self.directory.find_one(&key).is_none() && !self.directory.may_be_unknown(&key) {
             return Ok(None);
         }
         if let Some(result) = self.recent.get(&key) {
@@ -59,9 +59,10 @@ impl DiskActionCache {
         }
         let (directory, recent, action) = (Arc::clone(&self.directory), Arc::clone(&self.recent), action.clone());
         blocking(move || {
-            let Some((mut file, _, _)) = directory.read(&key)? else { return Ok(None) };
-            let mut content = Vec::new();
-            file.read_to_end(&mut content).map_err(|error| directory.write_error("read", "an entry", error))?;
+            let Some((file, stat)) = directory.read(&key)? else { return Ok(None) };
+            let mut content = vec![0; stat.size_bytes as usize];
+            let read = file.read_full_at(&mut content, 0);
+            read.map_err(|error| directory.write_error("read", "an entry", error))?;
             let Some(result) = decode(&action, &content) else {
                 directory.quarantine(&key);
                 return Ok(None);
@@ -79,10 +80,11 @@ impl DiskActionCache {
         let content = encode(action, &result);
         let (directory, recent) = (Arc::clone(&self.directory), Arc::clone(&self.recent));
         blocking(move || {
-            let _reservation = directory.reserve(content.len() as u64)?;
+            let size_bytes = content.len() as u64;
+            let mut reservation = directory.reservation(size_bytes)?;
+            directory.reserve(&mut reservation, size_bytes)?;
             let mut temporary = directory.temporary()?;
-            let written = temporary.file().write_all(&content);
-            written.map_err(|error| directory.write_error("write", "tmp", error))?;
+            temporary.write(&content).map_err(|error| directory.write_error("write", "tmp", error))?;
             directory.replace(&key, &temporary)?;
             recent.insert(key, result);
             Ok(())

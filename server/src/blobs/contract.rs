@@ -5,11 +5,11 @@ use super::memory::MemoryCachingStore;
 use super::metered::MeteredStore;
 use super::{BlobStore, StoreError};
 use crate::config::Config;
-use crate::disk::Temporaries;
 use bytes::Bytes;
 use futures::TryStreamExt as _;
 use pumphouse_proto::digest::Digest;
 use pumphouse_proto::limits::STREAM_CHUNK_SIZE_BYTES;
+use pumphouse_storage::Temporaries;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -188,6 +188,19 @@ impl OnDisk {
         self.dir.path().join("cas").join(&hash[..2]).join(hash)
     }
 
+    /// Turns a bit of a blob's file, and leaves its time of modification as it is.
+    fn rot(&self, digest: Digest, position: usize) {
+        use std::os::unix::fs::{FileExt as _, PermissionsExt as _};
+        let path = self.path(digest);
+        let metadata = std::fs::metadata(&path).expect("there is a file");
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).expect("writable");
+        let file = std::fs::File::options().read(true).write(true).open(&path).expect("opens");
+        let mut byte = [0];
+        file.read_exact_at(&mut byte, position as u64).expect("reads");
+        file.write_all_at(&[byte[0] ^ 1], position as u64).expect("writes");
+        file.set_modified(metadata.modified().expect("a time")).expect("set");
+    }
+
     /// Writes something else into a blob's file.
     fn corrupt(&self, digest: Digest, content: &[u8]) {
         let path = self.path(digest);
@@ -222,11 +235,11 @@ async fn corrupt_files_are_moved_away() {
         for corrupt in [flipped, blob[..size / 2].to_vec(), Vec::new()] {
             store.put(digest, blob.clone()).await.expect("stores");
             disk.corrupt(digest, &corrupt);
-            assert!(matches!(store.read(digest, 0, None).await, Err(StoreError::NotFound(_))), "never given as good");
+            assert!(matches!(store.read(digest, 0, None).await, Err(StoreError::Corrupt(_))), "never given as good");
             assert_eq!(store.find_missing(&[digest]).await.expect("looks"), [digest]);
             store.put(digest, blob.clone()).await.expect("stores");
             disk.corrupt(digest, &corrupt);
-            assert!(matches!(store.get(digest).await, Err(StoreError::NotFound(_))), "never given as good");
+            assert!(matches!(store.get(digest).await, Err(StoreError::Corrupt(_))), "never given as good");
             assert!(!disk.path(digest).exists());
         }
         store.put(digest, blob.clone()).await.expect("stores");
@@ -234,6 +247,32 @@ async fn corrupt_files_are_moved_away() {
         std::fs::remove_file(disk.path(digest)).expect("removed");
         assert!(matches!(store.get(digest).await, Err(StoreError::NotFound(_))));
         assert_eq!(store.find_missing(&[digest]).await.expect("looks"), [digest]);
+    }
+}
+
+#[tokio::test]
+async fn what_rots_in_place_is_never_given_whole_and_comes_back_with_the_next_upload() {
+    let disk = OnDisk::new(|_| {});
+    let store = disk.open();
+    for size in [100, 5_000_000] {
+        let blob = content(size);
+        let digest = Digest::of(&blob);
+        for (offset, limit) in [(0, None), (10, None), (3, Some(50))] {
+            store.put(digest, blob.clone()).await.expect("stores");
+            disk.rot(digest, size / 2);
+            let read = read(&store, digest, offset, limit).await;
+            assert!(
+                matches!(read, Err(StoreError::Corrupt(_))),
+                "{size} from {offset}: {:?}",
+                read.map(|read| read.len())
+            );
+            assert_eq!(store.find_missing(&[digest]).await.expect("looks"), [digest]);
+        }
+        store.put(digest, blob.clone()).await.expect("stores");
+        disk.rot(digest, size - 1);
+        assert!(matches!(store.get(digest).await, Err(StoreError::Corrupt(_))));
+        store.put(digest, blob.clone()).await.expect("stores");
+        assert!(store.get(digest).await.expect("reads") == blob);
     }
 }
 
@@ -292,7 +331,7 @@ async fn a_torn_blob_that_the_journal_lost_is_replaced() {
 }
 
 #[tokio::test]
-async fn damaged_journals_are_read_as_far_as_they_are_good() {
+async fn what_a_damaged_journal_lacks_is_found_on_the_disk() {
     let disk = OnDisk::new(|_| {});
     let blobs: Vec<Bytes> = (1..20).map(|number| content(number * 10)).collect();
     let digests: Vec<Digest> = blobs.iter().map(|blob| Digest::of(blob)).collect();
@@ -303,16 +342,20 @@ async fn damaged_journals_are_read_as_far_as_they_are_good() {
     drop(store);
     let path = disk.dir.path().join("cas/journal-0");
     let mut journal = std::fs::read(&path).expect("a journal");
-    journal[24 + 56 + 40] ^= 0xff;
-    journal.truncate(24 + 56 * 10 + 30);
+    journal[24 + 64 + 40] ^= 0xff;
+    journal.truncate(24 + 64 * 10 + 30);
     std::fs::write(&path, journal).expect("written");
+    std::fs::remove_file(disk.path(digests[4])).expect("removed");
+    std::fs::remove_file(disk.path(digests[14])).expect("removed");
     let store = disk.open();
     let missing = store.find_missing(&digests).await.expect("looks");
-    assert_eq!(missing.len(), 10, "one record is damaged, nine were cut off");
+    assert_eq!(missing, [digests[4], digests[14]], "one record is damaged, nine were cut off; two files are gone");
     for (digest, blob) in digests.iter().zip(&blobs) {
         store.put(*digest, blob.clone()).await.expect("stores");
         assert!(store.get(*digest).await.expect("reads") == *blob);
     }
+    let size_bytes = blobs.iter().map(|blob| blob.len() as u64).sum::<u64>();
+    assert_eq!((store.len(), store.size_bytes()), (19, size_bytes));
 }
 
 #[tokio::test]
@@ -338,22 +381,33 @@ async fn the_least_recently_stored_make_room() {
 }
 
 #[tokio::test]
-async fn promised_blobs_stay_until_there_is_no_room_at_all() {
+async fn promised_blobs_stay_and_what_has_no_room_is_refused() {
     let disk = OnDisk::new(|config| config.cas_size_bytes = 100_000);
     let store = disk.open();
     let blobs: Vec<Bytes> = (0..20).map(|number| content(10_000 + number)).collect();
+    let digests: Vec<Digest> = blobs.iter().map(|blob| Digest::of(blob)).collect();
+    // Uploads that have only begun take no room from anybody.
+    let mut idle = Vec::new();
+    for number in 0..20 {
+        let mut upload = store.write(Digest::of(&content(90_000 + number))).await.expect("begins");
+        upload.write(Bytes::from_static(b"x")).await.expect("written");
+        idle.push(upload);
+    }
     for (stored, blob) in blobs.iter().enumerate() {
-        store.put(Digest::of(blob), blob.clone()).await.expect("stores");
-        if stored < 12 {
-            let digests: Vec<Digest> = blobs[..=stored].iter().map(|blob| Digest::of(blob)).collect();
-            assert!(store.find_missing(&digests).await.expect("looks").is_empty(), "a quarter more is possible");
+        let put = store.put(digests[stored], blob.clone()).await;
+        match put {
+            Ok(()) => assert!(stored < 12, "a quarter more is possible"),
+            Err(StoreError::Exhausted(message)) => assert!(stored >= 12, "{stored}: {message}"),
+            Err(error) => panic!("{error}"),
         }
+        let missing = store.find_missing(&digests[..=stored.min(11)]).await.expect("looks");
+        assert_eq!(missing, [], "what was stored stays");
         assert!(store.size_bytes() <= 125_000);
     }
     let large = content(100_001);
     let refused = store.put(Digest::of(&large), large).await;
     assert!(matches!(&refused, Err(StoreError::Exhausted(message)) if message.contains("100000")), "{refused:?}");
-    assert!(store.len() > 5, "what can't fit evicts nothing");
+    assert_eq!(store.len(), 12);
 }
 
 #[tokio::test]

@@ -1,17 +1,15 @@
 //! Reading a blob in pieces, one piece ahead of the consumer.
 
-use super::{BlobFiles, DiskBlobStore, broken};
+use super::{DiskBlobStore, store_error};
 use crate::blobs::{BlobStream, StoreError};
 use bytes::Bytes;
 use futures::stream::{self, StreamExt as _};
 use pumphouse_proto::digest::Digest;
 use pumphouse_proto::limits::STREAM_CHUNK_SIZE_BYTES;
-use std::fs::File;
-use std::os::unix::fs::FileExt as _;
-use std::sync::Arc;
+use pumphouse_storage::{Blobs, OpenBlob};
 use tokio::task::JoinHandle;
 
-/// Opens the blob and gives its bytes in `[offset, offset + limit)`.
+/// Opens the blob and gives its bytes in `[offset, offset + limit)`. The last of them come when all were compared.
 pub(super) async fn read(
     store: &DiskBlobStore,
     digest: Digest,
@@ -23,53 +21,26 @@ pub(super) async fn read(
     }
     let rest = digest.size_bytes().saturating_sub(offset);
     let end = offset + limit.map_or(rest, |limit| limit.min(rest));
-    let open = move |files: &BlobFiles| {
-        let file = files.open(digest)?;
-        let first = Piece { offset, end, digest }.read(&file)?;
-        Ok::<_, StoreError>((Arc::new(file), first))
-    };
-    let (file, first) = store.run(open).await?;
-    let cursor = Cursor { file, next: Piece { offset: offset + first.len() as u64, end, digest }, ahead: None };
+    let open = move |blobs: &Blobs| blobs.open_part(digest, offset, end).map_err(store_error).and_then(read_piece);
+    let (blob, first) = store.run(open).await?;
     let first = stream::iter((!first.is_empty()).then_some(Ok(first)));
-    Ok(first.chain(stream::try_unfold(cursor.read_ahead(), Cursor::step)).boxed())
+    Ok(first.chain(stream::try_unfold(read_ahead(blob), step)).boxed())
 }
 
-/// What is left to read.
-#[derive(Clone, Copy)]
-struct Piece {
-    offset: u64,
-    end: u64,
-    digest: Digest,
+/// The next piece, which is being read; `None` at the end.
+type Ahead = Option<JoinHandle<Result<(OpenBlob, Bytes), StoreError>>>;
+
+fn read_piece(mut blob: OpenBlob) -> Result<(OpenBlob, Bytes), StoreError> {
+    let piece = blob.read(STREAM_CHUNK_SIZE_BYTES).map_err(store_error)?;
+    Ok((blob, Bytes::from(piece)))
 }
 
-impl Piece {
-    fn read(self, file: &File) -> Result<Bytes, StoreError> {
-        let size = (self.end - self.offset).min(STREAM_CHUNK_SIZE_BYTES as u64) as usize;
-        let mut piece = vec![0; size];
-        file.read_exact_at(&mut piece, self.offset).map_err(|error| broken("read", self.digest, &error))?;
-        Ok(Bytes::from(piece))
-    }
+fn read_ahead(blob: OpenBlob) -> Ahead {
+    (blob.left() > 0).then(|| tokio::task::spawn_blocking(move || read_piece(blob)))
 }
 
-struct Cursor {
-    file: Arc<File>,
-    next: Piece,
-    ahead: Option<JoinHandle<Result<Bytes, StoreError>>>,
-}
-
-impl Cursor {
-    fn read_ahead(mut self) -> Self {
-        if self.next.offset < self.next.end {
-            let (file, piece) = (Arc::clone(&self.file), self.next);
-            self.ahead = Some(tokio::task::spawn_blocking(move || piece.read(&file)));
-        }
-        self
-    }
-
-    async fn step(mut self) -> Result<Option<(Bytes, Self)>, StoreError> {
-        let Some(ahead) = self.ahead.take() else { return Ok(None) };
-        let piece = ahead.await.map_err(|error| StoreError::Broken(error.to_string().into()))??;
-        self.next.offset += piece.len() as u64;
-        Ok(Some((piece, self.read_ahead())))
-    }
+async fn step(ahead: Ahead) -> Result<Option<(Bytes, Ahead)>, StoreError> {
+    let Some(ahead) = ahead else { return Ok(None) };
+    let (blob, piece) = ahead.await.map_err(|error| StoreError::Broken(error.to_string().into()))??;
+    Ok(Some((piece, read_ahead(blob))))
 }

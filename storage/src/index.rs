@@ -2,9 +2,9 @@
 //!
 //! Sharded by hash; each shard is a table into a slab whose nodes form a list from the most to the least recently
 //! used. A use within [`RESOLUTION_SECONDS`] of the last one changes nothing, which keeps hot files cheap.
-//! Some 70 bytes a file. Knows neither files nor clocks.
+//! Some 80 bytes a file. Knows neither files nor clocks.
 
-use super::record::{Entry, Key, Record};
+use crate::record::{Entry, Key, Record, Seal};
 use foldhash::quality::RandomState;
 use hashbrown::HashTable;
 use parking_lot::{Mutex, MutexGuard};
@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 const SHARDS: usize = 64;
 
 /// How precise the order of use is.
-pub(super) const RESOLUTION_SECONDS: u32 = 60;
+pub(crate) const RESOLUTION_SECONDS: u32 = 60;
 
 /// No node.
 const NIL: u32 = u32::MAX;
@@ -23,10 +23,27 @@ const NIL: u32 = u32::MAX;
 #[derive(Debug)]
 struct Node {
     key: Key,
-    entry: Entry,
-    touched: u32,
+    size_bytes: u64,
+    /// The seal's time, 0 where there is none: an `Option` would take a word more for each file.
+    modified: u64,
+    sum: u64,
+    used: u32,
     newer: u32,
     older: u32,
+    is_confirmed: bool,
+}
+
+impl Node {
+    fn new(key: Key, entry: Entry, used: u32) -> Self {
+        let Seal { modified, sum } = entry.seal.unwrap_or(Seal { modified: 0, sum: 0 });
+        let Entry { size_bytes, is_confirmed, .. } = entry;
+        Self { key, size_bytes, modified, sum, used, newer: NIL, older: NIL, is_confirmed }
+    }
+
+    fn entry(&self) -> Entry {
+        let seal = (self.modified != 0).then_some(Seal { modified: self.modified, sum: self.sum });
+        Entry { size_bytes: self.size_bytes, seal, is_confirmed: self.is_confirmed }
+    }
 }
 
 #[derive(Debug)]
@@ -71,38 +88,37 @@ impl Index {
     }
 
     /// What is known of `key`, without counting as a use.
-    pub(super) fn peek(&self, key: &Key) -> Option<Entry> {
+    pub(crate) fn peek(&self, key: &Key) -> Option<Entry> {
         let shard = self.shard(key);
-        shard.find(key, self.hash(key)).map(|node| shard.nodes[node as usize].entry)
+        shard.find(key, self.hash(key)).map(|node| shard.nodes[node as usize].entry())
     }
 
     /// What is known of `key`, which is used now; adds what the journal must know to `records`.
-    pub(super) fn touch(&self, key: &Key, now: u32, records: &mut Vec<Record>) -> Option<Entry> {
+    pub(crate) fn touch(&self, key: &Key, now: u32, records: &mut Vec<Record>) -> Option<Entry> {
         let hash = self.hash(key);
         let mut shard = self.shard(key);
         let node = shard.find(key, hash)?;
-        let Node { entry, touched, .. } = shard.nodes[node as usize];
-        if now.saturating_sub(touched) >= RESOLUTION_SECONDS {
+        let entry = shard.nodes[node as usize].entry();
+        if now.saturating_sub(shard.nodes[node as usize].used) >= RESOLUTION_SECONDS {
             shard.unlink(node);
             shard.push_newest(node);
-            shard.nodes[node as usize].touched = now;
-            records.push(Record::present(*key, entry, now));
+            shard.nodes[node as usize].used = now;
+            records.push(Record::Used(*key, entry, now));
         }
         Some(entry)
     }
 
     /// Enters or replaces a file, as the most recently used.
-    pub(super) fn insert(&self, key: Key, entry: Entry, now: u32) {
+    pub(crate) fn insert(&self, key: Key, entry: Entry, now: u32) {
         let hash = self.hash(&key);
         let mut shard = self.shard(&key);
         if let Some(node) = shard.find(&key, hash) {
-            let replaced = std::mem::replace(&mut shard.nodes[node as usize].entry, entry);
-            shard.nodes[node as usize].touched = now;
             shard.unlink(node);
+            let replaced = std::mem::replace(&mut shard.nodes[node as usize], Node::new(key, entry, now));
             shard.push_newest(node);
             self.size_bytes.fetch_sub(replaced.size_bytes, Ordering::Relaxed);
         } else {
-            let node = shard.allocate(Node { key, entry, touched: now, newer: NIL, older: NIL });
+            let node = shard.allocate(Node::new(key, entry, now));
             shard.push_newest(node);
             let Shard { table, nodes, .. } = &mut *shard;
             table.insert_unique(hash, node, |node| self.hash(&nodes[*node as usize].key));
@@ -111,58 +127,84 @@ impl Index {
         self.size_bytes.fetch_add(entry.size_bytes, Ordering::Relaxed);
     }
 
-    /// Notes that a file's content is good; gives the entry if that is news.
-    pub(super) fn mark_verified(&self, key: &Key, modified: u64) -> Option<Entry> {
+    /// Notes that a file is there and what seal its content has, if it is the file that is known; gives the record if that
+    /// is news.
+    pub(crate) fn confirm(&self, key: &Key, seal: Option<Seal>) -> Option<Record> {
         let hash = self.hash(key);
         let mut shard = self.shard(key);
         let node = shard.find(key, hash)?;
-        let entry = &mut shard.nodes[node as usize].entry;
-        if entry.verified == modified {
+        let node = &mut shard.nodes[node as usize];
+        let confirmed = Entry { seal, is_confirmed: true, ..node.entry() };
+        if node.entry() == confirmed {
             return None;
         }
-        entry.verified = modified;
-        Some(*entry)
+        *node = Node { newer: node.newer, older: node.older, ..Node::new(*key, confirmed, node.used) };
+        Some(Record::Used(*key, confirmed, node.used))
     }
 
     /// Removes a file.
-    pub(super) fn remove(&self, key: &Key) -> Option<Entry> {
+    pub(crate) fn remove(&self, key: &Key) -> Option<Entry> {
+        self.remove_if(key, |_| true)
+    }
+
+    /// Removes a file, unless it was used since.
+    pub(crate) fn remove_unused(&self, key: &Key, used: u32) -> Option<Entry> {
+        self.remove_if(key, |node| node.used == used)
+    }
+
+    fn remove_if(&self, key: &Key, is_meant: impl Fn(&Node) -> bool) -> Option<Entry> {
         let hash = self.hash(key);
         let mut shard = self.shard(key);
         let Shard { table, nodes, .. } = &mut *shard;
-        let (node, _) = table.find_entry(hash, |node| nodes[*node as usize].key == *key).ok()?.remove();
+        let is_sought = |node: &u32| nodes[*node as usize].key == *key && is_meant(&nodes[*node as usize]);
+        let (node, _) = table.find_entry(hash, is_sought).ok()?.remove();
         shard.unlink(node);
         shard.free.push(node);
-        let entry = shard.nodes[node as usize].entry;
+        let entry = shard.nodes[node as usize].entry();
         self.size_bytes.fetch_sub(entry.size_bytes, Ordering::Relaxed);
         self.len.fetch_sub(1, Ordering::Relaxed);
         Some(entry)
     }
 
-    /// The least recently used file and when that was.
-    pub(super) fn oldest(&self) -> Option<(Key, u32)> {
+    /// Doubts of every file that it is there.
+    pub(crate) fn doubt_all(&self) {
+        for shard in &self.shards {
+            shard.lock().nodes.iter_mut().for_each(|node| node.is_confirmed = false);
+        }
+    }
+
+    /// The files whose names begin with `byte`.
+    pub(crate) fn beginning_with(&self, byte: u8) -> Vec<(Key, Entry)> {
+        let shard = self.shards[usize::from(byte) % SHARDS].lock();
+        let nodes = shard.table.iter().map(|node| &shard.nodes[*node as usize]);
+        nodes.filter(|node| node.key[0] == byte).map(|node| (node.key, node.entry())).collect()
+    }
+
+    /// The least recently used file and when it was used.
+    pub(crate) fn oldest(&self) -> Option<(Key, u32)> {
         let oldest_of = |shard: &Mutex<Shard>| {
-            let shard = lock(shard);
-            shard.nodes.get(shard.oldest as usize).map(|node| (node.key, node.touched))
+            let shard = shard.lock();
+            shard.nodes.get(shard.oldest as usize).map(|node| (node.key, node.used))
         };
-        self.shards.iter().filter_map(oldest_of).min_by_key(|(_, touched)| *touched)
+        self.shards.iter().filter_map(oldest_of).min_by_key(|(_, used)| *used)
     }
 
     /// Gives each shard's files, the least recently used first, one shard at a time.
-    pub(super) fn snapshot(&self) -> impl Iterator<Item = Vec<Record>> + '_ {
+    pub(crate) fn snapshot(&self) -> impl Iterator<Item = Vec<Record>> + '_ {
         self.shards.iter().map(|shard| {
-            let shard = lock(shard);
+            let shard = shard.lock();
             let mut records = Vec::with_capacity(shard.table.len());
             let mut node = shard.oldest;
-            while let Some(Node { key, entry, touched, newer, .. }) = shard.nodes.get(node as usize) {
-                records.push(Record::present(*key, *entry, *touched));
-                node = *newer;
+            while let Some(next) = shard.nodes.get(node as usize) {
+                records.push(Record::Present(next.key, next.entry(), next.used));
+                node = next.newer;
             }
             records
         })
     }
 
     fn shard(&self, key: &Key) -> MutexGuard<'_, Shard> {
-        lock(&self.shards[usize::from(key[0]) % SHARDS])
+        self.shards[usize::from(key[0]) % SHARDS].lock()
     }
 
     /// Keyed, so that nobody can choose contents whose names collide.
@@ -170,10 +212,6 @@ impl Index {
         let (_, last) = key.split_last_chunk::<8>().expect("a key has more than 8 bytes");
         self.hasher.hash_one(last)
     }
-}
-
-fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
-    shard.lock()
 }
 
 impl Shard {
@@ -224,7 +262,7 @@ mod tests {
     }
 
     fn entry(size_bytes: u64) -> Entry {
-        Entry { size_bytes, verified: 1 }
+        Entry { size_bytes, seal: Some(Seal { modified: 1, sum: 2 }), is_confirmed: true }
     }
 
     #[test]
@@ -258,6 +296,31 @@ mod tests {
         index.insert(key(1), entry(3), 1);
         assert_eq!((index.len(), index.size_bytes()), (1, 3));
         assert_eq!(index.oldest(), Some((key(1), 1)));
+    }
+
+    #[test]
+    fn a_file_that_was_used_meanwhile_stays() {
+        let index = Index::default();
+        index.insert(key(1), entry(10), 0);
+        index.touch(&key(1), 100, &mut Vec::new());
+        assert_eq!(index.remove_unused(&key(1), 0), None);
+        assert_eq!(index.remove_unused(&key(1), 100), Some(entry(10)));
+    }
+
+    #[test]
+    fn what_is_doubted_is_confirmed_again() {
+        let index = Index::default();
+        index.insert(key(1), entry(10), 5);
+        index.insert(key(2), entry(20), 6);
+        assert_eq!(index.confirm(&key(1), entry(10).seal), None, "no news");
+        index.doubt_all();
+        assert!(!index.peek(&key(1)).expect("there").is_certain());
+        assert!(index.confirm(&key(1), entry(10).seal).is_some());
+        assert_eq!(index.peek(&key(1)), Some(entry(10)));
+        assert_eq!(index.oldest(), Some((key(1), 5)), "that is no use");
+        index.confirm(&key(2), None);
+        assert!(!index.peek(&key(2)).expect("there").is_certain());
+        assert_eq!((index.len(), index.size_bytes()), (2, 30));
     }
 
     #[test]

@@ -1,0 +1,365 @@
+//! Blobs as files of a directory, named by their hashes.
+//!
+//! A blob is hashed while it is written and gets its final name only when it is what the digest says. Then its file has a
+//! seal: it is believed for as long as the time of modification stays, in this boot of the machine, and its sum is compared
+//! whenever it is read. A file without a seal is hashed before anybody is told that it is there. One that is wrong is moved
+//! away, so that the next upload brings the blob back.
+//!
+//! Nothing is synced: a crash of the machine can tear a file, and the next boot's first use finds out.
+//!
+//! Invariant: no byte of a blob is given as the last one before all of it was compared.
+
+use crate::directory::{Directory, StorageError, Temporary};
+use crate::record::{Entry, Seal};
+use crate::space::Reservation;
+use crate::sum::Sum;
+use crate::volume::{SystemVolume, Volume, VolumeFile};
+use pumphouse_proto::digest::Digest;
+use quick_cache::sync::Cache;
+use sha2::{Digest as _, Sha256};
+use std::io;
+use std::sync::Arc;
+
+/// How much of a file is read at a time when all of it is compared.
+const COMPARE_SIZE_BYTES: usize = 1024 * 1024;
+
+/// How long a blob of which parts are read isn't compared as a whole again.
+const COMPARED_SECONDS: u32 = 600;
+
+/// How many blobs are remembered as compared.
+const COMPARED_BLOBS: usize = 4096;
+
+/// Why a blob can't be stored or given.
+#[derive(Debug, thiserror::Error)]
+pub enum Problem {
+    /// It is not there.
+    #[error("blob {0} not found")]
+    NotFound(Digest),
+    /// It was there, and its file is no longer what it was. It is not there any more.
+    #[error("the file of blob {0} is corrupt")]
+    Corrupt(Digest),
+    /// What came is not what the digest names.
+    #[error("blob {expected} does not match its digest: {detail}")]
+    Mismatch {
+        /// The digest that was claimed.
+        expected: Digest,
+        /// What came instead.
+        detail: String,
+    },
+    /// The directory says no.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// The file can't be read.
+    #[error("cannot read blob {0}: {1}")]
+    Unreadable(Digest, io::Error),
+}
+
+/// The blobs in a directory. All methods block on the file system unless they say otherwise.
+#[derive(Debug)]
+pub struct Blobs<V: Volume = SystemVolume> {
+    directory: Arc<Directory<V>>,
+    /// When blobs of which parts were read were last compared as a whole, in seconds.
+    compared: Cache<Digest, u32>,
+}
+
+impl<V: Volume> Blobs<V> {
+    /// The blobs in `directory`, which holds nothing else.
+    pub fn new(directory: Arc<Directory<V>>) -> Self {
+        Self { directory, compared: Cache::new(COMPARED_BLOBS) }
+    }
+
+    /// The directory.
+    pub fn directory(&self) -> &Arc<Directory<V>> {
+        &self.directory
+    }
+
+    /// What is absent, and what must be looked at with [`Self::missing_after_a_look`] before it can be said to be there. Doesn't
+    /// block.
+    pub fn find_missing(&self, digests: &[Digest]) -> (Vec<Digest>, Vec<Digest>) {
+        let (mut missing, mut uncertain) = (Vec::new(), Vec::new());
+        let entries = self.directory.find(digests.iter().map(|digest| *digest.hash()));
+        for (digest, entry) in digests.iter().zip(entries) {
+            match entry {
+                _ if *digest == Digest::EMPTY => {}
+                Some(entry) if entry.size_bytes != digest.size_bytes() => missing.push(*digest),
+                Some(entry) if entry.is_certain() => {}
+                Some(_) => uncertain.push(*digest),
+                None if self.directory.may_be_unknown(digest.hash()) => uncertain.push(*digest),
+                None => missing.push(*digest),
+            }
+        }
+        (missing, uncertain)
+    }
+
+    /// Which of the blobs that seem to be there are not, or not what they should be.
+    ///
+    /// # Errors
+    /// The file system says no.
+    pub fn missing_after_a_look(&self, digests: Vec<Digest>) -> Result<Vec<Digest>, Problem> {
+        let mut missing = Vec::new();
+        for digest in digests {
+            match self.open(digest) {
+                Ok(_) => {}
+                Err(Problem::NotFound(_) | Problem::Corrupt(_)) => missing.push(digest),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(missing)
+    }
+
+    /// Opens a blob to read it from its first byte to its last.
+    ///
+    /// # Errors
+    /// It is absent or corrupt, or the file system says no.
+    pub fn open(&self, digest: Digest) -> Result<OpenBlob<V>, Problem> {
+        let entry = self.entry(digest)?;
+        self.open_known(digest, entry)
+    }
+
+    fn open_known(&self, digest: Digest, entry: Entry) -> Result<OpenBlob<V>, Problem> {
+        let (file, sum) = self.sealed(digest, entry)?;
+        let directory = Arc::clone(&self.directory);
+        Ok(OpenBlob { directory, file, digest, at: 0, end: digest.size_bytes(), expected: Some((sum, Sum::default())) })
+    }
+
+    /// Opens a blob to read it from `offset` to `end`; compares all of it first, unless that was done lately.
+    ///
+    /// # Errors
+    /// It is absent or corrupt, or the file system says no.
+    pub fn open_part(&self, digest: Digest, offset: u64, end: u64) -> Result<OpenBlob<V>, Problem> {
+        let mut blob = self.open(digest)?;
+        if (offset, end) == (0, digest.size_bytes()) {
+            return Ok(blob);
+        }
+        let now = self.directory.seconds();
+        if self.compared.get(&digest).is_none_or(|then| now.abs_diff(then) > COMPARED_SECONDS) {
+            while !blob.read(COMPARE_SIZE_BYTES)?.is_empty() {}
+            self.compared.insert(digest, now);
+        }
+        Ok(OpenBlob { at: offset, end, expected: None, ..blob })
+    }
+
+    /// The whole blob.
+    ///
+    /// # Errors
+    /// It is absent or corrupt, or the file system says no.
+    pub fn get(&self, digest: Digest) -> Result<Vec<u8>, Problem> {
+        if digest == Digest::EMPTY {
+            return Ok(Vec::new());
+        }
+        self.open(digest)?.read(digest.size_bytes() as usize)
+    }
+
+    /// Stores a blob after comparing it with its digest.
+    ///
+    /// # Errors
+    /// It is not what the digest names, there is no room, or the file system says no.
+    pub fn put(&self, digest: Digest, blob: &[u8]) -> Result<(), Problem> {
+        if blob.len() as u64 != digest.size_bytes() {
+            return Err(wrong_size(digest, blob.len() as u64));
+        }
+        let actual = Digest::of(blob);
+        if actual != digest {
+            return Err(wrong_hash(digest, actual));
+        }
+        if self.has(digest) {
+            return Ok(());
+        }
+        let mut reservation = self.directory.reservation(digest.size_bytes())?;
+        self.directory.reserve(&mut reservation, digest.size_bytes())?;
+        let mut temporary = self.directory.temporary()?;
+        temporary.write(blob).map_err(|error| self.directory.write_error("write", &digest.to_string(), error))?;
+        self.publish(digest, &temporary)
+    }
+
+    /// Whether the blob is there, to all appearance: then nothing needs to be written.
+    fn has(&self, digest: Digest) -> bool {
+        if digest == Digest::EMPTY {
+            return true;
+        }
+        let Ok(Entry { seal: Some(seal), .. }) = self.entry(digest) else { return false };
+        let read = self.directory.read(digest.hash());
+        read.is_ok_and(|read| {
+            read.is_some_and(|(_, stat)| (stat.size_bytes, stat.modified) == (digest.size_bytes(), seal.modified))
+        })
+    }
+
+    /// Begins to store a blob that comes in pieces. Keeps no room for what has not come.
+    ///
+    /// # Errors
+    /// It can never be stored, or the file system says no.
+    pub fn upload(&self, digest: Digest) -> Result<Upload<V>, Problem> {
+        let reservation = self.directory.reservation(digest.size_bytes())?;
+        let temporary = self.directory.temporary()?;
+        Ok(Upload { digest, temporary, hasher: Sha256::new(), received: 0, reservation })
+    }
+
+    /// Reads all blobs, without counting that as a use, so that those that have rotted are moved away while whoever has them
+    /// can bring them again. Calls `go_on` with the bytes of each piece; it may sleep, and `false` ends it.
+    pub fn scrub(&self, mut go_on: impl FnMut(u64) -> bool) {
+        for shard in 0..=u8::MAX {
+            for (key, entry) in self.directory.files_of_shard(shard) {
+                let digest = Digest::new(key, entry.size_bytes);
+                let Ok(mut blob) = self.open_known(digest, entry) else { continue };
+                while let Ok(piece) = blob.read(COMPARE_SIZE_BYTES)
+                    && !piece.is_empty()
+                {
+                    if !go_on(piece.len() as u64) {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    fn publish(&self, digest: Digest, temporary: &Temporary<V::File>) -> Result<(), Problem> {
+        Ok(self.directory.publish(digest.hash(), temporary, |file| seal_of(file, digest))?)
+    }
+
+    fn entry(&self, digest: Digest) -> Result<Entry, Problem> {
+        let mut entry = self.directory.find_one(digest.hash());
+        if entry.is_none() && self.directory.may_be_unknown(digest.hash()) {
+            self.directory.check(digest.hash()).map_err(|error| Problem::Unreadable(digest, error))?;
+            entry = self.directory.find_one(digest.hash());
+        }
+        entry.filter(|entry| entry.size_bytes == digest.size_bytes()).ok_or(Problem::NotFound(digest))
+    }
+
+    /// A blob's file, and its content's sum.
+    fn sealed(&self, digest: Digest, entry: Entry) -> Result<(V::File, u64), Problem> {
+        let Some((file, stat)) = self.directory.read(digest.hash())? else { return Err(Problem::NotFound(digest)) };
+        match entry.seal {
+            Some(seal) if (stat.size_bytes, stat.modified) == (digest.size_bytes(), seal.modified) => {
+                if !entry.is_confirmed {
+                    self.directory.confirm(digest.hash(), Some(seal));
+                }
+                return Ok((file, seal.sum));
+            }
+            _ => {}
+        }
+        if let Some(seal) = seal_of(&file, digest).map_err(|error| Problem::Unreadable(digest, error))? {
+            self.directory.confirm(digest.hash(), Some(seal));
+            return Ok((file, seal.sum));
+        }
+        self.directory.quarantine(digest.hash());
+        // Without a seal it may never have been whole: a crash of the machine tears files.
+        Err(if entry.seal.is_some() { Problem::Corrupt(digest) } else { Problem::NotFound(digest) })
+    }
+}
+
+/// A blob that is read from one end to the other.
+#[derive(Debug)]
+pub struct OpenBlob<V: Volume = SystemVolume> {
+    directory: Arc<Directory<V>>,
+    file: V::File,
+    digest: Digest,
+    at: u64,
+    end: u64,
+    /// What all of it should sum up to, and what it has so far; `None` for parts.
+    expected: Option<(u64, Sum)>,
+}
+
+impl<V: Volume> OpenBlob<V> {
+    /// How many bytes are left.
+    pub fn left(&self) -> u64 {
+        self.end - self.at
+    }
+
+    /// The next `most` bytes, or what is left. Blocks.
+    ///
+    /// # Errors
+    /// The blob is corrupt: what was read before it is nothing either. Or the file system says no.
+    pub fn read(&mut self, most: usize) -> Result<Vec<u8>, Problem> {
+        let size = self.left().min(most as u64) as usize;
+        let mut piece = vec![0; size];
+        let read =
+            self.file.read_full_at(&mut piece, self.at).map_err(|error| Problem::Unreadable(self.digest, error))?;
+        self.at += size as u64;
+        let is_good = read == size
+            && self.expected.as_mut().is_none_or(|(expected, sum)| {
+                sum.add(&piece);
+                self.at < self.end || sum.value() == *expected
+            });
+        if is_good {
+            return Ok(piece);
+        }
+        self.directory.quarantine(self.digest.hash());
+        Err(Problem::Corrupt(self.digest))
+    }
+}
+
+/// A blob that comes in pieces. Dropping it gives up and leaves nothing behind.
+#[derive(Debug)]
+pub struct Upload<V: Volume = SystemVolume> {
+    digest: Digest,
+    temporary: Temporary<V::File>,
+    hasher: Sha256,
+    received: u64,
+    reservation: Reservation,
+}
+
+impl<V: Volume> Upload<V> {
+    /// Takes the next bytes, and makes room for them. After an error only dropping makes sense.
+    ///
+    /// # Errors
+    /// More comes than the digest's size, there is no room, or the file system says no.
+    pub fn append(&mut self, blobs: &Blobs<V>, pieces: &[impl AsRef<[u8]>]) -> Result<(), Problem> {
+        let size_bytes = pieces.iter().map(|piece| piece.as_ref().len() as u64).sum::<u64>();
+        self.received += size_bytes;
+        if self.received > self.digest.size_bytes() {
+            return Err(wrong_size(self.digest, self.received));
+        }
+        blobs.directory.reserve(&mut self.reservation, size_bytes)?;
+        for piece in pieces {
+            self.hasher.update(piece);
+            let written = self.temporary.write(piece.as_ref());
+            written.map_err(|error| blobs.directory.write_error("write", "tmp", error))?;
+        }
+        Ok(())
+    }
+
+    /// Compares the blob with its digest and makes it present.
+    ///
+    /// # Errors
+    /// The bytes are not what the digest names, or the file system says no.
+    pub fn commit(self, blobs: &Blobs<V>) -> Result<(), Problem> {
+        if self.received != self.digest.size_bytes() {
+            return Err(wrong_size(self.digest, self.received));
+        }
+        let actual = Digest::new(self.hasher.finalize().into(), self.received);
+        if actual != self.digest {
+            return Err(wrong_hash(self.digest, actual));
+        }
+        blobs.publish(self.digest, &self.temporary)
+    }
+}
+
+/// The seal of a file whose content is the blob; `None` where it is another.
+fn seal_of<F: VolumeFile>(file: &F, digest: Digest) -> io::Result<Option<Seal>> {
+    let stat = file.stat()?;
+    if stat.size_bytes != digest.size_bytes() {
+        return Ok(None);
+    }
+    let (mut hasher, mut sum) = (Sha256::new(), Sum::default());
+    let mut buffer = vec![0; COMPARE_SIZE_BYTES.min(digest.size_bytes() as usize + 1)];
+    let mut offset = 0;
+    loop {
+        let read = file.read_full_at(&mut buffer, offset)?;
+        hasher.update(&buffer[..read]);
+        sum.add(&buffer[..read]);
+        offset += read as u64;
+        if read < buffer.len() {
+            break;
+        }
+    }
+    let is_same = offset == digest.size_bytes() && hasher.finalize()[..] == digest.hash()[..];
+    Ok(is_same.then_some(Seal { modified: stat.modified, sum: sum.value() }))
+}
+
+fn wrong_size(expected: Digest, received: u64) -> Problem {
+    Problem::Mismatch { expected, detail: format!("{received} bytes came") }
+}
+
+fn wrong_hash(expected: Digest, actual: Digest) -> Problem {
+    Problem::Mismatch { expected, detail: format!("the content's hash is {}", actual.hash_hex()) }
+}

@@ -1,0 +1,404 @@
+//! A directory in memory whose every call can fail, stop half-way or be the last one, and whose machine can crash: what was
+//! not synced is then whole, torn or gone, each file and each name by itself.
+
+use super::{FileStat, Volume, VolumeFile};
+use parking_lot::Mutex;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::sync::Arc;
+
+/// A reproducible stream of numbers (`SplitMix64`).
+#[derive(Debug, Clone)]
+pub(crate) struct Random(pub(crate) u64);
+
+impl Random {
+    pub(crate) fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    pub(crate) fn below(&mut self, limit: u64) -> u64 {
+        self.next() % limit
+    }
+
+    pub(crate) fn one_in(&mut self, chance: u64) -> bool {
+        self.below(chance) == 0
+    }
+}
+
+type Inode = u64;
+
+/// A file's content.
+#[derive(Debug, Clone, Default)]
+struct Content {
+    bytes: Vec<u8>,
+    modified: u64,
+    /// How many of the bytes a crash of the machine can't take.
+    synced: usize,
+}
+
+/// A change of names that a crash of the machine may undo, whole.
+type Change = Vec<(String, Option<Inode>)>;
+
+#[derive(Debug)]
+struct State {
+    random: Random,
+    contents: BTreeMap<Inode, Content>,
+    /// How often each is open.
+    handles: BTreeMap<Inode, usize>,
+    names: BTreeMap<String, Inode>,
+    directories: BTreeSet<String>,
+    synced_names: BTreeMap<String, Inode>,
+    changes: Vec<Change>,
+    next_inode: Inode,
+    seconds: u32,
+    ticks: u64,
+    capacity_bytes: u64,
+    /// One call in so many fails; none at 0.
+    fault_rate: u64,
+    /// After so many calls the process is dead.
+    calls_left: Option<u64>,
+    boot: u8,
+}
+
+/// The directory. Its clones are the same one.
+#[derive(Debug, Clone)]
+pub(crate) struct SimulatedVolume(Arc<Mutex<State>>);
+
+/// An open file.
+#[derive(Debug)]
+pub(crate) struct SimulatedFile {
+    state: Arc<Mutex<State>>,
+    inode: Inode,
+}
+
+impl Drop for SimulatedFile {
+    fn drop(&mut self) {
+        let mut state = self.state.lock();
+        let Some(count) = state.handles.get_mut(&self.inode) else { return };
+        *count -= 1;
+        if *count == 0 {
+            state.handles.remove(&self.inode);
+            state.collect();
+        }
+    }
+}
+
+impl SimulatedVolume {
+    pub(crate) fn new(seed: u64, capacity_bytes: u64) -> Self {
+        Self(Arc::new(Mutex::new(State {
+            random: Random(seed),
+            contents: BTreeMap::new(),
+            handles: BTreeMap::new(),
+            names: BTreeMap::new(),
+            directories: BTreeSet::new(),
+            synced_names: BTreeMap::new(),
+            changes: Vec::new(),
+            next_inode: 1,
+            seconds: 1_000_000,
+            ticks: 1,
+            capacity_bytes,
+            fault_rate: 0,
+            calls_left: None,
+            boot: 1,
+        })))
+    }
+
+    /// From now on one call in `rate` fails; none at 0.
+    pub(crate) fn fail_one_in(&self, rate: u64) {
+        self.0.lock().fault_rate = rate;
+    }
+
+    pub(crate) fn fault_rate(&self) -> u64 {
+        self.0.lock().fault_rate
+    }
+
+    /// The process dies with its `calls`-th call from now.
+    pub(crate) fn die_after(&self, calls: u64) {
+        self.0.lock().calls_left = Some(calls);
+    }
+
+    pub(crate) fn is_dead(&self) -> bool {
+        self.0.lock().calls_left == Some(0)
+    }
+
+    /// The process is started again.
+    pub(crate) fn revive(&self) {
+        self.0.lock().calls_left = None;
+    }
+
+    pub(crate) fn set_clock(&self, seconds: u32) {
+        self.0.lock().seconds = seconds;
+    }
+
+    /// Writes everything back.
+    pub(crate) fn write_back(&self) {
+        let mut state = self.0.lock();
+        state.synced_names = state.names.clone();
+        state.changes.clear();
+        state.contents.values_mut().for_each(|content| content.synced = content.bytes.len());
+        state.collect();
+    }
+
+    /// The machine crashes and starts again.
+    pub(crate) fn crash(&self) {
+        let mut state = self.0.lock();
+        let State { random, contents, names, synced_names, changes, boot, .. } = &mut *state;
+        for content in contents.values_mut().filter(|content| content.synced < content.bytes.len()) {
+            match random.below(4) {
+                0 => {}
+                1 => content
+                    .bytes
+                    .truncate(content.synced + random.below((content.bytes.len() - content.synced) as u64) as usize),
+                2 => content.bytes.truncate(content.synced),
+                // The length was written, the blocks were not.
+                _ => {
+                    let from = content.synced + random.below((content.bytes.len() - content.synced) as u64) as usize;
+                    content.bytes[from..].fill(0);
+                }
+            }
+            content.synced = content.bytes.len();
+        }
+        for change in changes.drain(..) {
+            if random.one_in(2) {
+                apply(synced_names, &change);
+            }
+        }
+        names.clone_from(synced_names);
+        *boot += 1;
+        state.collect();
+    }
+
+    /// Turns one bit of a file, and nobody is told.
+    pub(crate) fn rot(&self, name: &str) -> bool {
+        let mut state = self.0.lock();
+        let State { random, contents, names, .. } = &mut *state;
+        let Some(content) = names.get(name).and_then(|inode| contents.get_mut(inode)) else { return false };
+        if content.bytes.is_empty() {
+            return false;
+        }
+        let position = random.below(content.bytes.len() as u64) as usize;
+        content.bytes[position] ^= 1 << random.below(8);
+        true
+    }
+
+    /// All files of two-letter directories: the last part of the name, and the length.
+    pub(crate) fn files(&self) -> BTreeMap<String, u64> {
+        let state = self.0.lock();
+        let in_shards = state.names.iter().filter_map(|(name, inode)| match name.split_once('/') {
+            Some((shard, hash)) if shard.len() == 2 => Some((hash.to_owned(), *inode)),
+            _ => None,
+        });
+        in_shards.map(|(hash, inode)| (hash, state.contents[&inode].bytes.len() as u64)).collect()
+    }
+
+    /// One call: an error if it fails.
+    fn call(&self) -> io::Result<parking_lot::MutexGuard<'_, State>> {
+        let mut state = self.0.lock();
+        state.call()?;
+        Ok(state)
+    }
+
+    fn file(&self, inode: Inode) -> SimulatedFile {
+        *self.0.lock().handles.entry(inode).or_default() += 1;
+        SimulatedFile { state: Arc::clone(&self.0), inode }
+    }
+}
+
+impl State {
+    fn call(&mut self) -> io::Result<()> {
+        if let Some(left) = &mut self.calls_left {
+            *left = left.saturating_sub(1);
+            if *left == 0 {
+                return Err(io::Error::other("the process is dead"));
+            }
+        }
+        self.ticks += 1;
+        if self.fault_rate > 0 && self.random.one_in(self.fault_rate) {
+            return Err(io::Error::from_raw_os_error(rustix::io::Errno::IO.raw_os_error()));
+        }
+        Ok(())
+    }
+
+    fn new_inode(&mut self) -> Inode {
+        let inode = self.next_inode;
+        self.next_inode += 1;
+        let content = Content { modified: self.ticks, ..Content::default() };
+        self.contents.insert(inode, content);
+        inode
+    }
+
+    fn change(&mut self, change: Change) {
+        apply(&mut self.names, &change);
+        self.changes.push(change);
+    }
+
+    fn used_bytes(&self) -> u64 {
+        self.contents.values().map(|content| content.bytes.len() as u64).sum()
+    }
+
+    /// Forgets contents that have neither a name, nor could get one back in a crash, nor are open.
+    fn collect(&mut self) {
+        let changed = self.changes.iter().flatten().filter_map(|(_, inode)| *inode);
+        let named: BTreeSet<Inode> =
+            self.names.values().chain(self.synced_names.values()).copied().chain(changed).collect();
+        let handles = &self.handles;
+        self.contents.retain(|inode, _| named.contains(inode) || handles.contains_key(inode));
+    }
+}
+
+fn apply(names: &mut BTreeMap<String, Inode>, change: &Change) {
+    for (name, inode) in change {
+        match inode {
+            Some(inode) => drop(names.insert(name.clone(), *inode)),
+            None => drop(names.remove(name)),
+        }
+    }
+}
+
+fn not_found() -> io::Error {
+    io::ErrorKind::NotFound.into()
+}
+
+impl Volume for SimulatedVolume {
+    type File = SimulatedFile;
+
+    fn open(&self, name: &str) -> io::Result<SimulatedFile> {
+        let inode = self.call()?.names.get(name).copied().ok_or_else(not_found)?;
+        Ok(self.file(inode))
+    }
+
+    fn temporary(&self) -> io::Result<SimulatedFile> {
+        let inode = self.call()?.new_inode();
+        Ok(self.file(inode))
+    }
+
+    fn link(&self, file: &SimulatedFile, name: &str) -> io::Result<()> {
+        let mut state = self.call()?;
+        if name.split_once('/').is_some_and(|(directory, _)| !state.directories.contains(directory)) {
+            return Err(not_found());
+        }
+        if state.names.contains_key(name) {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        state.change(vec![(name.to_owned(), Some(file.inode))]);
+        Ok(())
+    }
+
+    fn create(&self, name: &str) -> io::Result<SimulatedFile> {
+        let mut state = self.call()?;
+        let inode = state.new_inode();
+        state.change(vec![(name.to_owned(), Some(inode))]);
+        drop(state);
+        Ok(self.file(inode))
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        let mut state = self.call()?;
+        let inode = state.names.get(from).copied().ok_or_else(not_found)?;
+        state.change(vec![(from.to_owned(), None), (to.to_owned(), Some(inode))]);
+        Ok(())
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        let mut state = self.call()?;
+        if !state.names.contains_key(name) {
+            return Err(not_found());
+        }
+        state.change(vec![(name.to_owned(), None)]);
+        state.collect();
+        Ok(())
+    }
+
+    fn create_directory(&self, name: &str) -> io::Result<()> {
+        self.call()?.directories.insert(name.to_owned());
+        Ok(())
+    }
+
+    fn list(&self, directory: &str) -> io::Result<Vec<String>> {
+        let state = self.call()?;
+        if directory.is_empty() {
+            let files = state.names.keys().filter(|name| !name.contains('/')).cloned();
+            return Ok(files.chain(state.directories.iter().cloned()).collect());
+        }
+        let inside = state.names.keys().filter_map(|name| name.split_once('/'));
+        Ok(inside.filter(|(parent, _)| *parent == directory).map(|(_, name)| name.to_owned()).collect())
+    }
+
+    fn stat(&self, name: &str) -> io::Result<FileStat> {
+        let state = self.call()?;
+        let content = state.names.get(name).map(|inode| &state.contents[inode]).ok_or_else(not_found)?;
+        Ok(FileStat { size_bytes: content.bytes.len() as u64, modified: content.modified })
+    }
+
+    fn free_bytes(&self) -> io::Result<u64> {
+        let state = self.call()?;
+        Ok(state.capacity_bytes.saturating_sub(state.used_bytes()))
+    }
+
+    fn boot(&self) -> [u8; 16] {
+        [self.0.lock().boot; 16]
+    }
+
+    fn seconds(&self) -> u32 {
+        self.0.lock().seconds
+    }
+
+    fn place(&self, name: &str) -> String {
+        format!("simulated/{name}")
+    }
+}
+
+impl VolumeFile for SimulatedFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let mut state = self.state.lock();
+        let mut called = state.call();
+        let room = state.capacity_bytes.saturating_sub(state.used_bytes());
+        let mut length = bytes.len().min(room as usize);
+        if called.is_ok() && length == 0 && !bytes.is_empty() {
+            called = Err(io::ErrorKind::StorageFull.into());
+        }
+        let is_short = called.is_err() && state.random.one_in(2) || state.fault_rate > 0 && state.random.one_in(4);
+        if is_short {
+            length = state.random.below(length as u64 + 1) as usize;
+        }
+        // A process that dies may have written some of it.
+        if called.is_ok() || state.calls_left == Some(0) {
+            let ticks = state.ticks;
+            if let Some(content) = state.contents.get_mut(&self.inode) {
+                content.bytes.extend_from_slice(&bytes[..length]);
+                content.modified = ticks;
+            }
+        }
+        called.map(|()| length)
+    }
+
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        let mut state = self.state.lock();
+        state.call()?;
+        let Some(content) = state.contents.get(&self.inode) else { return Ok(0) };
+        let rest = content.bytes.get(offset as usize..).unwrap_or_default();
+        let length = rest.len().min(buffer.len());
+        buffer[..length].copy_from_slice(&rest[..length]);
+        Ok(length)
+    }
+
+    fn stat(&self) -> io::Result<FileStat> {
+        let mut state = self.state.lock();
+        state.call()?;
+        let content = state.contents.get(&self.inode).ok_or_else(not_found)?;
+        Ok(FileStat { size_bytes: content.bytes.len() as u64, modified: content.modified })
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        let mut state = self.state.lock();
+        state.call()?;
+        if let Some(content) = state.contents.get_mut(&self.inode) {
+            content.synced = content.bytes.len();
+        }
+        Ok(())
+    }
+}
