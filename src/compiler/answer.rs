@@ -154,6 +154,8 @@ pub(crate) struct FrontEnd {
     pub(crate) program: Option<PathBuf>,
     /// The operands of `-isystem` that gcc's driver gives its compiler proper.
     pub(crate) driver_directories: Vec<Vec<u8>>,
+    /// Files of its resource directory that clang's driver names to its compiler proper: lists of sanitizers.
+    pub(crate) resources: Vec<Vec<u8>>,
 }
 
 impl FrontEnd {
@@ -164,6 +166,7 @@ impl FrontEnd {
         let mut front_end = Self::default();
         for line in commands {
             front_end.driver_directories.extend(driver_directories(line));
+            front_end.resources.extend(resources(&words(line)));
             front_end.program = front_end.program.take().or_else(|| program(line));
         }
         front_end
@@ -177,6 +180,19 @@ fn program(line: &[u8]) -> Option<PathBuf> {
         None => line.split(|byte| *byte == b' ').next(),
     };
     word.filter(|word| word.starts_with(b"/")).map(path)
+}
+
+/// The operands, joined by `=`, that lie in the resource directory.
+fn resources(words: &[OsString]) -> Vec<Vec<u8>> {
+    let words: Vec<&[u8]> = words.iter().map(|word| word.as_bytes()).collect();
+    let Some(directory) = words.windows(2).find(|pair| pair[0] == b"-resource-dir").map(|pair| pair[1]) else {
+        return Vec::new();
+    };
+    let operands = words.iter().filter_map(|word| word.splitn(2, |byte| *byte == b'=').nth(1));
+    operands
+        .filter(|operand| operand.strip_prefix(directory).is_some_and(|rest| rest.starts_with(b"/")))
+        .map(<[u8]>::to_vec)
+        .collect()
 }
 
 fn driver_directories(line: &[u8]) -> Vec<Vec<u8>> {
@@ -206,6 +222,16 @@ pub(crate) fn opened(text: &[u8]) -> impl Iterator<Item = PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn resources_are_what_a_driver_names_in_the_directory_of_its_own() {
+        let text = b" \"/l/bin/clang\" -cc1 -E -coverage-notes-file=/out/a.gcno -resource-dir \"/l/lib/my clang\" \
+            -internal-isystem \"/l/lib/my clang/include\" -fsanitize-ignorelist=/own.txt \
+            \"-fsanitize-system-ignorelist=/l/lib/my clang/share/asan.txt\" -fx=/l/lib/my clangs/y -x c a.c\n\
+            #include \"...\" search starts here:\n";
+        assert_eq!(FrontEnd::read(text).resources, [b"/l/lib/my clang/share/asan.txt"]);
+        assert!(FrontEnd::read(b" /l/cc1 -E -fx=/l/y a.c\n").resources.is_empty());
+    }
 
     #[test]
     fn lists_are_found() {

@@ -24,6 +24,7 @@ mod run;
 use crate::compiler::process::Request;
 use crate::compiler::trace::sights::Validity;
 use crate::fallback::Fallback;
+use crate::files::file::SourceFile;
 use crate::files::resolve::Trail;
 use crate::files::since::Since;
 use crate::files::stamp::watch::Watch;
@@ -56,6 +57,8 @@ pub(crate) struct Probe {
     pub(crate) standard_directories: Vec<Vec<u8>>,
     /// Those among its own directories that don't exist.
     pub(crate) missing_directories: Vec<Vec<u8>>,
+    /// Files of the compiler's resource directory that every compile reads: lists of sanitizers.
+    pub(crate) resources: Vec<Arc<SourceFile>>,
     /// The header that is included before all others, if there is one.
     pub(crate) preinclude: Option<&'static [u8]>,
     pub(crate) lex_modes: LexModes,

@@ -41,7 +41,7 @@ pub(crate) fn assemble(
     if let Some(changed) = record.changed_file() {
         return Err(changed);
     }
-    record.inputs.extend(setting.path.files.iter().cloned());
+    record.inputs.extend(setting.path.files.iter().chain(&setting.probe.resources).cloned());
     add_extra_inputs(&mut record, setting, command, store, view)?;
     let mut parts = Parts { tells_files_by_inode: setting.family == Family::Clang, ..Parts::default() };
     for (file, generation) in std::mem::take(&mut record.files) {

@@ -57,6 +57,8 @@ pub(super) struct Answer {
     pub(super) driver_directories: Vec<Vec<u8>>,
     pub(super) standard_directories: Vec<Vec<u8>>,
     pub(super) missing: Vec<Vec<u8>>,
+    /// Files of the compiler's resource directory that every compile reads.
+    pub(super) resources: Vec<Vec<u8>>,
     /// The program that the driver runs.
     pub(super) front_end: Option<PathBuf>,
     /// Whether the driver read a configuration file.
@@ -165,6 +167,7 @@ impl Answer {
         let front_end = FrontEnd::read(errors);
         self.is_configured = option_files(errors).next().is_some();
         self.front_end = front_end.program;
+        self.resources = front_end.resources;
         if family == Family::Gcc {
             self.driver_directories = front_end.driver_directories;
         }

@@ -4,7 +4,7 @@ use crate::command::{CompileCommand, Family, Language};
 use crate::compiler::process::Request;
 use crate::compiler::trace::sights::Validity;
 use crate::fallback::Fallback;
-use crate::files::resolve::Trail;
+use crate::files::resolve::{Resolution, Trail};
 use crate::files::{FileStore, View};
 use crate::scan::lex::directives::LexModes;
 use crate::scan::preprocess::definitions::{Builtin, DefinitionId, Definitions};
@@ -85,9 +85,15 @@ pub(super) fn build(
         && defines(b"__STDC_HOSTED__") == Some(b"1")
         && defines(b"__gnu_linux__").is_some();
     let mut trail = Trail::default();
+    let start = store.working_directory(&command.working_directory, view, &mut Trail::default())?;
     for directory in answer.directories.iter().chain(&answer.missing) {
-        let start = store.working_directory(&command.working_directory, view, &mut Trail::default())?;
         store.resolve(&start, directory, view, &mut trail)?;
+    }
+    let mut resources = Vec::new();
+    for resource in &answer.resources {
+        if let Resolution::File(file) = store.resolve(&start, resource, view, &mut trail)? {
+            resources.push(file);
+        }
     }
     let features = DashMap::default();
     for (question, value) in answer.features {
@@ -98,6 +104,7 @@ pub(super) fn build(
         driver_directories: answer.driver_directories,
         standard_directories: answer.standard_directories,
         missing_directories: answer.missing,
+        resources,
         preinclude: (answer.preinclude || looks_for_preinclude).then_some(b"stdc-predef.h".as_slice()),
         lex_modes,
         token_modes,

@@ -53,7 +53,7 @@ fn a_newer_gcc_appears_beside_clang() -> Result<()> {
         r"
 overlay /usr/lib/gcc; overlay /usr/include/c++; overlay /usr/include/x86_64-linux-gnu
 S=a.cpp; printf '#include <own.h>\nint f() { return V; }\n' >a.cpp
-own=$(ls -d /usr/include/c++/*); gcc=$(ls -d /usr/lib/gcc/x86_64-linux-gnu/*)
+version=$(gcc -dumpversion); own=/usr/include/c++/$version; gcc=/usr/lib/gcc/x86_64-linux-gnu/$version
 echo '#define V 12' >$own/own.h
 prime clang++; cp a.o old.o
 mkdir -p /usr/lib/gcc/x86_64-linux-gnu/99 /usr/include/c++/99 /usr/include/x86_64-linux-gnu/c++/99

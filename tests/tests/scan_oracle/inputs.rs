@@ -121,6 +121,18 @@ fn a_string_that_is_no_assembly_reads_nothing() {
 }
 
 #[test]
+fn lists_that_a_driver_names_by_itself_are_read() {
+    let list = "resources/share/asan_ignorelist.txt";
+    let line = "clang -fsanitize=address -resource-dir=resources a.c";
+    let mut case = Case::new().file("a.c", "int f(int x) { return x; }\n").directory("resources/share");
+    let closure = case.scan(line).expect("scanned");
+    assert!(!case.holds(&closure, list));
+    let mut case = case.file(list, "fun:g\n");
+    let closure = case.scan(line).expect("scanned");
+    assert!(case.holds(&closure, list), "{:?}", case.names(&closure));
+}
+
+#[test]
 fn profiles_lists_and_specs_are_read() {
     let mut case = Case::new()
         .file("a.c", "int f(int x) { return x ? 1 : 2; }\n")
