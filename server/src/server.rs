@@ -4,6 +4,7 @@
 //! gRPC are answered here.
 
 mod connection;
+mod peers;
 mod routes;
 
 use crate::action_cache::ActionCache;
@@ -15,6 +16,7 @@ use crate::config::Config;
 use crate::scheduler::{ResultStore, Scheduler};
 use crate::services::Backend;
 use anyhow::Context as _;
+use peers::Peers;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -85,6 +87,7 @@ impl Server {
         let (routes, health) = routes::routes(&self.backend).await?;
         let mut connections = JoinSet::new();
         let stop = CancellationToken::new();
+        let peers = Peers::default();
         let drained = async {
             shutdown.await;
             tracing::info!("shutting down: no new executions");
@@ -101,9 +104,16 @@ impl Server {
             tokio::select! {
                 () = &mut drained => break,
                 accepted = self.listener.accept(), if connections.len() < CONNECTIONS => match accepted {
-                    Ok((stream, peer)) => {
-                        connections.spawn(connection::serve(stream, peer, routes.clone(), stop.clone()));
-                    }
+                    Ok((stream, peer)) => match peers.admit(peer.ip()) {
+                        Some(admission) => {
+                            let served = connection::serve(stream, peer, routes.clone(), stop.clone());
+                            connections.spawn(async move {
+                                served.await;
+                                drop(admission);
+                            });
+                        }
+                        None => tracing::debug!(%peer, "a peer has too many connections; one was closed"),
+                    },
                     Err(error) => connection::accept_failed(&error).await,
                 },
                 Some(_) = connections.join_next() => {}

@@ -37,6 +37,12 @@ pub(super) struct ServerArguments {
     /// The bound of the stored action results, such as 500M or 2G
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     action_cache_size: Option<u64>,
+    /// Seconds that a blob stays after a client was told of it; where there is no room without it, what comes is refused
+    #[arg(long, value_name = "SECONDS")]
+    promised_lifetime: Option<u64>,
+    /// How much of what is stored is read in a second, in search of rot, such as 4M; 0 for none
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    scrub_rate: Option<u64>,
     /// Seconds that running actions may go on after SIGTERM
     #[arg(long, value_name = "SECONDS")]
     drain_timeout: Option<u64>,
@@ -133,6 +139,12 @@ fn server_config(arguments: &ServerArguments) -> anyhow::Result<pumphouse_server
     }
     if let Some(size) = arguments.action_cache_size {
         config.action_cache_size_bytes = size;
+    }
+    if let Some(seconds) = arguments.promised_lifetime {
+        config.promised_lifetime = Duration::from_secs(seconds);
+    }
+    if let Some(rate) = arguments.scrub_rate {
+        config.scrub_bytes_per_second = rate;
     }
     if let Some(seconds) = arguments.drain_timeout {
         config.drain_timeout = Duration::from_secs(seconds);

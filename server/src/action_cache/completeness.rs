@@ -42,7 +42,7 @@ impl Completeness<'_> {
         }
         let blob = match self.blobs.get(digest).await {
             Ok(blob) => blob,
-            Err(StoreError::NotFound(_)) => return Ok(false),
+            Err(StoreError::NotFound(_) | StoreError::Corrupt(_)) => return Ok(false),
             Err(error) => return Err(error),
         };
         let Ok(tree) = Tree::decode(blob) else { return Ok(false) };

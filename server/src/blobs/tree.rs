@@ -2,7 +2,7 @@
 
 use super::{BlobStore, StoreError};
 use pumphouse_proto::digest::{Digest, InvalidDigest};
-use pumphouse_proto::limits::METADATA_BLOB_SIZE_BYTES;
+use pumphouse_proto::limits::{BATCH_SIZE_BYTES, DIGESTS_PER_CALL, METADATA_BLOB_SIZE_BYTES};
 use pumphouse_proto::reapi::Directory;
 use pumphouse_proto::tree::{self, InvalidDirectory};
 use std::collections::BTreeSet;
@@ -10,6 +10,9 @@ use tonic::Status;
 
 /// How many directories a tree may have: more can't be walked in a sensible time.
 pub(crate) const DIRECTORIES_PER_TREE: usize = 1_000_000;
+
+/// How many directories are read at a time.
+const DIRECTORIES_AT_ONCE: usize = 1000;
 
 /// Why a tree can't be walked.
 #[derive(Debug, thiserror::Error)]
@@ -47,26 +50,43 @@ pub(crate) async fn missing_below(blobs: &dyn BlobStore, root: Digest) -> Result
         }
         let digests: Vec<Digest> = std::mem::take(&mut level).into_iter().collect();
         seen.extend(&digests);
-        let mut files = Vec::new();
-        for (digest, blob) in digests.iter().zip(blobs.get_many(&digests).await) {
-            let directory = match blob {
-                Ok(blob) => tree::decode(*digest, blob)?,
-                Err(StoreError::NotFound(digest)) => {
-                    missing.insert(digest);
-                    continue;
-                }
-                Err(error) => return Err(error.into()),
-            };
-            let (below, directories) = children(&directory)?;
-            files.extend(below);
-            level.extend(directories.into_iter().filter(|directory| !seen.contains(directory)));
+        let mut rest = digests.as_slice();
+        while !rest.is_empty() {
+            let (chunk, after) = rest.split_at(fitting(rest.iter()));
+            rest = after;
+            let mut files = Vec::new();
+            for (digest, blob) in chunk.iter().zip(blobs.get_many(chunk).await) {
+                let directory = match blob {
+                    Ok(blob) => tree::decode(*digest, blob)?,
+                    Err(StoreError::NotFound(digest) | StoreError::Corrupt(digest)) => {
+                        missing.insert(digest);
+                        continue;
+                    }
+                    Err(error) => return Err(error.into()),
+                };
+                let (below, directories) = children(&directory)?;
+                files.extend(below);
+                level.extend(directories.into_iter().filter(|directory| !seen.contains(directory)));
+            }
+            for files in files.chunks(DIGESTS_PER_CALL) {
+                missing.extend(blobs.find_missing(files).await?);
+            }
         }
-        missing.extend(blobs.find_missing(&files).await?);
         if seen.len() + level.len() > DIRECTORIES_PER_TREE {
             return Err(TreeError::TooManyDirectories);
         }
     }
     Ok(missing)
+}
+
+/// How many of `directories` are read at a time: at least one, and so many that their messages take little memory together.
+pub(crate) fn fitting<'a>(directories: impl Iterator<Item = &'a Digest>) -> usize {
+    let mut size_bytes = 0;
+    let fit = directories.take(DIRECTORIES_AT_ONCE).take_while(|digest| {
+        size_bytes += digest.size_bytes();
+        size_bytes <= BATCH_SIZE_BYTES as u64
+    });
+    fit.count().max(1)
 }
 
 /// The digests of a directory's files and of its directories.

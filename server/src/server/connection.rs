@@ -32,6 +32,15 @@ const CONNECTION_WINDOW_BYTES: u32 = 16 * 1024 * 1024;
 /// Uploads come in few large frames rather than many of the default's 16 KiB.
 const FRAME_SIZE_BYTES: u32 = 128 * 1024;
 
+/// How long a peer has to say which protocol it speaks, and to send the head of a request of HTTP/1.
+const SILENCE_LIMIT: Duration = Duration::from_secs(10);
+
+/// How often is looked whether the first bytes of a connection have come whole.
+const PEEK_INTERVAL: Duration = Duration::from_millis(20);
+
+/// What a connection of HTTP/2 begins with.
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
 /// How long to wait when no connection can be accepted, which is for want of file descriptors as a rule.
 const ACCEPT_RETRY: Duration = Duration::from_millis(50);
 
@@ -40,6 +49,15 @@ pub(super) async fn serve(stream: TcpStream, peer: SocketAddr, routes: Routes, s
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%peer, %error, "cannot switch off delays");
     }
+    let spoken = tokio::select! {
+        spoken = tokio::time::timeout(SILENCE_LIMIT, has_spoken(&stream)) => spoken,
+        () = stop.cancelled() => return,
+    };
+    if !matches!(spoken, Ok(Ok(()))) {
+        tracing::debug!(%peer, "a connection said nothing, and was closed");
+        return;
+    }
+    keep_alive(&stream, peer);
     let service = service_fn(move |request| answer(routes.clone(), request));
     let builder = builder();
     let connection = builder.serve_connection(TokioIo::new(stream), service);
@@ -56,6 +74,33 @@ pub(super) async fn serve(stream: TcpStream, peer: SocketAddr, routes: Routes, s
     }
 }
 
+/// Waits for the first bytes, so many that the protocol is known.
+async fn has_spoken(stream: &TcpStream) -> std::io::Result<()> {
+    let mut first = [0; PREFACE.len()];
+    loop {
+        let length = stream.peek(&mut first).await?;
+        if length == 0 {
+            return Err(std::io::ErrorKind::UnexpectedEof.into());
+        }
+        if length == PREFACE.len() || !PREFACE.starts_with(&first[..length]) {
+            return Ok(());
+        }
+        tokio::time::sleep(PEEK_INTERVAL).await;
+    }
+}
+
+/// Has the kernel ask a peer that is silent whether it is still there: HTTP/1 has no words for that.
+fn keep_alive(stream: &TcpStream, peer: SocketAddr) {
+    use rustix::net::sockopt;
+    let set = sockopt::set_socket_keepalive(stream, true)
+        .and_then(|()| sockopt::set_tcp_keepidle(stream, KEEPALIVE_INTERVAL))
+        .and_then(|()| sockopt::set_tcp_keepintvl(stream, KEEPALIVE_TIMEOUT / 4))
+        .and_then(|()| sockopt::set_tcp_keepcnt(stream, 4));
+    if let Err(error) = set {
+        tracing::debug!(%peer, %error, "cannot have the kernel ask for a peer that is silent");
+    }
+}
+
 /// A connection couldn't be accepted: waits a little, for the reason doesn't go away by trying.
 pub(super) async fn accept_failed(error: &std::io::Error) {
     tracing::warn!(%error, "cannot accept a connection");
@@ -64,7 +109,7 @@ pub(super) async fn accept_failed(error: &std::io::Error) {
 
 fn builder() -> auto::Builder<TokioExecutor> {
     let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new());
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(SILENCE_LIMIT);
     builder
         .http2()
         .timer(TokioTimer::new())

@@ -1,5 +1,6 @@
 //! zstd, in pieces: frames are decoded as they come, however many there are, and never beyond what the digest says.
 
+use crate::blobs::BlobWriter;
 use bytes::Bytes;
 use pumphouse_proto::digest::Digest;
 use tonic::Status;
@@ -7,6 +8,9 @@ use zstd::stream::raw::{DParameter, Decoder, Encoder, InBuffer, Operation as _, 
 
 /// How much is decoded or encoded at a time.
 const PIECE_SIZE_BYTES: usize = 256 * 1024;
+
+/// How many decoded pieces are in memory at a time for one upload.
+const PIECES_AT_ONCE: usize = 8;
 
 /// Frames that need more memory than 2^this to decode are refused.
 const WINDOW_LOG: u32 = 26;
@@ -21,6 +25,8 @@ pub(super) struct Decompressor {
     decoded_bytes: u64,
     /// Between two frames, or before the first.
     is_at_boundary: bool,
+    /// The last piece was full, so the decoder may hold more.
+    may_have_more: bool,
 }
 
 impl Decompressor {
@@ -28,34 +34,66 @@ impl Decompressor {
     pub(super) fn new(digest: Digest) -> Result<Self, Status> {
         let mut decoder = Decoder::new().map_err(|error| broken(&error))?;
         decoder.set_parameter(DParameter::WindowLogMax(WINDOW_LOG)).map_err(|error| broken(&error))?;
-        Ok(Self { decoder, digest, decoded_bytes: 0, is_at_boundary: true })
+        Ok(Self { decoder, digest, decoded_bytes: 0, is_at_boundary: true, may_have_more: false })
     }
 
-    /// Decodes a piece of the compressed stream, of any size, into pieces that `take` gets.
-    pub(super) fn decode(&mut self, piece: &[u8]) -> Result<Vec<Bytes>, Status> {
-        let mut input = InBuffer::around(piece);
-        let mut decoded = Vec::new();
+    /// Decodes from `input`, a piece of the compressed stream of any size, until there is a piece for whoever takes it.
+    /// `None` once all of `input` is decoded.
+    fn next(&mut self, input: &mut InBuffer<'_>) -> Result<Option<Bytes>, Status> {
+        let mut buffer = Vec::new();
+        let capacity = PIECE_SIZE_BYTES.min(self.room() as usize);
         loop {
-            let mut buffer = vec![0; PIECE_SIZE_BYTES.min(self.room() as usize)];
-            let capacity = buffer.len();
-            let mut output = OutBuffer::around(&mut buffer[..]);
-            if input.pos() == piece.len() && self.is_at_boundary {
-                return Ok(decoded);
+            let is_done = input.pos() == input.src.len();
+            if is_done && (self.is_at_boundary || !self.may_have_more) {
+                return Ok(None);
             }
-            let hint = self.decoder.run(&mut input, &mut output).map_err(|error| self.malformed(&error))?;
+            buffer.resize(capacity, 0);
+            let mut output = OutBuffer::around(&mut buffer[..]);
+            let hint = self.decoder.run(input, &mut output).map_err(|error| self.malformed(&error))?;
             let written = output.pos();
             self.is_at_boundary = hint == 0;
+            self.may_have_more = written == capacity;
             self.decoded_bytes += written as u64;
             if self.decoded_bytes > self.digest.size_bytes() {
                 let message = format!("blob {}: the compressed data is longer than its digest says", self.digest);
                 return Err(Status::invalid_argument(message));
             }
-            buffer.truncate(written);
             if written > 0 {
-                decoded.push(Bytes::from(buffer));
+                buffer.truncate(written);
+                return Ok(Some(Bytes::from(buffer)));
             }
-            if input.pos() == piece.len() && written < capacity {
-                return Ok(decoded);
+        }
+    }
+
+    /// Decodes a piece of the compressed stream, off the runtime's threads where that may take long, and gives what comes of
+    /// it to `writer`, a bounded number of pieces at a time.
+    pub(super) async fn decode_into(mut self, data: Bytes, writer: &mut dyn BlobWriter) -> Result<Self, Status> {
+        let mut position = 0;
+        loop {
+            let step = move |mut decompressor: Self, data: &[u8]| -> Result<_, Status> {
+                let mut input = InBuffer::around(data);
+                input.set_pos(position);
+                let mut pieces = Vec::new();
+                while pieces.len() < PIECES_AT_ONCE {
+                    let Some(piece) = decompressor.next(&mut input)? else { return Ok((decompressor, pieces, None)) };
+                    pieces.push(piece);
+                }
+                Ok((decompressor, pieces, Some(input.pos())))
+            };
+            let (decompressor, pieces, rest) = if self.room() <= PIECE_SIZE_BYTES as u64 {
+                step(self, &data)?
+            } else {
+                let data = data.clone();
+                let stepped = tokio::task::spawn_blocking(move || step(self, &data));
+                stepped.await.map_err(|error| Status::internal(error.to_string()))??
+            };
+            self = decompressor;
+            for piece in pieces {
+                writer.write(piece).await?;
+            }
+            match rest {
+                Some(rest) => position = rest,
+                None => return Ok(self),
             }
         }
     }
@@ -81,7 +119,11 @@ impl Decompressor {
 /// Decodes a whole compressed blob.
 pub(super) fn decompress(digest: Digest, data: &[u8]) -> Result<Bytes, Status> {
     let mut decompressor = Decompressor::new(digest)?;
-    let mut pieces = decompressor.decode(data)?;
+    let mut pieces = Vec::new();
+    let mut input = InBuffer::around(data);
+    while let Some(piece) = decompressor.next(&mut input)? {
+        pieces.push(piece);
+    }
     decompressor.finish()?;
     if pieces.len() == 1 {
         return Ok(pieces.remove(0));
@@ -149,7 +191,11 @@ mod tests {
         let mut decompressor = Decompressor::new(digest)?;
         let mut decoded = Vec::new();
         for piece in data.chunks(piece) {
-            decompressor.decode(piece)?.iter().for_each(|piece| decoded.extend(piece));
+            let mut input = InBuffer::around(piece);
+            while let Some(piece) = decompressor.next(&mut input)? {
+                assert!(piece.len() <= PIECE_SIZE_BYTES);
+                decoded.extend(piece);
+            }
         }
         decompressor.finish()?;
         Ok(decoded)

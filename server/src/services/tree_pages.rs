@@ -4,7 +4,7 @@
 //! that are missing are left out, as the API says; a missing root is an error.
 
 use super::AnswerStream;
-use crate::blobs::tree::{DIRECTORIES_PER_TREE, TreeError};
+use crate::blobs::tree::{DIRECTORIES_PER_TREE, TreeError, fitting};
 use crate::blobs::{BlobStore, StoreError};
 use futures::stream::{self, StreamExt as _};
 use prost::Message;
@@ -99,11 +99,12 @@ impl TreePages {
     /// Whether there is a further directory; it is read then.
     async fn more(&mut self) -> Result<bool, Status> {
         while self.ready.is_empty() && !self.waiting.is_empty() {
-            let batch: Vec<Digest> = self.waiting.drain(..self.waiting.len().min(self.page_size)).collect();
+            let count = fitting(self.waiting.iter().take(self.page_size));
+            let batch: Vec<Digest> = self.waiting.drain(..count).collect();
             for (digest, blob) in batch.iter().zip(self.blobs.get_many(&batch).await) {
                 match blob {
                     Ok(blob) => self.found(tree::decode(*digest, blob)?)?,
-                    Err(StoreError::NotFound(_)) => {}
+                    Err(StoreError::NotFound(_) | StoreError::Corrupt(_)) => {}
                     Err(error) => return Err(error.into()),
                 }
             }

@@ -11,10 +11,19 @@ use pumphouse_proto::bytestream::WriteRequest;
 use pumphouse_proto::digest::Digest;
 use pumphouse_proto::limits::TRANSFER_TIMEOUT;
 use pumphouse_proto::resource_name::{Compression, UploadName};
+use std::time::Duration;
+use tokio::time::Instant;
 use tonic::{Status, Streaming};
 
 /// How much of an upload that isn't needed is read: resetting the stream instead makes some clients fail.
 const DRAINED_SIZE_BYTES: usize = 4 * 1024 * 1024;
+
+/// How much has to come in a second, counted from the first message and after [`RATE_GRACE`]: whoever sends less keeps what he
+/// has sent in everybody's way.
+const LEAST_BYTES_PER_SECOND: u64 = 4 * 1024;
+
+/// How long an upload may be slower.
+const RATE_GRACE: Duration = Duration::from_secs(60);
 
 /// Stores the blob and gives the committed size.
 pub(super) async fn write(backend: &Backend, mut requests: Streaming<WriteRequest>) -> Result<i64, Status> {
@@ -45,8 +54,10 @@ pub(super) async fn write(backend: &Backend, mut requests: Streaming<WriteReques
         decompressor,
         received: 0,
     };
+    let begun = Instant::now();
     let mut request = first;
     while !upload.take(request).await? {
+        check_rate(&upload, begun)?;
         request = next(&mut requests).await?.ok_or_else(|| upload.broken_off())?;
     }
     upload.commit().await
@@ -58,6 +69,20 @@ async fn next(requests: &mut Streaming<WriteRequest>) -> Result<Option<WriteRequ
         Ok(request) => request,
         Err(_) => Err(Status::aborted(format!("nothing came for {TRANSFER_TIMEOUT:?}; the upload was given up"))),
     }
+}
+
+fn check_rate(upload: &Upload, begun: Instant) -> Result<(), Status> {
+    let late = begun.elapsed().saturating_sub(RATE_GRACE).as_secs();
+    if upload.received.unsigned_abs() >= late * LEAST_BYTES_PER_SECOND {
+        return Ok(());
+    }
+    let message = format!(
+        "blob {}: {} bytes came in {:?}, less than {LEAST_BYTES_PER_SECOND} a second; the upload was given up",
+        upload.digest,
+        upload.received,
+        begun.elapsed(),
+    );
+    Err(Status::aborted(message))
 }
 
 /// Reads what the client is sending anyway, up to a limit.
@@ -98,12 +123,10 @@ impl Upload {
     }
 
     async fn store(&mut self, data: Bytes) -> Result<(), Status> {
-        let Some(decompressor) = &mut self.decompressor else {
+        let Some(decompressor) = self.decompressor.take() else {
             return Ok(self.writer.write(data).await?);
         };
-        for piece in decompressor.decode(&data)? {
-            self.writer.write(piece).await?;
-        }
+        self.decompressor = Some(decompressor.decode_into(data, self.writer.as_mut()).await?);
         Ok(())
     }
 

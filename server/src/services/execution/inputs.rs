@@ -87,7 +87,7 @@ async fn read(blobs: &dyn BlobStore, field: &str, digest: Digest) -> Result<Opti
     }
     match blobs.get(digest).await {
         Ok(blob) => Ok(Some(blob)),
-        Err(StoreError::NotFound(_)) => Ok(None),
+        Err(StoreError::NotFound(_) | StoreError::Corrupt(_)) => Ok(None),
         Err(error) => Err(error.into()),
     }
 }
