@@ -54,6 +54,11 @@ impl Replay<'_> {
         if flags.is_empty() {
             return Ok(());
         }
+        if self.command.preprocessor.undef {
+            // It defines macros all the same, and a probe under this flag has none.
+            let detail = "#pragma GCC target beside -undef";
+            return Err(self.refuse_at(cursor, at, Reason::Unscannable, detail));
+        }
         let known = &self.setting.probe;
         let probe_under = |flags| self.world.probe_under(known, flags, self.command, self.searcher.view);
         let mut probe = probe_under(flags.clone())?;

@@ -174,6 +174,9 @@ fn targets_change_the_compilers_own_macros() {
             let mut case = Case::new().surplus().file("a.c", &text).file("b.h", "").file("c.h", "").file("d.h", "");
             case.needs(line, &["d.h"]);
         }
+        // It defines macros though there are none to begin with.
+        let mut case = Case::new().surplus().file("a.c", &text).file("b.h", "").file("c.h", "").file("d.h", "");
+        case.check_unless("gcc -undef a.c", Reason::Unscannable);
     }
     for (pragma, line) in [
         ("#define LEVEL \"O3\"\n#pragma GCC optimize(LEVEL)", "gcc -w a.c"),
