@@ -13,6 +13,7 @@ pub mod server;
 pub mod action_cache;
 /// The storage of blobs.
 pub mod blobs;
+mod budget;
 /// Which worker runs what.
 pub mod scheduler;
 mod services;

@@ -87,7 +87,7 @@ impl Server {
         let (routes, health) = routes::routes(&self.backend).await?;
         let mut connections = JoinSet::new();
         let stop = CancellationToken::new();
-        let peers = Peers::default();
+        let peers = Peers::new();
         let drained = async {
             shutdown.await;
             tracing::info!("shutting down: no new executions");
@@ -106,11 +106,7 @@ impl Server {
                 accepted = self.listener.accept(), if connections.len() < CONNECTIONS => match accepted {
                     Ok((stream, peer)) => match peers.admit(peer.ip()) {
                         Some(admission) => {
-                            let served = connection::serve(stream, peer, routes.clone(), stop.clone());
-                            connections.spawn(async move {
-                                served.await;
-                                drop(admission);
-                            });
+                            connections.spawn(connection::serve(stream, peer, admission, routes.clone(), stop.clone()));
                         }
                         None => tracing::debug!(%peer, "a peer has too many connections; one was closed"),
                     },

@@ -3,7 +3,6 @@
 
 use crate::blobs::{Blobs, Problem, Upload};
 use crate::directory::{Directory, Limits};
-use crate::volume::Volume as _;
 use crate::volume::simulated::{Random, SimulatedVolume};
 use pumphouse_proto::digest::Digest;
 use std::collections::{BTreeMap, BTreeSet};
@@ -165,11 +164,7 @@ impl World {
                 }
             }
             20..=23 => self.look(),
-            24 => {
-                if self.blobs.directory().flush().is_ok() {
-                    self.unwritten.clear();
-                }
-            }
+            24 if self.blobs.directory().flush().is_ok() => self.unwritten.clear(),
             25 => drop(self.blobs.directory().check_shard(digest.hash()[0])),
             26 => {
                 let step = if self.random.one_in(10) { self.random.below(1_000_000) } else { self.random.below(200) };

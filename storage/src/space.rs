@@ -11,10 +11,12 @@ const LOOK_EVERY_BYTES: u64 = 16 * 1024 * 1024;
 /// Accounts of a directory's room.
 #[derive(Debug)]
 pub(crate) struct Space {
-    floor_bytes: u64,
-    reserved_bytes: AtomicU64,
-    /// What may still be written before the file system must be looked at again.
-    allowance_bytes: Mutex<u64>,
+    /// The bytes that stay free.
+    floor: u64,
+    /// The bytes that are promised to writers.
+    reserved: AtomicU64,
+    /// The bytes that may still be written before the file system must be looked at again.
+    allowance: Mutex<u64>,
 }
 
 /// Room that is kept for a file until it is published or given up.
@@ -31,29 +33,29 @@ impl Reservation {
     }
 
     pub(crate) fn grow(&mut self, size_bytes: u64) {
-        self.space.reserved_bytes.fetch_add(size_bytes, Ordering::Relaxed);
+        self.space.reserved.fetch_add(size_bytes, Ordering::Relaxed);
         self.size_bytes += size_bytes;
     }
 
     pub(crate) fn shrink(&mut self, size_bytes: u64) {
-        self.space.reserved_bytes.fetch_sub(size_bytes, Ordering::Relaxed);
+        self.space.reserved.fetch_sub(size_bytes, Ordering::Relaxed);
         self.size_bytes -= size_bytes;
     }
 }
 
 impl Drop for Reservation {
     fn drop(&mut self) {
-        self.space.reserved_bytes.fetch_sub(self.size_bytes, Ordering::Relaxed);
+        self.space.reserved.fetch_sub(self.size_bytes, Ordering::Relaxed);
     }
 }
 
 impl Space {
     pub(crate) fn new(floor_bytes: u64) -> Self {
-        Self { floor_bytes, reserved_bytes: AtomicU64::new(0), allowance_bytes: Mutex::new(0) }
+        Self { floor: floor_bytes, reserved: AtomicU64::new(0), allowance: Mutex::new(0) }
     }
 
     pub(crate) fn reserved_bytes(&self) -> u64 {
-        self.reserved_bytes.load(Ordering::Relaxed)
+        self.reserved.load(Ordering::Relaxed)
     }
 
     /// An account of nothing yet.
@@ -69,16 +71,16 @@ impl Space {
         free: impl FnOnce() -> Result<u64, StorageError>,
         mut evict: impl FnMut() -> Result<Option<u64>, StorageError>,
     ) -> Result<(), StorageError> {
-        let mut allowance = self.allowance_bytes.lock();
+        let mut allowance = self.allowance.lock();
         if *allowance >= size_bytes {
             *allowance -= size_bytes;
             return Ok(());
         }
         let mut free = free()?;
-        let wanted = self.floor_bytes.saturating_add(size_bytes);
+        let wanted = self.floor.saturating_add(size_bytes);
         while free < wanted {
             let Some(freed) = evict()? else {
-                let floor_bytes = self.floor_bytes;
+                let floor_bytes = self.floor;
                 return Err(StorageError::Exhausted(format!(
                     "{size_bytes} bytes do not fit: the file system has {free} bytes free, of which {floor_bytes} stay free"
                 )));

@@ -1,11 +1,14 @@
 //! One connection: HTTP/1 or HTTP/2, with the limits that many clients on few connections need.
 
+use super::peers::Admission;
+use crate::budget::{Held, Hold, RequestBody, ResponseBody, Share};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
@@ -45,7 +48,13 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const ACCEPT_RETRY: Duration = Duration::from_millis(50);
 
 /// Serves a connection until it ends, or, after `stop`, until the calls under way have ended.
-pub(super) async fn serve(stream: TcpStream, peer: SocketAddr, routes: Routes, stop: CancellationToken) {
+pub(super) async fn serve(
+    stream: TcpStream,
+    peer: SocketAddr,
+    admission: Admission,
+    routes: Routes,
+    stop: CancellationToken,
+) {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%peer, %error, "cannot switch off delays");
     }
@@ -58,7 +67,7 @@ pub(super) async fn serve(stream: TcpStream, peer: SocketAddr, routes: Routes, s
         return;
     }
     keep_alive(&stream, peer);
-    let service = service_fn(move |request| answer(routes.clone(), request));
+    let service = service_fn(|request| answer(routes.clone(), admission.share().clone(), request));
     let builder = builder();
     let connection = builder.serve_connection(TokioIo::new(stream), service);
     tokio::pin!(connection);
@@ -124,14 +133,25 @@ fn builder() -> auto::Builder<TokioExecutor> {
     builder
 }
 
-async fn answer(mut routes: Routes, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
+async fn answer(
+    mut routes: Routes,
+    share: Share,
+    mut request: Request<Incoming>,
+) -> Result<Response<Body>, Infallible> {
     let is_grpc = request
         .headers()
         .get(header::CONTENT_TYPE)
         .is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"));
     if is_grpc {
+        request.extensions_mut().insert(share.clone());
+        // What came counts until it is answered, and what is answered until it is sent.
+        let message = Held::default();
+        let request = request.map(|body| RequestBody::new(body, share, Arc::clone(&message)));
         return match routes.call(request).await {
-            Ok(response) => Ok(response),
+            Ok(mut response) => Ok(match response.extensions_mut().remove::<Hold>() {
+                Some(hold) => response.map(|body| Body::new(ResponseBody::new(body, hold))),
+                None => response,
+            }),
             Err(error) => {
                 tracing::error!(%error, "a service failed");
                 Ok(plain(StatusCode::INTERNAL_SERVER_ERROR, "internal error\n"))

@@ -1,5 +1,6 @@
-//! How many connections each peer has: one that takes them all leaves none for others.
+//! How many connections each peer has, and its share of the memory: one that takes all leaves none for others.
 
+use crate::budget::{Budget, Share};
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
@@ -10,40 +11,62 @@ use std::sync::Arc;
 const CONNECTIONS_PER_PEER: usize = 2048;
 
 /// The peers that are connected.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Peers(Arc<Mutex<HashMap<IpAddr, usize>>>);
+#[derive(Debug, Clone)]
+pub(super) struct Peers {
+    budget: Budget,
+    connected: Arc<Mutex<HashMap<IpAddr, Peer>>>,
+}
+
+#[derive(Debug)]
+struct Peer {
+    connections: usize,
+    share: Share,
+}
 
 /// One connection, counted until this is dropped.
 #[derive(Debug)]
 pub(super) struct Admission {
     peers: Peers,
     peer: IpAddr,
+    share: Share,
+}
+
+impl Admission {
+    /// What the peer may have in memory, by all its connections.
+    pub(super) fn share(&self) -> &Share {
+        &self.share
+    }
 }
 
 impl Peers {
+    /// None yet.
+    pub(super) fn new() -> Self {
+        Self { budget: Budget::new(), connected: Arc::default() }
+    }
+
     /// Counts a connection from `address`; `None` where it has too many.
     pub(super) fn admit(&self, address: IpAddr) -> Option<Admission> {
         let peer = match address.to_canonical() {
             IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from(u128::from(address) >> 64 << 64)),
             address @ IpAddr::V4(_) => address,
         };
-        let mut counts = self.0.lock();
-        let count = counts.entry(peer).or_default();
-        if *count >= CONNECTIONS_PER_PEER {
+        let mut connected = self.connected.lock();
+        let known = connected.entry(peer).or_insert_with(|| Peer { connections: 0, share: self.budget.share() });
+        if known.connections >= CONNECTIONS_PER_PEER {
             return None;
         }
-        *count += 1;
-        Some(Admission { peers: self.clone(), peer })
+        known.connections += 1;
+        Some(Admission { peers: self.clone(), peer, share: known.share.clone() })
     }
 }
 
 impl Drop for Admission {
     fn drop(&mut self) {
-        let mut counts = self.peers.0.lock();
-        if let Some(count) = counts.get_mut(&self.peer) {
-            *count -= 1;
-            if *count == 0 {
-                counts.remove(&self.peer);
+        let mut connected = self.peers.connected.lock();
+        if let Some(known) = connected.get_mut(&self.peer) {
+            known.connections -= 1;
+            if known.connections == 0 {
+                connected.remove(&self.peer);
             }
         }
     }
@@ -55,7 +78,7 @@ mod tests {
 
     #[test]
     fn a_peer_has_its_share_and_no_more() {
-        let peers = Peers::default();
+        let peers = Peers::new();
         let address = |text: &str| text.parse::<IpAddr>().expect("an address");
         let mut held: Vec<Admission> =
             (0..CONNECTIONS_PER_PEER).map(|_| peers.admit(address("::ffff:10.0.0.1")).expect("room")).collect();
@@ -68,6 +91,6 @@ mod tests {
         assert!(network.iter().all(Option::is_some) && peers.admit(address("2001:db8::ffff:1")).is_none());
         assert!(peers.admit(address("2001:db8:0:1::1")).is_some());
         drop((held, network));
-        assert!(peers.0.lock().is_empty());
+        assert!(peers.connected.lock().is_empty());
     }
 }

@@ -4,6 +4,7 @@
 
 use super::request::{check_digest_function, check_instance_name, digest};
 use super::{AnswerStream, Backend, compression, tree_pages};
+use crate::budget;
 use bytes::Bytes;
 use pumphouse_proto::digest::Digest;
 use pumphouse_proto::limits::{BATCH_SIZE_BYTES, DECODED_MESSAGE_SIZE_BYTES, DIGESTS_PER_CALL};
@@ -70,12 +71,13 @@ impl ContentAddressableStorage for Backend {
         &self,
         request: Request<BatchReadBlobsRequest>,
     ) -> Result<Response<BatchReadBlobsResponse>, Status> {
-        let request = request.into_inner();
+        let (_, extensions, request) = request.into_parts();
         check_instance_name(&request.instance_name)?;
         check_digest_function(request.digest_function)?;
         let digests = request.digests.iter().map(|message| digest("digests", Some(message)));
         let digests = digests.collect::<Result<Vec<_>, _>>()?;
         check_batch("digests", digests.iter().map(Digest::size_bytes), BATCH_SIZE_BYTES)?;
+        let hold = budget::hold(&extensions, digests.iter().map(Digest::size_bytes).sum()).await?;
         let blobs = self.blobs.get_many(&digests).await;
         let may_compress = request.acceptable_compressors.contains(&compressor::Value::Zstd.into());
         let mut responses: Vec<_> =
@@ -83,18 +85,26 @@ impl ContentAddressableStorage for Backend {
         if may_compress {
             responses = compress_batch(responses).await?;
         }
-        Ok(Response::new(BatchReadBlobsResponse { responses }))
+        let mut response = Response::new(BatchReadBlobsResponse { responses });
+        if let Some(hold) = hold {
+            response.extensions_mut().insert(hold);
+        }
+        Ok(response)
     }
 
     type GetTreeStream = AnswerStream<GetTreeResponse>;
 
     async fn get_tree(&self, request: Request<GetTreeRequest>) -> Result<Response<Self::GetTreeStream>, Status> {
-        let request = request.into_inner();
+        let (_, extensions, request) = request.into_parts();
         check_instance_name(&request.instance_name)?;
         check_digest_function(request.digest_function)?;
         let root = digest("root_digest", request.root_digest.as_ref())?;
         let pages = tree_pages::TreePages::begin(&self.blobs, root, request.page_size, &request.page_token).await?;
-        Ok(Response::new(pages.into_stream()))
+        let mut response = Response::new(pages.into_stream());
+        if let Some(hold) = budget::hold(&extensions, BATCH_SIZE_BYTES as u64).await? {
+            response.extensions_mut().insert(hold);
+        }
+        Ok(response)
     }
 
     async fn split_blob(&self, _: Request<SplitBlobRequest>) -> Result<Response<SplitBlobResponse>, Status> {

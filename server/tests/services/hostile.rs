@@ -4,6 +4,7 @@ use crate::support::*;
 use bytes::{Buf as _, BufMut as _, Bytes};
 use pumphouse_proto::cas_client::REQUEST_METADATA_HEADER;
 use pumphouse_proto::digest::Digest;
+use std::time::Duration;
 use tonic::client::Grpc;
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::codegen::http::uri::PathAndQuery;
@@ -165,5 +166,83 @@ async fn calls_are_cancelled_by_the_thousand() {
         drop(streams);
     }
     assert_eq!(server.missing(&[action]).await, [], "the connection is still there");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn connections_that_say_nothing_end_and_others_go_on() {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let server = TestServer::start().await;
+    let begun = std::time::Instant::now();
+    let mut silent = Vec::new();
+    for first in [&b""[..], b"P", b"PRI * HTTP/2.0\r\n\r\nSM", b"GET /healthz HT"] {
+        let mut stream = tokio::net::TcpStream::connect(server.address).await.unwrap();
+        stream.write_all(first).await.unwrap();
+        silent.push(tokio::spawn(async move { stream.read_to_end(&mut Vec::new()).await }));
+    }
+    server.upload(&[b"meanwhile"]).await;
+    for stream in silent {
+        let _ = tokio::time::timeout(Duration::from_secs(60), stream).await.expect("ended").unwrap();
+    }
+    assert!(begun.elapsed() >= Duration::from_secs(5), "there is time to speak");
+    assert!(server.missing(&server.upload(&[b"after"]).await).await.is_empty());
+    server.stop().await;
+}
+
+/// A frame of HTTP/2.
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = &(payload.len() as u32).to_be_bytes()[1..];
+    [length, &[kind, flags], &stream.to_be_bytes(), payload].concat()
+}
+
+/// A call whose message is announced and never comes whole.
+fn unfinished_call(stream: u32, server: &TestServer, length: u32) -> Vec<u8> {
+    let authority = server.address.to_string();
+    let headers = [
+        (":method", "POST"),
+        (":scheme", "http"),
+        (":authority", &authority),
+        (":path", "/build.bazel.remote.execution.v2.ContentAddressableStorage/BatchUpdateBlobs"),
+        ("content-type", "application/grpc"),
+        ("te", "trailers"),
+    ];
+    // Literals that are not indexed.
+    let text = |text: &str| [&[text.len() as u8][..], text.as_bytes()].concat();
+    let block: Vec<u8> = headers.iter().flat_map(|(name, value)| [vec![0], text(name), text(value)].concat()).collect();
+    let begun = [&[0][..], &length.to_be_bytes(), b"\x0a\x00"].concat();
+    [frame(1, 4, stream, &block), frame(0, 0, stream, &begun)].concat()
+}
+
+#[tokio::test]
+async fn large_messages_that_never_come_hold_up_their_own_peer_alone() {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    const LENGTH: u32 = 60 * 1024 * 1024;
+    let server = TestServer::start().await;
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.9:0".parse().unwrap()).unwrap();
+    let mut peer = socket.connect(server.address).await.unwrap();
+    let calls = (0..40).flat_map(|number| unfinished_call(2 * number + 1, &server, LENGTH));
+    let bytes: Vec<u8> =
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".iter().copied().chain(frame(4, 0, 0, &[])).chain(calls).collect();
+    peer.write_all(&bytes).await.unwrap();
+    let (mut answers, _requests) = peer.into_split();
+    let answered = tokio::spawn(async move {
+        let (mut seen, mut piece) = (Vec::<u8>::new(), [0; 4096]);
+        // A refusal is told in a header.
+        while !seen.windows(11).any(|window| window == b"grpc-status") {
+            match answers.read(&mut piece).await.unwrap() {
+                0 => return false,
+                length => seen.extend(&piece[..length]),
+            }
+        }
+        true
+    });
+    for number in 0..20_u8 {
+        let blob = vec![number; 3_000_000];
+        let stored = tokio::time::timeout(Duration::from_secs(20), server.upload(&[&blob])).await;
+        assert!(server.missing(&stored.expect("at once")).await.is_empty());
+    }
+    assert!(!answered.is_finished(), "those that wait have time");
+    answered.abort();
     server.stop().await;
 }

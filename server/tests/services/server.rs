@@ -133,6 +133,48 @@ async fn two_servers_do_not_share_a_directory() {
 }
 
 #[tokio::test]
+async fn a_server_that_ends_leaves_journals_that_the_next_one_believes() {
+    let dir = tempfile::tempdir().unwrap();
+    let marks = || ["cas", "action-cache"].map(|name| dir.path().join(name).join("ended").exists());
+    let server = TestServer::start_from(config(dir.path())).await;
+    let digests = server.upload(&[b"one", b"two"]).await;
+    assert_eq!(marks(), [false, false]);
+    server.stop().await;
+    let deadline = std::time::Instant::now() + Duration::from_secs(20);
+    while marks() != [true, true] {
+        assert!(std::time::Instant::now() < deadline, "ended in order");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let server = TestServer::start_from(config(dir.path())).await;
+    assert_eq!(marks(), [false, false], "from here on it may not");
+    assert!(server.missing(&digests).await.is_empty());
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_blob_that_has_rotted_is_data_loss_and_repaired_by_the_next_upload() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = TestServer::start_from(config(dir.path())).await;
+    // Too large for the memory before the disk.
+    let blob = vec![7; 300_000];
+    let digest = server.upload(&[&blob]).await[0];
+    let hash = digest.hash_hex();
+    let path = dir.path().join("cas").join(&hash[..2]).join(&hash);
+    let modified = std::fs::metadata(&path).unwrap().modified().unwrap();
+    std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
+    let file = std::fs::File::options().write(true).open(&path).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&file, b"x", 150_000).unwrap();
+    file.set_modified(modified).unwrap();
+    let request = pumphouse_proto::reapi::BatchReadBlobsRequest { digests: vec![digest.into()], ..Default::default() };
+    let answer = server.cas().batch_read_blobs(request).await.unwrap().into_inner();
+    assert_eq!(answer.responses[0].status.as_ref().unwrap().code, Code::DataLoss as i32, "{answer:?}");
+    assert_eq!(server.missing(&[digest]).await, [digest]);
+    server.upload(&[&blob]).await;
+    assert!(server.missing(&[digest]).await.is_empty());
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn an_address_in_use_is_named() {
     let server = TestServer::start().await;
     let dir = tempfile::tempdir().unwrap();

@@ -13,7 +13,7 @@ const BLOCK_SIZE_BYTES: usize = 512 * 1024;
 
 /// Makes room for the blob, block by block.
 pub(super) async fn begin(store: &DiskBlobStore, digest: Digest) -> Result<Box<dyn BlobWriter>, StoreError> {
-    let upload = store.run(move |blobs: &Blobs| blobs.upload(digest).map_err(store_error)).await?;
+    let upload = store.run(move |blobs: &Blobs| blobs.upload(digest).map(Box::new).map_err(store_error)).await?;
     let state = Some(State::Idle(upload));
     Ok(Box::new(DiskBlobWriter { store: store.clone(), block: Vec::new(), block_size: 0, state }))
 }
@@ -28,19 +28,19 @@ struct DiskBlobWriter {
 
 enum State {
     /// Nobody is writing.
-    Idle(Upload),
+    Idle(Box<Upload>),
     /// A thread is writing the last block.
-    Writing(JoinHandle<Result<Upload, StoreError>>),
+    Writing(JoinHandle<Result<Box<Upload>, StoreError>>),
 }
 
-fn append(blobs: &Blobs, mut upload: Upload, block: &[Bytes]) -> Result<Upload, StoreError> {
+fn append(blobs: &Blobs, mut upload: Box<Upload>, block: &[Bytes]) -> Result<Box<Upload>, StoreError> {
     upload.append(blobs, block).map_err(store_error)?;
     Ok(upload)
 }
 
 impl DiskBlobWriter {
     /// Waits for the block that is being written.
-    async fn idle(&mut self) -> Result<Upload, StoreError> {
+    async fn idle(&mut self) -> Result<Box<Upload>, StoreError> {
         match self.state.take() {
             Some(State::Idle(upload)) => Ok(upload),
             Some(State::Writing(writing)) => {
