@@ -16,6 +16,9 @@ use std::path::{Component, Path, PathBuf};
 /// The platform property that says where the input root stands.
 pub const ABSOLUTE_PATH_PROPERTY: &str = "InputRootAbsolutePath";
 
+/// Where programs are found by commands that don't say where.
+const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
 /// What an action asks a worker to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Action {
@@ -144,7 +147,12 @@ fn environment(command: &reapi::Command) -> Result<Vec<(String, String)>, Execut
         }
         Ok((name.clone(), variable.value.clone()))
     };
-    command.environment_variables.iter().map(pair).collect()
+    let mut environment: Vec<_> = command.environment_variables.iter().map(pair).collect::<Result<_, _>>()?;
+    // Shells have a path of their own where they get none, and tell nobody of it.
+    if !environment.iter().any(|(name, _)| name == "PATH") {
+        environment.push(("PATH".to_owned(), DEFAULT_PATH.to_owned()));
+    }
+    Ok(environment)
 }
 
 #[cfg(test)]
@@ -198,6 +206,16 @@ mod tests {
                 .environment_variables
                 .push(reapi::command::EnvironmentVariable { name: "A=B".to_owned(), value: String::new() });
         });
+    }
+
+    #[test]
+    fn a_command_without_a_path_has_the_usual_one() {
+        let mut command = command();
+        let path = |command: &reapi::Command| parse(command, None).expect("well formed").command.environment;
+        assert_eq!(path(&command), [("PATH".to_owned(), DEFAULT_PATH.to_owned())]);
+        let own = reapi::command::EnvironmentVariable { name: "PATH".to_owned(), value: String::new() };
+        command.environment_variables.push(own);
+        assert_eq!(path(&command), [("PATH".to_owned(), String::new())]);
     }
 
     #[test]

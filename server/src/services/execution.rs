@@ -17,7 +17,7 @@ use pumphouse_proto::reapi::{ActionResult, ExecuteRequest, ExecuteResponse, Wait
 use pumphouse_proto::status;
 use std::sync::Arc;
 use std::time::SystemTime;
-use tonic::{Request, Response, Status};
+use tonic::{Code, Request, Response, Status};
 
 #[tonic::async_trait]
 impl Execution for Backend {
@@ -48,6 +48,7 @@ impl Execution for Backend {
         &self,
         request: Request<WaitExecutionRequest>,
     ) -> Result<Response<Self::WaitExecutionStream>, Status> {
+        let build = build_id(request.metadata());
         let name = OperationName::parse(&request.get_ref().name)?;
         let inline = InlineRequest::default();
         if let Some(watch) = self.scheduler.wait(name.id, &name.action) {
@@ -57,7 +58,17 @@ impl Execution for Backend {
         if let Some(result) = self.action_cache.get(&name.action).await? {
             return Ok(Response::new(updates::completed(self, name, inline, cached_response(result))));
         }
-        Err(Status::not_found(format!("operation {name} is not known")))
+        // Or it did not come to its end there. Some clients give up where they are told to execute again, so that is done here.
+        let inputs = Inputs::load(self, &name.action).await.map_err(|status| match status.code() {
+            Code::FailedPrecondition | Code::InvalidArgument => Status::not_found(format!(
+                "operation {name} is not known, and can't be begun again: {}",
+                status.message()
+            )),
+            _ => status,
+        })?;
+        let task = inputs.into_task(name.action.clone(), 0, build, SystemTime::now());
+        let watch = self.scheduler.execute(task)?;
+        Ok(Response::new(updates::stream(self, name.action, inline, watch)))
     }
 }
 

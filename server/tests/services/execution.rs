@@ -355,6 +355,31 @@ async fn a_client_that_lost_its_stream_waits_again() {
 }
 
 #[tokio::test]
+async fn what_a_killed_server_did_not_finish_is_begun_again_for_those_who_wait() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = TestServer::start_from(config(dir.path())).await;
+    let action = server.upload_action("a", |_| {}).await;
+    let mut worker = TestWorker::connect(&server, "gone", 1, &[]).await;
+    let mut stream = server.execute(action).await;
+    let name = stream.message().await.unwrap().unwrap().name;
+    worker.until_desired(1).await;
+    server.kill().await;
+    let server = TestServer::start_from(config(dir.path())).await;
+    let mut worker = TestWorker::connect(&server, "another", 1, &[]).await;
+    let request = WaitExecutionRequest { name: name.clone() };
+    let mut stream = server.execution().wait_execution(request).await.unwrap().into_inner();
+    let mut other = server.execution().wait_execution(WaitExecutionRequest { name }).await.unwrap().into_inner();
+    let assignment = worker.until_desired(1).await.remove(0);
+    worker.complete(&assignment, exit(0)).await;
+    for stream in [&mut stream, &mut other] {
+        let response = finish(stream).await;
+        assert_eq!(response.result.as_ref().map(|result| result.exit_code), Some(0), "{response:?}");
+    }
+    assert_eq!(worker.desired.len(), 0, "it ran once");
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn when_all_clients_are_gone_the_run_is_cancelled() {
     let server = TestServer::start_with(|config| config.scheduler.client_grace = Duration::from_millis(100)).await;
     let mut worker = TestWorker::connect(&server, "w", 1, &[]).await;
