@@ -9,7 +9,8 @@
 //!
 //! Invariant: no byte of a blob is given as the last one before all of it was compared.
 
-use crate::directory::{Directory, StorageError, Temporary};
+use crate::directory::{Directory, Temporary};
+use crate::error::StorageError;
 use crate::record::{Entry, Seal};
 use crate::space::Reservation;
 use crate::sum::Sum;

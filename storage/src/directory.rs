@@ -11,17 +11,21 @@
 //! written again; publishing and evicting one name never overlap; a file that somebody was told of stays for the promised
 //! time; what is evicted leaves the index first.
 
+mod check;
+mod threads;
+
+use crate::error::StorageError;
 use crate::index::{Index, RESOLUTION_SECONDS};
 use crate::journal::Journal;
 use crate::record::{Entry, Key, Record, Seal};
 use crate::space::{Reservation, Space};
 use crate::sum::Sum;
 use crate::volume::{FileStat, SystemVolume, Volume, VolumeFile};
+use check::Unchecked;
 use parking_lot::{Mutex, MutexGuard};
-use std::collections::HashSet;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 /// How many names can be published or evicted at a time.
@@ -32,12 +36,6 @@ const OVERCOMMIT_QUARTERS: u64 = 1;
 
 /// How many corrupt files are kept for somebody to look at.
 const QUARANTINED_FILES: usize = 16;
-
-/// How long records are gathered before they are written.
-const GATHER: Duration = Duration::from_millis(50);
-
-/// How long a journal that can't be written is left alone.
-const JOURNAL_PAUSE: Duration = Duration::from_secs(1);
 
 /// What bounds a directory.
 #[derive(Debug, Clone)]
@@ -50,24 +48,6 @@ pub struct Limits {
     pub free_disk_bytes: u64,
 }
 
-/// Why a file can't be stored or read.
-#[derive(Debug, thiserror::Error)]
-pub enum StorageError {
-    /// There is no room, and nothing that could make room.
-    #[error("{0}")]
-    Exhausted(String),
-    /// The system says no.
-    #[error("cannot {operation} {path}: {source}")]
-    Io {
-        /// What was tried.
-        operation: &'static str,
-        /// On what.
-        path: String,
-        /// Why not.
-        source: io::Error,
-    },
-}
-
 /// A directory of files; all its methods block on the file system unless they say otherwise.
 #[derive(Debug)]
 pub struct Directory<V: Volume = SystemVolume> {
@@ -78,9 +58,8 @@ pub struct Directory<V: Volume = SystemVolume> {
     stripes: Vec<Mutex<()>>,
     limits: Limits,
     next_temporary: AtomicU64,
-    /// Shards that were not compared with the disk yet, after a journal that was not ended in order.
-    unchecked: Mutex<HashSet<u8>>,
-    has_unchecked: AtomicBool,
+    /// Where the disk may hold what the index doesn't.
+    unchecked: Unchecked,
     /// The thread that writes the journal, if there is one.
     writer: Mutex<Option<std::thread::JoinHandle<()>>>,
 }
@@ -103,68 +82,6 @@ impl<F: VolumeFile> Temporary<F> {
     }
 }
 
-impl Directory {
-    /// Opens the directory and keeps its journal, with the threads that this needs.
-    ///
-    /// # Errors
-    /// The journal can't be read.
-    pub fn open(volume: SystemVolume, limits: Limits) -> Result<Arc<Self>, StorageError> {
-        let (directory, is_whole) = Self::load(Arc::new(volume), limits)?;
-        directory.write_journal_in_background();
-        if !is_whole {
-            directory.check_in_background();
-        }
-        Ok(directory)
-    }
-
-    /// Compares the index with the disk, shard by shard.
-    fn check_in_background(self: &Arc<Self>) {
-        let weak = Arc::downgrade(self);
-        let check = move || {
-            for shard in 0..=u8::MAX {
-                let Some(directory) = weak.upgrade() else { return };
-                if let Err(error) = directory.check_shard(shard) {
-                    tracing::warn!(%error, "cannot compare the journal with the files");
-                }
-            }
-        };
-        if let Err(error) = std::thread::Builder::new().name("check".to_owned()).spawn(check) {
-            tracing::warn!(%error, "cannot compare the journal with the files");
-        }
-    }
-
-    fn write_journal_in_background(&self) {
-        let (journal, place) = (Arc::clone(&self.journal), self.volume.place(""));
-        let write = move || {
-            let mut is_failing = false;
-            while journal.wait(if is_failing { JOURNAL_PAUSE } else { GATHER }) {
-                let written = journal.flush();
-                if let Err(error) = &written
-                    && !is_failing
-                {
-                    tracing::warn!(%error, directory = place, "cannot write the journal: the next start compares all files");
-                }
-                is_failing = written.is_err();
-            }
-        };
-        match std::thread::Builder::new().name("journal".to_owned()).spawn(write) {
-            Ok(writer) => *self.writer.lock() = Some(writer),
-            Err(error) => tracing::warn!(%error, "cannot write the journal: the next start compares all files"),
-        }
-    }
-}
-
-impl<V: Volume> Drop for Directory<V> {
-    fn drop(&mut self) {
-        let Some(writer) = self.writer.get_mut().take() else { return };
-        self.journal.stop_waiting();
-        let _ = writer.join();
-        if let Err(error) = self.end() {
-            tracing::warn!(%error, directory = self.volume.place(""), "cannot end the journal: the next start compares all files");
-        }
-    }
-}
-
 impl<V: Volume> Directory<V> {
     /// Reads the journal, without any thread; and whether it is whole. Where it is not, [`Self::check_shard`] wants to be
     /// called for every shard, at any time.
@@ -175,10 +92,8 @@ impl<V: Volume> Directory<V> {
         let index = Arc::new(Index::default());
         let failed = |source| io_error("read the journal of", volume.place(""), source);
         let (journal, opened) = Journal::open(&volume, &index).map_err(failed)?;
-        let mut unchecked = HashSet::new();
         if !opened.is_whole {
             index.doubt_all();
-            unchecked.extend(0..=u8::MAX);
         }
         let directory = Self {
             volume,
@@ -188,8 +103,7 @@ impl<V: Volume> Directory<V> {
             stripes: (0..STRIPES).map(|_| Mutex::new(())).collect(),
             limits,
             next_temporary: AtomicU64::new(0),
-            unchecked: Mutex::new(unchecked),
-            has_unchecked: AtomicBool::new(!opened.is_whole),
+            unchecked: Unchecked::new(opened.is_whole),
             writer: Mutex::default(),
         };
         Ok((Arc::new(directory), opened.is_whole))
@@ -208,7 +122,7 @@ impl<V: Volume> Directory<V> {
     /// # Errors
     /// The file system says no: the next start compares all files.
     pub fn end(&self) -> io::Result<()> {
-        if self.has_unchecked.load(Ordering::Relaxed) { self.journal.flush() } else { self.journal.end() }
+        if self.unchecked.is_empty() { self.journal.end() } else { self.journal.flush() }
     }
 
     /// The bytes of all files. Doesn't block.
@@ -494,62 +408,6 @@ impl<V: Volume> Directory<V> {
     fn io_error(&self, operation: &'static str, name: &str, source: io::Error) -> StorageError {
         io_error(operation, self.volume.place(name), source)
     }
-
-    /// Compares what is known of the files whose names begin with `shard` with what is on the disk: takes in those that
-    /// nobody knew, forgets those that are gone, and has those compared with their names that were changed.
-    ///
-    /// # Errors
-    /// The file system says no.
-    pub fn check_shard(&self, shard: u8) -> io::Result<()> {
-        let mut keys: HashSet<Key> = HashSet::new();
-        for name in self.volume.list(&format!("{shard:02x}"))? {
-            let mut key = Key::default();
-            if hex::decode_to_slice(&name, &mut key).is_ok() && key[0] == shard {
-                keys.insert(key);
-            }
-        }
-        let doubted = self.index.beginning_with(shard).into_iter().filter(|(_, entry)| !entry.is_confirmed);
-        keys.extend(doubted.map(|(key, _)| key));
-        for key in keys {
-            self.check(&key)?;
-        }
-        let mut unchecked = self.unchecked.lock();
-        unchecked.remove(&shard);
-        self.has_unchecked.store(!unchecked.is_empty(), Ordering::Relaxed);
-        Ok(())
-    }
-
-    /// Whether there may be a file that nobody knows of. Doesn't block.
-    pub fn may_be_unknown(&self, key: &Key) -> bool {
-        self.has_unchecked.load(Ordering::Relaxed) && self.unchecked.lock().contains(&key[0])
-    }
-
-    /// As [`Self::check_shard`], for one file.
-    ///
-    /// # Errors
-    /// The file system says no.
-    pub fn check(&self, key: &Key) -> io::Result<()> {
-        let _stripe = self.stripe(key);
-        let known = self.index.peek(key);
-        if known.is_some_and(|entry| entry.is_confirmed) {
-            return Ok(());
-        }
-        let stat = match self.volume.stat(&name(key)) {
-            Ok(stat) => stat,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                self.forget(key);
-                return Ok(());
-            }
-            Err(error) => return Err(error),
-        };
-        match known {
-            Some(entry) if entry.size_bytes == stat.size_bytes => {
-                self.confirm(key, entry.seal.filter(|seal| seal.modified == stat.modified));
-            }
-            _ => self.know(*key, Entry { size_bytes: stat.size_bytes, seal: None, is_confirmed: true }),
-        }
-        Ok(())
-    }
 }
 
 /// The name of a file below the root: a shard of the first byte, then the whole hash.
@@ -563,86 +421,4 @@ fn io_error(operation: &'static str, path: String, source: io::Error) -> Storage
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::volume::Temporaries;
-    use rustix::io::Errno;
-    use std::path::Path;
-
-    fn open(path: &Path) -> Arc<Directory> {
-        let limits = Limits { size_bytes: 1 << 30, promised_lifetime: Duration::ZERO, free_disk_bytes: 0 };
-        let volume = SystemVolume::open(path, Temporaries::Nameless).expect("opens");
-        Directory::open(volume, limits).expect("opens")
-    }
-
-    fn key(number: u32) -> Key {
-        let mut key = Key::default();
-        key[..4].copy_from_slice(&number.to_le_bytes());
-        key
-    }
-
-    #[test]
-    fn a_full_disk_is_told_from_a_broken_one() {
-        let dir = tempfile::tempdir().expect("a directory");
-        let directory = open(dir.path());
-        let error = |errno: Errno| directory.write_error("write", "tmp", errno.into());
-        assert!(matches!(error(Errno::NOSPC), StorageError::Exhausted(_)));
-        assert!(matches!(error(Errno::DQUOT), StorageError::Exhausted(_)));
-        let path = dir.path().join("tmp").display().to_string();
-        assert!(matches!(error(Errno::IO), StorageError::Io { path: named, .. } if named == path));
-    }
-
-    #[test]
-    fn a_snapshot_replaces_a_long_journal() {
-        let dir = tempfile::tempdir().expect("a directory");
-        let directory = open(dir.path());
-        let entry = |number: u32| Entry {
-            size_bytes: u64::from(number),
-            seal: Some(Seal { modified: 1, sum: 1 }),
-            is_confirmed: true,
-        };
-        for number in 0..60_000 {
-            directory.know(key(number), entry(number));
-            if number % 2 == 1 {
-                directory.forget(&key(number - 1));
-            }
-        }
-        let (len, size_bytes) = (directory.len(), directory.size_bytes());
-        assert_eq!(len, 30_000);
-        drop(directory);
-        let files = std::fs::read_dir(dir.path()).expect("a directory").filter_map(Result::ok);
-        let metadata = files.filter_map(|file| file.metadata().ok()).filter(std::fs::Metadata::is_file);
-        let journal_bytes: u64 = metadata.map(|file| file.len()).sum();
-        assert!(journal_bytes < 90_000 * 64, "{journal_bytes}");
-        for _ in 0..3 {
-            let directory = open(dir.path());
-            assert_eq!((directory.len(), directory.size_bytes()), (len, size_bytes));
-        }
-    }
-
-    #[test]
-    fn what_a_killed_process_did_not_write_down_is_found() {
-        let dir = tempfile::tempdir().expect("a directory");
-        let (kept, gone) = (key(1), key(2));
-        let directory = open(dir.path());
-        for key in [kept, gone] {
-            let mut temporary = directory.temporary().expect("made");
-            temporary.write(b"content").expect("written");
-            directory.replace(&key, &temporary).expect("published");
-        }
-        drop(directory);
-        // As if it had not ended in order.
-        std::fs::remove_file(dir.path().join("ended")).expect("ended in order");
-        std::fs::remove_file(dir.path().join(name(&gone))).expect("removed");
-        std::fs::write(dir.path().join(name(&kept).replace("01000000", "01000009")), "stranger").expect("written");
-        let directory = open(dir.path());
-        let deadline = std::time::Instant::now() + Duration::from_secs(60);
-        while directory.may_be_unknown(&[0xff; 32]) {
-            assert!(std::time::Instant::now() < deadline, "compared");
-            std::thread::sleep(Duration::from_millis(1));
-        }
-        assert_eq!((directory.len(), directory.size_bytes()), (2, 15));
-        assert!(directory.find_one(&kept).is_some_and(|entry| entry.is_certain()));
-        assert!(directory.find_one(&gone).is_none());
-    }
-}
+mod tests;

@@ -8,6 +8,7 @@
 
 mod blobs;
 mod directory;
+mod error;
 mod index;
 mod journal;
 mod record;
@@ -19,7 +20,8 @@ mod volume;
 mod simulation;
 
 pub use blobs::{Blobs, OpenBlob, Problem, Upload};
-pub use directory::{Directory, Limits, StorageError, Temporary};
+pub use directory::{Directory, Limits, Temporary};
+pub use error::StorageError;
 pub use record::{Entry, Key, Seal};
 pub use space::Reservation;
 pub use volume::{FileStat, SystemVolume, Temporaries, Volume, VolumeFile};

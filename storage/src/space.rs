@@ -1,6 +1,6 @@
 //! Room that writers have been promised, and the room that must stay free on the file system.
 
-use crate::directory::StorageError;
+use crate::error::StorageError;
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
