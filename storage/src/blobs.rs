@@ -179,10 +179,13 @@ impl<V: Volume> Blobs<V> {
             return true;
         }
         let Ok(Entry { seal: Some(seal), .. }) = self.entry(digest) else { return false };
-        let read = self.directory.read(digest.hash());
-        read.is_ok_and(|read| {
-            read.is_some_and(|(_, stat)| (stat.size_bytes, stat.modified) == (digest.size_bytes(), seal.modified))
-        })
+        let Ok(Some((_, stat))) = self.directory.read(digest.hash()) else { return false };
+        let is_same = (stat.size_bytes, stat.modified) == (digest.size_bytes(), seal.modified);
+        if !is_same {
+            // So that what is stored now is compared, and replaced if need be.
+            self.directory.confirm(digest.hash(), None);
+        }
+        is_same
     }
 
     /// Begins to store a blob that comes in pieces. Keeps no room for what has not come.

@@ -127,19 +127,16 @@ impl Index {
         self.size_bytes.fetch_add(entry.size_bytes, Ordering::Relaxed);
     }
 
-    /// Notes that a file is there and what seal its content has, if it is the file that is known; gives the record if that
-    /// is news.
+    /// Notes that a file is there and what seal its content has; gives what the journal must know.
     pub(crate) fn confirm(&self, key: &Key, seal: Option<Seal>) -> Option<Record> {
         let hash = self.hash(key);
         let mut shard = self.shard(key);
         let node = shard.find(key, hash)?;
         let node = &mut shard.nodes[node as usize];
         let confirmed = Entry { seal, is_confirmed: true, ..node.entry() };
-        if node.entry() == confirmed {
-            return None;
-        }
+        let is_news = node.entry().seal != seal;
         *node = Node { newer: node.newer, older: node.older, ..Node::new(*key, confirmed, node.used) };
-        Some(Record::Used(*key, confirmed, node.used))
+        is_news.then(|| Record::Used(*key, confirmed, node.used))
     }
 
     /// Removes a file.
@@ -315,10 +312,10 @@ mod tests {
         assert_eq!(index.confirm(&key(1), entry(10).seal), None, "no news");
         index.doubt_all();
         assert!(!index.peek(&key(1)).expect("there").is_certain());
-        assert!(index.confirm(&key(1), entry(10).seal).is_some());
+        assert_eq!(index.confirm(&key(1), entry(10).seal), None, "the journal says so already");
         assert_eq!(index.peek(&key(1)), Some(entry(10)));
         assert_eq!(index.oldest(), Some((key(1), 5)), "that is no use");
-        index.confirm(&key(2), None);
+        assert!(index.confirm(&key(2), None).is_some());
         assert!(!index.peek(&key(2)).expect("there").is_certain());
         assert_eq!((index.len(), index.size_bytes()), (2, 30));
     }

@@ -244,6 +244,10 @@ async fn corrupt_files_are_moved_away() {
         }
         store.put(digest, blob.clone()).await.expect("stores");
         assert!(store.get(digest).await.expect("reads") == blob);
+        // An upload repairs what was changed, though nobody has read it.
+        disk.corrupt(digest, &vec![0; size]);
+        store.put(digest, blob.clone()).await.expect("stores");
+        assert!(store.get(digest).await.expect("reads") == blob);
         std::fs::remove_file(disk.path(digest)).expect("removed");
         assert!(matches!(store.get(digest).await, Err(StoreError::NotFound(_))));
         assert_eq!(store.find_missing(&[digest]).await.expect("looks"), [digest]);
