@@ -9,6 +9,7 @@
 
 mod core;
 mod effect;
+mod health;
 mod ids;
 mod operation;
 mod platform;

@@ -136,7 +136,7 @@ impl Index {
         let confirmed = Entry { seal, is_confirmed: true, ..node.entry() };
         let is_news = node.entry().seal != seal;
         *node = Node { newer: node.newer, older: node.older, ..Node::new(*key, confirmed, node.used) };
-        is_news.then(|| Record::Used(*key, confirmed, node.used))
+        is_news.then_some(Record::Used(*key, confirmed, node.used))
     }
 
     /// Removes a file.

@@ -177,6 +177,7 @@ impl Core {
             operations: BTreeSet::new(),
             state,
             failed_runs: 0,
+            excused_runs: 0,
             lost_runs: BTreeSet::new(),
             avoided: BTreeSet::new(),
             is_adopted: false,
@@ -210,7 +211,10 @@ impl Core {
             return None;
         }
         let requirements = &self.task(id).execute.requirements;
-        let fits = |worker: &Worker| worker.free_slots() > 0 && worker.offer.satisfies(requirements);
+        let all_rest = self.all_rest();
+        let fits = |worker: &Worker| {
+            worker.free_slots() > 0 && (all_rest || !worker.health.rests()) && worker.offer.satisfies(requirements)
+        };
         let workers = self.workers.iter().filter(|(_, worker)| fits(worker));
         let load = |worker: &Worker| worker.busy * 1024 / worker.slots;
         let mut workers: Vec<_> = workers.map(|(worker, state)| (load(state), worker)).collect();
@@ -220,16 +224,28 @@ impl Core {
 
     /// Whether the worker isn't to be avoided for the task, or there is no other.
     fn may_take(&self, worker: &WorkerId, id: TaskId) -> bool {
+        !self.task(id).avoided.contains(worker) || !self.has_untried(id)
+    }
+
+    /// Whether a worker is connected that could run the task and has not failed to.
+    fn has_untried(&self, id: TaskId) -> bool {
         let task = self.task(id);
-        let is_other = |(other, state): (&WorkerId, &Worker)| {
-            !task.avoided.contains(other) && state.session.is_some() && state.can_ever_run(&task.execute.requirements)
-        };
-        !task.avoided.contains(worker) || !self.workers.iter().any(is_other)
+        self.workers.iter().any(|(worker, state)| {
+            !task.avoided.contains(worker) && state.session.is_some() && state.can_ever_run(&task.execute.requirements)
+        })
+    }
+
+    /// Whether no connected worker is trusted with anything: then the others have to do.
+    fn all_rest(&self) -> bool {
+        self.workers.values().all(|worker| worker.session.is_none() || worker.health.rests())
     }
 
     /// Gives waiting tasks to a worker for as long as it has free slots.
     fn fill(&mut self, now: Time, id: &WorkerId) {
         while let Some(worker) = self.workers.get(id).filter(|worker| worker.free_slots() > 0 && !self.is_draining) {
+            if worker.health.rests() && !self.all_rest() {
+                return;
+            }
             let satisfies = |requirements: &_| worker.offer.satisfies(requirements);
             let Some(task) = self.queue.next(satisfies, |task| self.may_take(id, task)) else { return };
             self.assign(now, task, id);
@@ -271,11 +287,14 @@ impl Core {
     // Assigned => (Queued | gone)
 
     /// Takes a task from its worker because the run was lost, or failed for a reason that isn't the action's.
-    fn run_failed(&mut self, now: Time, id: TaskId, mut response: ExecuteResponse) {
+    fn run_failed(&mut self, now: Time, id: TaskId, mut response: ExecuteResponse, fault: Fault) {
         let Some((worker, run)) = self.detach(id) else { return };
         let attempts = self.limits.attempts;
         let task = self.task_mut(id);
-        task.failed_runs += 1;
+        match fault {
+            Fault::Worker if task.excused_runs < EXCUSED_RUNS => task.excused_runs += 1,
+            Fault::Worker | Fault::Unknown => task.failed_runs += 1,
+        }
         task.avoided.insert(worker.clone());
         task.lost_runs.insert(run);
         if task.is_adopted || task.failed_runs >= attempts {
@@ -319,6 +338,22 @@ impl Core {
         }
     }
 
+    /// A run failed on a worker that is there, for a reason that isn't the action's.
+    fn worker_failed(&mut self, now: Time, id: TaskId, worker: &WorkerId, response: ExecuteResponse) {
+        let mut is_proven = true;
+        if let Some(state) = self.workers.get_mut(worker) {
+            is_proven = state.health.is_proven();
+            if let Some(until) = state.health.failed(now) {
+                self.timers.insert((until, Timer::Rested(worker.clone())));
+            }
+        }
+        self.task_mut(id).avoided.insert(worker.clone());
+        let fault = if is_proven || !self.has_untried(id) { Fault::Unknown } else { Fault::Worker };
+        self.run_failed(now, id, response, fault);
+        // Where all rest now, none does.
+        self.fill_all(now);
+    }
+
     // Assigned => (Storing | Queued | gone)
 
     /// A run ended.
@@ -326,7 +361,10 @@ impl Core {
         let TaskState::Assigned { worker, run, .. } = &self.task(id).state else { return };
         let (worker, run) = (worker.clone(), run.clone());
         if is_worker_failure(&response) {
-            return self.run_failed(now, id, Arc::unwrap_or_clone(response));
+            return self.worker_failed(now, id, &worker, Arc::unwrap_or_clone(response));
+        }
+        if let Some(state) = self.workers.get_mut(&worker) {
+            state.health.succeeded();
         }
         let execute = Arc::clone(&self.task(id).execute);
         annotate(Arc::make_mut(&mut response), &execute);
@@ -392,6 +430,18 @@ impl Core {
         }
     }
 }
+
+/// Whose fault it was that a run failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fault {
+    /// The worker's, which has not shown that it can do better.
+    Worker,
+    /// Perhaps the action's.
+    Unknown,
+}
+
+/// How many runs of a task may fail by the fault of their workers.
+const EXCUSED_RUNS: u32 = 16;
 
 /// An end without a result.
 pub(super) fn failure(status: &Status) -> ExecuteResponse {

@@ -36,6 +36,8 @@ pub(super) struct Task {
     pub(super) state: TaskState,
     /// How many runs were lost or failed for reasons that aren't the action's.
     pub(super) failed_runs: u32,
+    /// How many failed on workers that had not shown that they can do anything: these aren't held against the action.
+    pub(super) excused_runs: u32,
     /// These runs: their workers may come back with them.
     pub(super) lost_runs: BTreeSet<RunId>,
     /// The workers of these runs.

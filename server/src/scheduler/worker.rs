@@ -1,5 +1,6 @@
 //! A worker as the scheduler sees it: what it offers and what it shall hold.
 
+use super::health::Health;
 use super::ids::ActionKey;
 use super::ids::{RunId, SessionId, TaskId, Time, WorkerId};
 use super::platform::{Offer, Requirements};
@@ -43,12 +44,17 @@ pub(super) struct Worker {
     pub(super) runs: BTreeMap<RunId, TaskId>,
     /// How many of these take a slot: those that have not ended.
     pub(super) busy: usize,
+    /// How far it is trusted.
+    pub(super) health: Health,
 }
 
 impl Worker {
     /// How many more runs it can begin.
     pub(super) fn free_slots(&self) -> usize {
-        if self.session.is_none() || self.is_draining { 0 } else { self.slots.saturating_sub(self.busy) }
+        if self.session.is_none() || self.is_draining {
+            return 0;
+        }
+        self.health.usable(self.slots).saturating_sub(self.busy)
     }
 
     /// Whether it may run such actions, now or when it has a free slot.

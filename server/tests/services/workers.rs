@@ -185,3 +185,44 @@ async fn malformed_states_end_the_session() {
     assert_eq!(server.missing(&[Digest::EMPTY]).await, []);
     server.stop().await;
 }
+
+/// A worker that fails whatever it is given, at once.
+async fn fail_everything(mut worker: TestWorker) {
+    loop {
+        worker.next_desired().await;
+        let failed = failure(&Status::internal("there is no directory"));
+        let runs = worker.desired.iter().map(|assignment| completed(assignment, failed.clone())).collect();
+        worker.try_hold(runs).await;
+    }
+}
+
+#[tokio::test]
+async fn workers_that_fail_at_once_leave_the_queue_to_one_that_works() {
+    let server = TestServer::start().await;
+    let mut bad = Vec::new();
+    for number in 0..4 {
+        let worker = TestWorker::connect(&server, &format!("bad {number}"), 4, &[]).await;
+        bad.push(tokio::spawn(fail_everything(worker)));
+    }
+    let mut good = TestWorker::connect(&server, "good", 1, &[]).await;
+    let works = tokio::spawn(async move {
+        loop {
+            match good.desired.first().cloned() {
+                Some(assignment) => good.complete(&assignment, exit(0)).await,
+                None => drop(good.next_desired().await),
+            }
+        }
+    });
+    let mut streams = Vec::new();
+    for number in 0..12 {
+        let action = server.upload_action(&format!("action {number}"), |_| {}).await;
+        streams.push(server.execute(action).await);
+    }
+    for stream in &mut streams {
+        let response = tokio::time::timeout(Duration::from_secs(60), finish(stream)).await.expect("in time");
+        assert_eq!(response.result.as_ref().map(|result| result.exit_code), Some(0), "{response:?}");
+    }
+    works.abort();
+    bad.iter().for_each(tokio::task::JoinHandle::abort);
+    server.stop().await;
+}

@@ -8,7 +8,7 @@ use super::super::operation::OperationState;
 use super::super::platform::{self, Requirements};
 use super::super::task::TaskState;
 use super::super::worker::Worker;
-use super::{Core, Effect, failure};
+use super::{Core, Effect, Fault, failure};
 use std::sync::Arc;
 use std::time::Duration;
 use tonic::Status;
@@ -20,6 +20,8 @@ pub(super) enum Timer {
     Lost(WorkerId),
     /// The worker may not have spoken for too long.
     Silent(WorkerId),
+    /// The worker's rest is over.
+    Rested(WorkerId),
     /// The task's run took too long.
     Overdue(TaskId),
     /// Tasks with these requirements may be waiting in vain.
@@ -50,6 +52,12 @@ impl Core {
         match timer {
             Timer::Lost(worker) => self.lost(now, &worker),
             Timer::Silent(worker) => self.silent(now, worker),
+            Timer::Rested(id) => {
+                if let Some(worker) = self.workers.get_mut(&id) {
+                    worker.health.wake(now);
+                    self.fill_all(now);
+                }
+            }
             Timer::Overdue(task) => self.overdue(now, task),
             Timer::Unmatched(requirements) => self.unmatched(now, &requirements),
             Timer::Abandoned(operation) => {
@@ -93,7 +101,7 @@ impl Core {
         let lost = failure(&Status::unavailable(format!("worker {name} was lost while it ran this action")));
         for task in tasks {
             if matches!(self.task(task).state, TaskState::Assigned { .. }) {
-                self.run_failed(now, task, lost.clone());
+                self.run_failed(now, task, lost.clone(), Fault::Unknown);
             }
         }
         self.workers.remove(id);
@@ -121,7 +129,7 @@ impl Core {
         let name = self.workers.get(worker).map_or("", |worker| &*worker.display_name);
         let slack = self.limits.overdue_slack;
         let message = format!("worker {name} did not end this action within its timeout and {slack:?}");
-        self.run_failed(now, id, failure(&Status::unavailable(message)));
+        self.run_failed(now, id, failure(&Status::unavailable(message)), Fault::Unknown);
     }
 
     /// A task begins to wait: sees to it that it doesn't do so in vain for ever.

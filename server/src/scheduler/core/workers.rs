@@ -68,6 +68,7 @@ impl Core {
             heard: now,
             runs: std::collections::BTreeMap::new(),
             busy: 0,
+            health: super::super::health::Health::default(),
         });
         if let Some(old) = worker.session.replace(session) {
             self.sessions.remove(&old);
