@@ -21,7 +21,7 @@ pub struct Client {
 }
 
 /// The patience of clients that nothing else is said for.
-const PATIENT_PERCENT: u32 = 5000;
+const PATIENT_PERCENT: u32 = 20_000;
 
 /// What `pumphouse stats --json` says.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
