@@ -150,11 +150,6 @@ impl<V: Volume> Directory<V> {
         self.volume.seconds()
     }
 
-    /// What bounds it.
-    pub fn limits(&self) -> &Limits {
-        &self.limits
-    }
-
     /// What is known of each key, in order; each that is there counts as used now. Doesn't block.
     pub fn find(&self, keys: impl Iterator<Item = Key>) -> Vec<Option<Entry>> {
         let now = self.volume.seconds();

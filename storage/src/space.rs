@@ -27,11 +27,6 @@ pub struct Reservation {
 }
 
 impl Reservation {
-    /// How much is kept.
-    pub fn size_bytes(&self) -> u64 {
-        self.size_bytes
-    }
-
     pub(crate) fn grow(&mut self, size_bytes: u64) {
         self.space.reserved.fetch_add(size_bytes, Ordering::Relaxed);
         self.size_bytes += size_bytes;
