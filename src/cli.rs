@@ -9,8 +9,8 @@ mod scan;
 mod services;
 
 use crate::include_server::{self, IncludeServerArguments};
+use crate::inherited;
 use crate::launcher::Invocation;
-use crate::signals;
 use clap::error::{ContextKind, ContextValue};
 use clap::{CommandFactory as _, Parser, Subcommand};
 use std::ffi::{OsStr, OsString};
@@ -114,8 +114,8 @@ fn say_unknown(name: &OsStr, error: &clap::Error) -> u8 {
 ///
 /// The code is a number rather than an `ExitCode`, since the program's `main` is C's.
 pub fn run() -> u8 {
-    signals::await_children();
-    signals::unblock_all();
+    inherited::await_children();
+    inherited::unblock_all();
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {

@@ -16,6 +16,7 @@ mod upkeep;
 use crate::compile::Handler;
 use crate::config::{Config, Settings};
 use crate::heap;
+use crate::inherited;
 use crate::ipc::socket::{self, Directories, SocketFile, Whereabouts};
 use crate::ipc::without;
 use crate::stats::Statistics;
@@ -107,7 +108,7 @@ pub fn run(
     directories.create()?;
     // Outputs get the permissions that the launcher's mask allows, not this process's.
     rustix::process::umask(rustix::fs::Mode::empty());
-    raise_descriptor_limit();
+    inherited::raise_limits();
     let Some(lock) = lock_or_daemon(directories)? else {
         if start == Start::InForeground {
             bail!("{}: another daemon serves this directory", directories.socket.display());
@@ -138,6 +139,7 @@ pub fn run(
         flush_failed: AtomicBool::new(false),
     });
     runtime.block_on(async {
+        inherited::survive_large_files();
         let file = SocketFile::in_place(&directories.socket)?;
         let socket = Socket { listener: listen(listener)?, file, _lock: lock, directories };
         if start == Start::ByLauncher {
@@ -178,14 +180,6 @@ struct Socket<'a> {
     file: SocketFile,
     _lock: File,
     directories: &'a Directories,
-}
-
-/// Lets this process have as many open files as it may: each launcher takes one.
-pub fn raise_descriptor_limit() {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let limit = getrlimit(Resource::Nofile);
-    // Where it can't be raised, launchers beyond it wait.
-    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
 }
 
 fn listen(listener: StdListener) -> anyhow::Result<UnixListener> {

@@ -12,13 +12,13 @@ pub use invocation::Invocation;
 
 use crate::command::environment;
 use crate::compiler::search::{self, NotFound, PASSED_VARIABLE};
+use crate::inherited;
 use crate::ipc::socket::{self, Directories};
 use crate::ipc::vantage::Vantage;
 use crate::ipc::without::{self, Told, Why, Without};
 use crate::ipc::{
     self, Answer, CompileRequest, Completed, DEPTH_VARIABLE, LocalOutput, LocalRun, Report, Request, Terminal,
 };
-use crate::signals;
 use real_compiler::Target;
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Read as _, Write as _};
@@ -251,7 +251,7 @@ fn run_locally(invocation: &Invocation, run: &LocalRun, stream: &mut UnixStream)
     if run.output == LocalOutput::Captured {
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
     }
-    signals::await_children();
+    inherited::await_children();
     let Ok(child) = command.spawn() else {
         let _ = stream.write_all(&Report::NotStarted.encode());
         return become_compiler(invocation);

@@ -26,6 +26,7 @@ pub mod files;
 mod heap;
 /// A drop-in for distcc's include server.
 mod include_server;
+mod inherited;
 /// What a compile reads, as a Merkle tree.
 mod input_root;
 /// What launcher and daemon say to each other.
@@ -40,7 +41,6 @@ mod outputs;
 mod remote;
 /// Which files a compile reads.
 pub mod scan;
-mod signals;
 mod state_file;
 /// What happened to the compiles.
 mod stats;

@@ -150,11 +150,10 @@ impl Traced {
 
 impl Looks {
     /// Notes a look at `path`.
-    fn note(&mut self, path: PathBuf, outcome: Outcome, is_relative: bool) {
+    fn note(&mut self, path: PathBuf, outcome: Outcome) {
         if outcome == Outcome::Executed && self.first_program.is_none() {
             self.first_program = Some(path.clone());
         }
-        self.has_relative |= is_relative;
         self.all.insert((path, outcome));
     }
 

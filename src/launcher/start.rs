@@ -4,10 +4,10 @@ use super::{DISABLE_VARIABLE, NESTED_VARIABLE};
 use crate::compiler::search::PASSED_VARIABLE;
 use crate::config::REMOTE_VARIABLE;
 use crate::daemon::detach;
+use crate::inherited;
 use crate::ipc::socket::{self, Directories};
 use crate::ipc::without::{self, Why, Without};
 use crate::ipc::{DEPTH_VARIABLE, SILENCE_LIMIT, socket::LOG};
-use crate::signals;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::ffi::OsStr;
 use std::io::{self, Read as _};
@@ -128,7 +128,7 @@ fn start(directories: &Directories) -> io::Result<String> {
     if std::env::var_os("PUMPHOUSE_DIR").is_some_and(|directory| !directory.is_empty()) {
         command.env("PUMPHOUSE_DIR", &directories.state);
     }
-    signals::await_children();
+    inherited::await_children();
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
     let said = last_words(&mut child)?;
     if child.wait()?.success() {

@@ -356,7 +356,7 @@ mod tests {
 
         fn look(&self, name: &str, outcome: Outcome) -> Validity {
             let mut looks = Looks::default();
-            looks.note(self.at(name), outcome, false);
+            looks.note(self.at(name), outcome);
             // What has just been made has no stamp to trust yet.
             let begin = std::time::Instant::now();
             loop {
@@ -419,7 +419,7 @@ mod tests {
         let tree = Tree::new();
         let add = |name: &str, outcome| {
             let mut looks = Looks::default();
-            looks.note(tree.at(name), outcome, false);
+            looks.note(tree.at(name), outcome);
             Sights::default().add(&looks)
         };
         assert_eq!(add("link/file", Outcome::Absent), Err(Changed(tree.at("link/file"))));
@@ -433,7 +433,7 @@ mod tests {
         for (name, outcome) in
             [("link/file", Outcome::Read), ("gone/x", Outcome::Absent), ("link", Outcome::Listed), ("", Outcome::Found)]
         {
-            looks.note(tree.at(name), outcome, false);
+            looks.note(tree.at(name), outcome);
         }
         let mut sights = Sights::default();
         sights.add(&looks).expect("unchanged");

@@ -401,7 +401,8 @@ impl<'a> Tracer<'a> {
             }
             return;
         }
-        self.looks.note(path, outcome, is_relative);
+        self.looks.has_relative |= is_relative;
+        self.looks.note(path, outcome);
     }
 }
 

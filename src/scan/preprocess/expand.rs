@@ -8,14 +8,15 @@
 //! arguments are collected past them.
 
 mod arguments;
+mod builtin;
 mod substitute;
 mod whole;
 
 use crate::command::Family;
 use crate::fallback::Reason;
 use crate::scan::limits::{MAX_EXPANSION_DEPTH, MAX_EXPANSION_TOKENS};
-use crate::scan::preprocess::definitions::{Body, Builtin, Definition, DefinitionId, Definitions};
-use crate::scan::preprocess::expand::arguments::{Arguments, Range};
+use crate::scan::preprocess::definitions::{Body, Definition, DefinitionId, Definitions};
+use crate::scan::preprocess::expand::arguments::{Arguments, Collected, Range};
 use crate::scan::preprocess::expand::whole::Wholes;
 use crate::scan::preprocess::macros::{MacroTable, States};
 use crate::scan::preprocess::padding::Padding;
@@ -135,14 +136,20 @@ pub(crate) struct Buffers {
     wholes: Wholes,
 }
 
+/// Whether the tokens of a context are still to be looked at for macros.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Rescan {
+    Due,
+    Done,
+}
+
 #[derive(Debug, Clone, Copy)]
 struct Context {
     start: usize,
     at: usize,
     end: usize,
     disables: Option<Symbol>,
-    /// Whether its tokens are expanded already.
-    is_final: bool,
+    rescan: Rescan,
     /// What it leaves for the token behind it.
     trailing: Padding,
 }
@@ -173,14 +180,8 @@ impl<'a> Expander<'a> {
         debug_assert!(buffers.contexts.is_empty(), "the last expansion left nothing");
         buffers.arena.extend_from_slice(tokens);
         let trailing = Padding::NONE;
-        buffers.contexts.push(Context {
-            start: 0,
-            at: 0,
-            end: tokens.len(),
-            disables: None,
-            is_final: false,
-            trailing,
-        });
+        let (end, rescan) = (tokens.len(), Rescan::Due);
+        buffers.contexts.push(Context { start: 0, at: 0, end, disables: None, rescan, trailing });
         let paddings = match (surroundings.family, surroundings.site) {
             (Family::Clang, _) => Paddings::Blanks,
             (Family::Gcc, ExpansionSite::Text) => Paddings::All,
@@ -230,14 +231,14 @@ impl<'a> Expander<'a> {
         self.pull().map(|(token, _)| token)
     }
 
-    /// The next token, and whether it is expanded already.
-    fn pull(&mut self) -> Option<(Token, bool)> {
+    /// The next token of the context on top, unexpanded.
+    fn pull(&mut self) -> Option<(Token, Rescan)> {
         while self.surroundings.buffers.contexts.len() > self.floor {
             let top = self.surroundings.buffers.contexts.last_mut().expect("the stack is not empty above its floor");
             if top.at < top.end {
                 top.at += 1;
                 let token = self.surroundings.buffers.arena[top.at - 1].padded(std::mem::take(&mut self.pending));
-                return Some((token, top.is_final));
+                return Some((token, top.rescan));
             }
             self.pending = self.pending.then(top.trailing);
             self.pop();
@@ -258,14 +259,14 @@ impl<'a> Expander<'a> {
     pub(crate) fn put_back(&mut self, token: Token) {
         let start = self.surroundings.buffers.arena.len();
         self.surroundings.buffers.arena.push(token);
-        self.push_context(start, None, false, Padding::NONE);
+        self.push_context(start, None, Rescan::Due, Padding::NONE);
     }
 
     /// The next token after expansion.
     pub(crate) fn next(&mut self) -> Result<Option<Token>, Trouble> {
         loop {
-            let Some((token, is_final)) = self.pull() else { return Ok(None) };
-            if token.kind != Kind::Identifier || token.flags.has(Flags::NO_EXPAND) || is_final {
+            let Some((token, rescan)) = self.pull() else { return Ok(None) };
+            if token.kind != Kind::Identifier || token.flags.has(Flags::NO_EXPAND) || rescan == Rescan::Done {
                 return Ok(Some(token));
             }
             let id = self.state(token.symbol);
@@ -327,8 +328,8 @@ impl<'a> Expander<'a> {
             self.surroundings.buffers.ends.len(),
             self.surroundings.buffers.ranges.len(),
         );
-        let entered = self.collect(parameters, body.is_variadic).and_then(|(close, is_rest_omitted)| {
-            let arguments = Arguments { is_rest_omitted, ..self.arguments(scratch, ends, body)? };
+        let entered = self.collect(parameters, body).and_then(|Collected { close, rest }| {
+            let arguments = Arguments { rest, ..self.arguments(scratch, ends, body)? };
             let start = self.surroundings.buffers.arena.len();
             let trailing = self.substitute(body, arguments)?;
             // gcc takes the line of the name for that of the use, clang the line of the parenthesis.
@@ -381,13 +382,13 @@ impl<'a> Expander<'a> {
                 token.lines = name.lines;
             }
         }
-        self.push_context(start, Some(name.symbol), false, trailing);
+        self.push_context(start, Some(name.symbol), Rescan::Due, trailing);
         Ok(())
     }
 
-    fn push_context(&mut self, start: usize, disables: Option<Symbol>, is_final: bool, trailing: Padding) {
+    fn push_context(&mut self, start: usize, disables: Option<Symbol>, rescan: Rescan, trailing: Padding) {
         let end = self.surroundings.buffers.arena.len();
-        self.surroundings.buffers.contexts.push(Context { start, at: start, end, disables, is_final, trailing });
+        self.surroundings.buffers.contexts.push(Context { start, at: start, end, disables, rescan, trailing });
         if let Some(symbol) = disables {
             self.surroundings.table.enter(symbol);
             self.entered += 1;
@@ -402,72 +403,6 @@ impl<'a> Expander<'a> {
                 self.entered -= 1;
             }
         }
-    }
-
-    /// What stands before the token that gcc or clang makes of `name`, a macro that it computes.
-    fn made_by_compiler(&mut self, name: Token) -> Token {
-        match self.paddings {
-            Paddings::Blanks => name,
-            Paddings::All => {
-                self.pending = Padding::SOURCELESS;
-                Token { flags: Flags::default(), ..name }.with_padding(name.padding().then(name.as_source()))
-            }
-            Paddings::BeforeArguments | Paddings::Few => {
-                Token { flags: Flags::default(), ..name }.with_padding(name.padding())
-            }
-        }
-    }
-
-    fn builtin(&mut self, builtin: Builtin, token: Token) -> Token {
-        let quoted = |bytes: &[u8]| {
-            let mut text = vec![b'"'];
-            for byte in bytes {
-                if matches!(byte, b'"' | b'\\') {
-                    text.push(b'\\');
-                }
-                text.push(*byte);
-            }
-            text.push(b'"');
-            text
-        };
-        let name = token;
-        let token = self.made_by_compiler(name);
-        let (kind, text) = match builtin {
-            Builtin::Operator => return name,
-            Builtin::Line => {
-                let line = self.surroundings.position.line.wrapping_add(u32::from(token.lines));
-                (Kind::Number, line.to_string().into_bytes())
-            }
-            Builtin::File => {
-                self.surroundings.observations.saw_place |= self.surroundings.position.is_mapped;
-                (Kind::StringLiteral, quoted(self.surroundings.position.file))
-            }
-            Builtin::FileName => {
-                let name = self.surroundings.position.file.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
-                (Kind::StringLiteral, quoted(name))
-            }
-            Builtin::BaseFile => {
-                self.surroundings.observations.saw_place = true;
-                (Kind::StringLiteral, quoted(self.surroundings.position.base_file))
-            }
-            Builtin::IncludeLevel => {
-                self.surroundings.observations.saw_place = true;
-                (Kind::Number, self.surroundings.position.include_level.to_string().into_bytes())
-            }
-            Builtin::Counter => {
-                self.surroundings.observations.saw_place = true;
-                let Some(value) = self.surroundings.observations.counter else {
-                    return Token::new(Kind::Unknown, token.symbol);
-                };
-                self.surroundings.observations.counter = Some(value + 1);
-                (Kind::Number, value.to_string().into_bytes())
-            }
-            Builtin::Time => {
-                self.surroundings.observations.saw_time = true;
-                return Token::new(Kind::Unknown, token.symbol);
-            }
-        };
-        Token { kind, symbol: self.surroundings.symbols.intern(&text), ..token }
     }
 }
 

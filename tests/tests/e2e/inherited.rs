@@ -1,11 +1,13 @@
-//! What a launcher inherits from whoever starts it changes nothing: closed standard streams, ignored and blocked signals.
+//! What a launcher inherits from whoever starts it changes nothing: closed standard streams, ignored and blocked signals,
+//! limits.
 
 use anyhow::{Context, Result, ensure};
-use pumphouse_tests::client::Client;
+use pumphouse_tests::client::{Client, Stats};
 use pumphouse_tests::process::run;
 use pumphouse_tests::processes::until_ended;
 use pumphouse_tests::program::program;
 use pumphouse_tests::pumphouse::Pumphouse;
+use pumphouse_tests::random::Random;
 use pumphouse_tests::workspace::Workspace;
 use rustix::process::{Signal, kill_process};
 use std::process::Command;
@@ -68,4 +70,37 @@ fn a_daemon_obeys_signals_that_were_blocked_for_its_launcher() -> Result<()> {
     let daemon = client.daemon()?.context("no daemon")?;
     kill_process(daemon, Signal::TERM)?;
     until_ended(daemon)
+}
+
+#[test]
+fn a_limit_that_the_starter_may_raise_binds_no_daemon() -> Result<()> {
+    let stats = large_object_after("ulimit -S -f 64")?;
+    ensure!(stats.local_hits == 2, "{stats:?}");
+    Ok(())
+}
+
+#[test]
+fn a_daemon_outlives_files_that_are_larger_than_it_may_write() -> Result<()> {
+    large_object_after("ulimit -f 128").map(drop)
+}
+
+/// Has a launcher under `limit` start a daemon, which has to stay and to serve compiles of an object that is too large.
+fn large_object_after(limit: &str) -> Result<Stats> {
+    let directory = tempfile::tempdir()?;
+    let client = Client::new(directory.path(), None)?;
+    // Numbers at random, which no packing makes small.
+    let mut random = Random::new(1, 1);
+    let numbers: String = (0..50_000).map(|_| format!("{},", random.below(1 << 30))).collect();
+    let large = format!("int large[] = {{ {numbers} }};\n");
+    let workspace = Workspace::new(&[("a.c", "int a;\n"), ("large.c", &large)])?;
+    let mut command = Command::new("sh");
+    command.args(["-c", &format!("{limit} && exec \"$0\" gcc -c a.c")]).arg(program()?).current_dir(workspace.path());
+    let output = run(client.equip(&mut command))?;
+    ensure!(output.status.success(), "{output:?}");
+    let daemon = client.daemon()?.context("no daemon")?;
+    for _ in 0..3 {
+        workspace.check(&client, "gcc -c large.c")?;
+    }
+    ensure!(client.daemon()? == Some(daemon), "the daemon ended");
+    client.stats()
 }

@@ -4,7 +4,7 @@
 
 use crate::scan::limits::{MAX_ARGUMENT_DEPTH, MAX_EXPANSION_TOKENS};
 use crate::scan::preprocess::definitions::Body;
-use crate::scan::preprocess::expand::{Expander, Paddings, Trouble};
+use crate::scan::preprocess::expand::{Expander, Paddings, Rescan, Trouble};
 use crate::scan::preprocess::padding::Padding;
 use crate::scan::preprocess::symbols::known;
 use crate::scan::preprocess::tokens::{Flags, Kind, Token};
@@ -25,22 +25,37 @@ pub(super) struct Arguments {
     /// Where the first argument stands among the ranges, expanded where the macro wants it so.
     pub(super) expanded: usize,
     pub(super) variadic: Option<usize>,
-    /// Whether the variadic argument was left out, so that the comma of `, ## __VA_ARGS__` goes as well.
-    pub(super) is_rest_omitted: bool,
+    pub(super) rest: Rest,
+}
+
+/// The variadic argument of a use, as far as the comma of `, ## __VA_ARGS__` goes by it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Rest {
+    /// It was left out: the comma goes as well.
+    Omitted,
+    /// It is given, or there is none to give.
+    Given,
+}
+
+/// Where a use of a function-like macro ends.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Collected {
+    /// The closing parenthesis.
+    pub(super) close: Token,
+    pub(super) rest: Rest,
 }
 
 impl Arguments {
     /// Those of an object-like macro.
     pub(super) const fn none() -> Self {
-        Self { raw: 0, expanded: 0, variadic: None, is_rest_omitted: false }
+        Self { raw: 0, expanded: 0, variadic: None, rest: Rest::Given }
     }
 }
 
 impl Expander<'_> {
-    /// Collects the arguments up to the closing parenthesis; the opening one has been read. The tokens go to
-    /// `scratch`, the places where arguments end to `ends`. Gives the closing parenthesis, and whether the variadic argument
-    /// was left out.
-    pub(super) fn collect(&mut self, parameters: usize, is_variadic: bool) -> Result<(Token, bool), Trouble> {
+    /// Collects the arguments for the `parameters` of `body` up to the closing parenthesis; the opening one has been read.
+    /// The tokens go to `scratch`, the places where arguments end to `ends`.
+    pub(super) fn collect(&mut self, parameters: usize, body: &Body) -> Result<Collected, Trouble> {
         let first_token = self.surroundings.buffers.scratch.len();
         let first_end = self.surroundings.buffers.ends.len();
         let mut depth = 0;
@@ -54,7 +69,7 @@ impl Expander<'_> {
                 depth -= 1;
             } else if token.is(known::OPEN) {
                 depth += 1;
-            } else if token.is(known::COMMA) && depth == 0 && !(is_variadic && collected == parameters) {
+            } else if token.is(known::COMMA) && depth == 0 && !(body.is_variadic && collected == parameters) {
                 self.surroundings.buffers.ends.push(self.surroundings.buffers.scratch.len());
                 continue;
             } else if token.kind == Kind::Identifier && self.surroundings.table.is_busy(token.symbol) {
@@ -75,13 +90,14 @@ impl Expander<'_> {
         if parameters > 0 || collected > 1 || end > first_token {
             self.surroundings.buffers.ends.push(end);
         }
-        let mut is_rest_omitted = parameters == 1 && end == first_token && !self.surroundings.keeps_lone_comma;
-        if is_variadic && self.surroundings.buffers.ends.len() - first_end + 1 == parameters {
+        let is_lone = parameters == 1 && end == first_token && !self.surroundings.keeps_lone_comma;
+        let mut rest = if is_lone { Rest::Omitted } else { Rest::Given };
+        if body.is_variadic && self.surroundings.buffers.ends.len() - first_end + 1 == parameters {
             self.surroundings.buffers.ends.push(end);
-            is_rest_omitted = true;
+            rest = Rest::Omitted;
         }
         let is_complete = self.surroundings.buffers.ends.len() - first_end == parameters;
-        if is_complete { Ok((close, is_rest_omitted)) } else { Err(Trouble::Malformed) }
+        if is_complete { Ok(Collected { close, rest }) } else { Err(Trouble::Malformed) }
     }
 
     /// `token` as the first one of an argument: what expansions left before it doesn't count there, unless for clang.
@@ -104,7 +120,7 @@ impl Expander<'_> {
             let range = if body.expands[at] { self.expand_argument(range)? } else { range };
             self.surroundings.buffers.ranges.push(range);
         }
-        Ok(Arguments { raw, expanded, variadic: body.is_variadic.then(|| count - 1), is_rest_omitted: false })
+        Ok(Arguments { raw, expanded, variadic: body.is_variadic.then(|| count - 1), rest: Rest::Given })
     }
 
     /// The tokens of `argument`, expanded by themselves: where the result stands.
@@ -120,7 +136,7 @@ impl Expander<'_> {
         self.argument_depth += 1;
         let context = self.surroundings.buffers.arena.len();
         self.surroundings.buffers.arena.extend_from_slice(&self.surroundings.buffers.scratch[start..end]);
-        self.push_context(context, None, false, Padding::NONE);
+        self.push_context(context, None, Rescan::Due, Padding::NONE);
         let first = self.surroundings.buffers.scratch.len();
         let expanded = loop {
             match self.next() {

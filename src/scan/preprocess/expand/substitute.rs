@@ -4,7 +4,7 @@
 
 use crate::scan::limits::MAX_EXPANSION_TOKENS;
 use crate::scan::preprocess::definitions::Body;
-use crate::scan::preprocess::expand::arguments::{Arguments, Range};
+use crate::scan::preprocess::expand::arguments::{Arguments, Range, Rest};
 use crate::scan::preprocess::expand::{Expander, Paddings, Trouble};
 use crate::scan::preprocess::padding::Padding;
 use crate::scan::preprocess::symbols::{Symbol, Symbols, known};
@@ -161,8 +161,11 @@ impl Expander<'_> {
             } else if has_options && token.is_name(known::VA_OPT) {
                 at = self.optional(output, body, at, arguments)?;
             } else if token.kind == Kind::Parameter {
-                let is_operand = output.pastes || next.is_some_and(|next| next.is(known::PASTE));
-                self.parameter(output, token, arguments, is_operand);
+                if output.pastes || next.is_some_and(|next| next.is(known::PASTE)) {
+                    self.append_operand(output, token, arguments);
+                } else {
+                    self.append_expanded(output, token, arguments);
+                }
                 self.end_operand(output, next);
                 at += 1;
             } else {
@@ -185,11 +188,9 @@ impl Expander<'_> {
         }
     }
 
-    fn parameter(&mut self, output: &mut Output, token: Token, arguments: Arguments, is_operand: bool) {
-        let index = token.symbol.0 as usize;
-        if !is_operand {
-            return self.append_expanded(output, token, arguments);
-        }
+    /// Appends the argument of `parameter`, an operand of `##`, as it is written.
+    fn append_operand(&mut self, output: &mut Output, parameter: Token, arguments: Arguments) {
+        let index = parameter.symbol.0 as usize;
         let Range { start, end, .. } = self.surroundings.buffers.ranges[arguments.raw + index];
         let is_empty = start == end;
         let last = self.surroundings.buffers.arena[output.start..].last().copied();
@@ -199,7 +200,7 @@ impl Expander<'_> {
         {
             // GNU's `, ## __VA_ARGS__`: the comma goes where no arguments are given, and is not pasted where some are.
             output.pastes = false;
-            if arguments.is_rest_omitted {
+            if arguments.rest == Rest::Omitted {
                 self.surroundings.buffers.arena.pop();
                 output.pending = if self.paddings == Paddings::Blanks { Padding::NONE } else { comma.padding() };
             } else if !is_empty {

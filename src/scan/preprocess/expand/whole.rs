@@ -6,7 +6,7 @@
 //! expanded, the last token can't take what follows for its arguments, and nothing in it has to be read unexpanded.
 
 use crate::scan::preprocess::definitions::{Body, Builtin, Definition, DefinitionId};
-use crate::scan::preprocess::expand::{Expander, ExpansionSite, Trouble};
+use crate::scan::preprocess::expand::{Expander, ExpansionSite, Rescan, Trouble};
 use crate::scan::preprocess::padding::Padding;
 use crate::scan::preprocess::symbols::{Symbol, known};
 use crate::scan::preprocess::tokens::{Flags, Kind, Token};
@@ -58,7 +58,7 @@ impl Expander<'_> {
                             self.surroundings.table.read(*symbol);
                         }
                     }
-                    self.push_context(start, None, true, trailing);
+                    self.push_context(start, None, Rescan::Done, trailing);
                     return true;
                 }
             }
@@ -78,7 +78,7 @@ impl Expander<'_> {
             let tokens = Box::from(&self.surroundings.buffers.scratch[first..]);
             let start = self.surroundings.buffers.arena.len();
             self.surroundings.buffers.arena.extend_from_slice(&self.surroundings.buffers.scratch[first..]);
-            self.push_context(start, None, true, trailing);
+            self.push_context(start, None, Rescan::Done, trailing);
             Whole::Known { reads: reads.into_boxed_slice(), tokens, trailing }
         } else {
             (*self.surroundings.observations, self.undecided) = (observations, undecided);
