@@ -328,7 +328,8 @@ impl Handler {
             let notice = self.notices.once(&address, &format!("the server {address} {error}; compiling locally"));
             Refusal { notice, ..Refusal::quiet(Reason::ServerError, &error.to_string()) }
         };
-        let remote = self.remotes.get(&address).map_err(|error| unavailable(&error))?;
+        let remote =
+            self.remotes.get(&address, &self.settings.current().credentials).map_err(|error| unavailable(&error))?;
         let session = remote.session().await.map_err(|error| unavailable(&error))?.begin_use();
         // Boxed, so that hits don't pay for the state of a remote run.
         let (said, result) = match Box::pin(self.race(request, prepared, (&remote, session), times)).await {

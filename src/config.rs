@@ -5,11 +5,11 @@
 //! with the daemon that it starts; flags and variables of the daemon hold until it leaves, the file as it stands.
 
 mod settings;
-mod size;
 
 pub(crate) use settings::Settings;
-pub(crate) use size::parse_size;
 
+use pumphouse_proto::connection::Credentials;
+use pumphouse_proto::size::parse_size;
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -29,6 +29,10 @@ pub(crate) const DEFAULT_IDLE_TIMEOUT: Duration = Duration::from_secs(15 * 60);
 #[serde(deny_unknown_fields, default)]
 struct ConfigFile {
     remote: Option<String>,
+    remote_token_file: Option<PathBuf>,
+    remote_ca_file: Option<PathBuf>,
+    remote_certificate_file: Option<PathBuf>,
+    remote_key_file: Option<PathBuf>,
     cache_size: Option<String>,
     idle_timeout_seconds: Option<u64>,
     local_jobs: Option<usize>,
@@ -55,8 +59,10 @@ pub struct Flags {
 /// The daemon's configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
-    /// The server, as `grpc://HOST:PORT[/INSTANCE]`, for requests that name none.
+    /// The server, as `grpc[s]://HOST:PORT[/INSTANCE]`, for requests that name none.
     pub remote: Option<String>,
+    /// What makes this user known to it, and it to this user.
+    pub credentials: Credentials,
     /// The bound of the local cache, in bytes.
     pub cache_size_bytes: u64,
     /// How long a daemon without work stays.
@@ -165,7 +171,16 @@ impl Config {
         let patience = choose(("", None), "PUMPHOUSE_PATIENCE", ("patience", number(&file.patience)));
         let audit = choose(("", None), "PUMPHOUSE_AUDIT", ("audit", number(&file.audit)));
         let log = choose(("--log", flags.log.clone()), "PUMPHOUSE_LOG", ("log", file.log.clone()));
+        let place = |name: &str, field: &Option<PathBuf>| variable(name).map(PathBuf::from).or_else(|| field.clone());
+        let credentials = Credentials {
+            token_file: place("PUMPHOUSE_REMOTE_TOKEN_FILE", &file.remote_token_file),
+            token: None,
+            ca_file: place("PUMPHOUSE_REMOTE_CA_FILE", &file.remote_ca_file),
+            certificate_file: place("PUMPHOUSE_REMOTE_CERTIFICATE_FILE", &file.remote_certificate_file),
+            key_file: place("PUMPHOUSE_REMOTE_KEY_FILE", &file.remote_key_file),
+        };
         Ok(Self {
+            credentials,
             remote: remote.map(|(value, _)| value).filter(|value| !value.is_empty()),
             cache_size_bytes: parse(size, parse_size)?.unwrap_or(DEFAULT_CACHE_SIZE_BYTES),
             idle_timeout: parse(idle, parse_seconds)?.unwrap_or(DEFAULT_IDLE_TIMEOUT),

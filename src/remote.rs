@@ -4,7 +4,6 @@
 //! What it breaks is a [`RemoteError`], and the compile happens locally. This module knows actions and blobs, and nothing
 //! about compilers or the command line.
 
-mod address;
 mod availability;
 mod download;
 mod execute;
@@ -12,7 +11,6 @@ mod health;
 mod session;
 mod upload;
 
-pub(crate) use address::{Address, InvalidAddress};
 pub(crate) use availability::{Remote, Remotes};
 pub(crate) use download::{Fetched, check_result, must_fetch_bytes};
 pub(crate) use execute::{Executed, Progress};

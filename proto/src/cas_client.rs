@@ -4,6 +4,7 @@
 
 use crate::bytestream::byte_stream_client::ByteStreamClient;
 use crate::bytestream::{ReadRequest, WriteRequest};
+use crate::connection::Connection;
 use crate::digest::Digest;
 use crate::limits;
 use crate::reapi::content_addressable_storage_client::ContentAddressableStorageClient;
@@ -24,7 +25,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::io::AsyncWriteExt as _;
 use tonic::metadata::{BinaryMetadataValue, MetadataMap};
-use tonic::transport::Channel;
 use tonic::{Request, Status};
 
 /// The header that says who asks.
@@ -36,9 +36,9 @@ const BATCH_OVERHEAD_BYTES: usize = 128;
 /// A client of one instance's CAS. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct CasClient {
-    cas: ContentAddressableStorageClient<Channel>,
-    reads: ByteStreamClient<Channel>,
-    writes: ByteStreamClient<Channel>,
+    cas: ContentAddressableStorageClient<Connection>,
+    reads: ByteStreamClient<Connection>,
+    writes: ByteStreamClient<Connection>,
     instance_name: Arc<str>,
     batch_size_bytes: usize,
     request_metadata: Option<BinaryMetadataValue>,
@@ -65,18 +65,19 @@ pub enum Source {
 }
 
 impl CasClient {
-    /// A client over `channel`. `batch_size_bytes` is what the server's capabilities allow; 0 means its default.
-    pub fn new(channel: Channel, instance_name: &str, batch_size_bytes: usize) -> Self {
+    /// A client over `connection`. `batch_size_bytes` is what the server's capabilities allow; 0 means its default.
+    pub fn new(connection: Connection, instance_name: &str, batch_size_bytes: usize) -> Self {
         let batch_size_bytes = match batch_size_bytes {
             0 => limits::BATCH_SIZE_BYTES,
             size => size.min(limits::BATCH_SIZE_BYTES),
         };
         Self {
-            cas: ContentAddressableStorageClient::new(channel.clone())
+            cas: ContentAddressableStorageClient::new(connection.clone())
                 .max_decoding_message_size(limits::DECODED_MESSAGE_SIZE_BYTES)
                 .max_encoding_message_size(limits::DECODED_MESSAGE_SIZE_BYTES),
-            reads: ByteStreamClient::new(channel.clone()).max_decoding_message_size(limits::DECODED_MESSAGE_SIZE_BYTES),
-            writes: ByteStreamClient::new(channel).max_decoding_message_size(limits::DECODED_MESSAGE_SIZE_BYTES),
+            reads: ByteStreamClient::new(connection.clone())
+                .max_decoding_message_size(limits::DECODED_MESSAGE_SIZE_BYTES),
+            writes: ByteStreamClient::new(connection).max_decoding_message_size(limits::DECODED_MESSAGE_SIZE_BYTES),
             instance_name: instance_name.into(),
             batch_size_bytes,
             request_metadata: None,
@@ -84,11 +85,11 @@ impl CasClient {
         }
     }
 
-    /// This client, made to write its streams over `channel`: what the server does not take in would stand in the way of
+    /// This client, made to write its streams over `connection`: what the server does not take in would stand in the way of
     /// everything else on the same connection.
     #[must_use]
-    pub fn with_writes_over(mut self, channel: Channel) -> Self {
-        self.writes = ByteStreamClient::new(channel).max_decoding_message_size(limits::DECODED_MESSAGE_SIZE_BYTES);
+    pub fn with_writes_over(mut self, connection: Connection) -> Self {
+        self.writes = ByteStreamClient::new(connection).max_decoding_message_size(limits::DECODED_MESSAGE_SIZE_BYTES);
         self
     }
 

@@ -2,8 +2,12 @@
 
 #![forbid(unsafe_code)]
 
+/// A server's address as users write it.
+pub mod address;
 /// Blobs to and from a server's CAS.
 pub mod cas_client;
+/// Connections to a server, and how whoever connects becomes known there.
+pub mod connection;
 /// Content by name.
 pub mod digest;
 mod generated;
@@ -13,6 +17,8 @@ pub mod limits;
 pub mod resource_name;
 /// When a call is tried again.
 pub mod retry;
+/// Sizes as people write them.
+pub mod size;
 /// Statuses and their details.
 pub mod status;
 /// Merkle trees of directories.

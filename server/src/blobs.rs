@@ -86,6 +86,18 @@ pub trait BlobStore: Send + Sync + 'static {
     /// There is no room, or the store is broken.
     async fn write(&self, digest: Digest) -> Result<Box<dyn BlobWriter>, StoreError>;
 
+    /// Begins to store a blob that comes in pieces, and whose digest is known when all of them have come.
+    ///
+    /// # Errors
+    /// The store is broken.
+    async fn write_unnamed(&self) -> Result<Box<dyn BlobWriter>, StoreError>;
+
+    /// The digest of the blob with that SHA-256, if there is one.
+    ///
+    /// # Errors
+    /// The store is broken.
+    async fn digest_of(&self, hash: [u8; 32]) -> Result<Option<Digest>, StoreError>;
+
     /// One whole blob that fits into memory.
     ///
     /// # Errors
@@ -114,9 +126,9 @@ pub trait BlobWriter: Send {
     /// More comes than the digest's size, there is no room, or the store is broken.
     async fn write(&mut self, piece: Bytes) -> Result<(), StoreError>;
 
-    /// Verifies the blob and makes it present.
+    /// Verifies the blob and makes it present; gives what it is.
     ///
     /// # Errors
     /// The pieces are not what the digest names, there is no room, or the store is broken.
-    async fn commit(self: Box<Self>) -> Result<(), StoreError>;
+    async fn commit(self: Box<Self>) -> Result<Digest, StoreError>;
 }

@@ -15,12 +15,6 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::Status;
 
-/// What all clients may have in memory together.
-const ALL_BYTES: u64 = 512 * 1024 * 1024;
-
-/// What one of them may have.
-const PEER_BYTES: u64 = ALL_BYTES / 2;
-
 /// Smaller messages aren't counted.
 const FREE_BYTES: u64 = 4 * 1024;
 
@@ -35,13 +29,17 @@ const PIECE_SIZE_BYTES: usize = 64 * 1024;
 
 /// What all clients share.
 #[derive(Debug, Clone)]
-pub(crate) struct Budget(Arc<Semaphore>);
+pub(crate) struct Budget {
+    all: Arc<Semaphore>,
+    size_bytes: u64,
+}
 
 /// What one of them may have of it.
 #[derive(Debug, Clone)]
 pub(crate) struct Share {
     own: Arc<Semaphore>,
     all: Arc<Semaphore>,
+    size_bytes: u64,
 }
 
 /// Room for a message, until the last clone is dropped.
@@ -73,13 +71,15 @@ fn semaphore(size_bytes: u64) -> Arc<Semaphore> {
 }
 
 impl Budget {
-    pub(crate) fn new() -> Self {
-        Self(semaphore(ALL_BYTES))
+    /// All clients together may have so much in memory.
+    pub(crate) fn new(size_bytes: u64) -> Self {
+        Self { all: semaphore(size_bytes), size_bytes }
     }
 
-    /// The share of another client.
+    /// The share of another client: half of it.
     pub(crate) fn share(&self) -> Share {
-        Share { own: semaphore(PEER_BYTES), all: Arc::clone(&self.0) }
+        let size_bytes = self.size_bytes / 2;
+        Share { own: semaphore(size_bytes), all: Arc::clone(&self.all), size_bytes }
     }
 }
 
@@ -89,7 +89,7 @@ impl Share {
     /// # Errors
     /// There is none in time.
     pub(crate) async fn take(&self, size_bytes: u64) -> Result<Hold, Crowded> {
-        let permits = size_bytes.min(PEER_BYTES).div_ceil(UNIT_BYTES) as u32;
+        let permits = (size_bytes.min(self.size_bytes) / UNIT_BYTES).max(1) as u32;
         let taken = async {
             let own = Arc::clone(&self.own).acquire_many_owned(permits).await.map_err(|_| Crowded)?;
             let all = Arc::clone(&self.all).acquire_many_owned(permits).await.map_err(|_| Crowded)?;
@@ -256,15 +256,16 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn one_client_leaves_room_for_others_and_nobody_waits_for_ever() {
-        let budget = Budget::new();
+        const ALL_BYTES: u64 = 64 * 1024 * 1024;
+        let budget = Budget::new(ALL_BYTES);
         let (one, other) = (budget.share(), budget.share());
         let held = one.take(u64::MAX).await.expect("room");
         assert!(one.take(1).await.is_err(), "its share is used up");
-        let others = other.take(PEER_BYTES).await.expect("room");
+        let others = other.take(ALL_BYTES / 2).await.expect("room");
         assert!(budget.share().take(1).await.is_err(), "all is used up");
         drop(held);
-        let again = one.take(PEER_BYTES).await.expect("room");
+        let again = one.take(ALL_BYTES / 2).await.expect("room");
         drop((others, again));
-        assert_eq!(budget.0.available_permits() as u64 * UNIT_BYTES, ALL_BYTES);
+        assert_eq!(budget.all.available_permits() as u64 * UNIT_BYTES, ALL_BYTES);
     }
 }

@@ -1,11 +1,21 @@
 //! What a server is told: where it listens, where it stores, and every limit by name.
 
-use std::net::{Ipv4Addr, SocketAddr};
+mod file;
+
+use crate::access::Policy;
+use serde::{Deserialize, Serialize};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs as _};
 use std::path::PathBuf;
 use std::time::Duration;
 
 /// The port that clients and workers expect.
 pub const DEFAULT_PORT: u16 = 8980;
+
+/// Less holds no result worth the name.
+const SMALLEST_SIZE_BYTES: u64 = 64 * 1024;
+
+/// Less holds no message of the greatest size for two peers.
+const SMALLEST_MESSAGES_SIZE_BYTES: u64 = 16 * 1024 * 1024;
 
 /// A server's configuration. [`Config::default`] is a server for one machine, except for `dir`.
 #[derive(Debug, Clone)]
@@ -36,6 +46,101 @@ pub struct Config {
     pub scheduler: crate::scheduler::Limits,
     /// How long running actions may go on after shutdown was asked for.
     pub drain_timeout: Duration,
+    /// How many connections are open at a time; further ones wait to be accepted.
+    pub connections: usize,
+    /// How many of them one peer may have.
+    pub connections_per_peer: usize,
+    /// What all messages that come and go may take of the memory together; one peer may have half of it.
+    pub messages_size_bytes: u64,
+    /// An address for workers alone, who then aren't served at the other one.
+    pub worker_listen: Option<SocketAddr>,
+    /// Whether there is to be an address for a worker of this very process; see [`crate::Server::private_token`].
+    pub has_private_worker: bool,
+    /// How connections are encrypted; `None` for not at all.
+    pub tls: Option<Tls>,
+    /// Who may do what.
+    pub access: Policy,
+    /// Whether everyone is served even where connections come from elsewhere and nobody can become known.
+    pub insecure: bool,
+}
+
+/// How connections are encrypted. All files are PEM, and read again when they change.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Tls {
+    /// The server's certificate, and those between it and the authority.
+    pub certificate_file: PathBuf,
+    /// Its private key.
+    pub key_file: PathBuf,
+    /// The authorities whose certificates clients may show.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_ca_file: Option<PathBuf>,
+    /// Whether clients without a certificate are turned away.
+    #[serde(default, rename = "demand-client-certificate")]
+    pub demands_client_certificate: bool,
+}
+
+impl Config {
+    /// Whether the server may be started so.
+    ///
+    /// # Errors
+    /// It would serve strangers, or has a bound that makes no sense; says what can be done.
+    pub(crate) fn check(&self) -> anyhow::Result<()> {
+        for (name, size, least) in [
+            ("cas-size", self.cas_size_bytes, SMALLEST_SIZE_BYTES),
+            ("action-cache-size", self.action_cache_size_bytes, SMALLEST_SIZE_BYTES),
+            ("blob-size", self.blob_size_bytes, SMALLEST_SIZE_BYTES),
+            ("messages-size", self.messages_size_bytes, SMALLEST_MESSAGES_SIZE_BYTES),
+            ("connections", self.connections as u64, 1),
+            ("connections-per-peer", self.connections_per_peer as u64, 1),
+            ("attempts", u64::from(self.scheduler.attempts), 1),
+            ("queued-tasks", self.scheduler.queued_tasks as u64, 1),
+        ] {
+            anyhow::ensure!(size >= least, "{name}: {size} is less than {least}, the least with which anything works");
+        }
+        anyhow::ensure!(
+            self.default_action_timeout <= self.max_action_timeout,
+            "default-action-timeout: {:?} is more than max-action-timeout, {:?}",
+            self.default_action_timeout,
+            self.max_action_timeout
+        );
+        let is_loopback = |address: &SocketAddr| address.ip().to_canonical().is_loopback();
+        let is_local = is_loopback(&self.listen) && self.worker_listen.as_ref().is_none_or(is_loopback);
+        anyhow::ensure!(
+            is_local || self.insecure || self.access.knows_anyone() || self.access.anonymous.is_some(),
+            "{}: whoever reaches this address would be served. Say who is known (--identities, --tls-client-ca, or \
+             [access.jwt] in the configuration), or --insecure",
+            self.listen
+        );
+        let is_plain = self.tls.is_none() && self.access.knows_anyone();
+        if is_plain && !is_local {
+            tracing::warn!(listen = %self.listen, "credentials come unencrypted: give --tls-certificate and --tls-key");
+        }
+        Ok(())
+    }
+}
+
+/// Reads an address to listen at: `HOST:PORT` with a name or an address, or `:PORT` for every address of this machine.
+///
+/// # Errors
+/// It is none, or the name is not known; quotes it.
+pub fn parse_listen(text: &str) -> Result<SocketAddr, String> {
+    let refused = |why: &str| format!("{text:?} is no address to listen at, such as localhost:{DEFAULT_PORT}: {why}");
+    let (host, port) = text.rsplit_once(':').ok_or_else(|| refused("there is no port"))?;
+    let port: u16 = port.parse().map_err(|_| refused("the port is no number up to 65535"))?;
+    if host.is_empty() {
+        // One socket serves both families where the machine has both.
+        let has_ipv6 = std::net::TcpListener::bind((Ipv6Addr::UNSPECIFIED, 0)).is_ok();
+        let every = if has_ipv6 { Ipv6Addr::UNSPECIFIED.into() } else { IpAddr::from(Ipv4Addr::UNSPECIFIED) };
+        return Ok(SocketAddr::new(every, port));
+    }
+    if let Ok(address) = text.parse() {
+        return Ok(address);
+    }
+    let addresses = (host, port).to_socket_addrs().map_err(|error| refused(&error.to_string()))?;
+    let addresses: Vec<SocketAddr> = addresses.collect();
+    let ipv4 = addresses.iter().find(|address| address.is_ipv4());
+    ipv4.or(addresses.first()).copied().ok_or_else(|| refused("the name has no address"))
 }
 
 impl Default for Config {
@@ -55,6 +160,64 @@ impl Default for Config {
             max_action_timeout: Duration::from_secs(24 * 3600),
             scheduler: crate::scheduler::Limits::default(),
             drain_timeout: Duration::from_secs(30),
+            connections: 16_384,
+            connections_per_peer: 2048,
+            messages_size_bytes: 512 * 1024 * 1024,
+            worker_listen: None,
+            has_private_worker: false,
+            tls: None,
+            access: Policy::default(),
+            insecure: false,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_to_listen_at_are_read_as_people_write_them() {
+        for (text, expect) in [
+            ("127.0.0.1:8980", Some("127.0.0.1:8980")),
+            ("[::]:1", Some("[::]:1")),
+            ("[::1]:0", Some("[::1]:0")),
+            ("localhost:8980", Some("127.0.0.1:8980")),
+            ("localhost", None),
+            ("8980", None),
+            ("127.0.0.1:99999", None),
+            ("no such host:1", None),
+            ("", None),
+        ] {
+            let read = parse_listen(text).ok().map(|address| address.to_string());
+            assert_eq!(read.as_deref(), expect, "{text:?}");
+        }
+        let every = parse_listen(":8980").expect("is an address");
+        assert!(every.ip().is_unspecified() && every.port() == 8980);
+    }
+
+    #[test]
+    fn strangers_are_served_only_where_that_is_said() {
+        let elsewhere = || Config { listen: "192.0.2.1:8980".parse().expect("an address"), ..Config::default() };
+        let known = Policy { identities_file: Some("identities.toml".into()), ..Policy::default() };
+        let anonymous = Policy { anonymous: Some(crate::access::Roles::NONE), ..Policy::default() };
+        Config::default().check().expect("is local");
+        Config { insecure: true, ..elsewhere() }.check().expect("is meant so");
+        Config { access: known, ..elsewhere() }.check().expect("has identities");
+        Config { access: anonymous, ..elsewhere() }.check().expect("says what strangers may");
+        let workers = Config { worker_listen: Some(elsewhere().listen), ..Config::default() };
+        for config in [elsewhere(), workers] {
+            let error = config.check().expect_err("is open").to_string();
+            assert!(error.contains("--identities") && error.contains("--insecure"), "{error}");
+        }
+    }
+
+    #[test]
+    fn bounds_that_make_no_sense_are_refused_by_name() {
+        let default = Config::default;
+        let error = |config: Config| config.check().expect_err("makes no sense").to_string();
+        assert!(error(Config { cas_size_bytes: 0, ..default() }).contains("cas-size"));
+        assert!(error(Config { connections: 0, ..default() }).contains("connections"));
+        assert!(error(Config { max_action_timeout: Duration::ZERO, ..default() }).contains("action-timeout"));
     }
 }

@@ -4,6 +4,8 @@
 
 #![forbid(unsafe_code)]
 
+/// Who may do what.
+pub mod access;
 /// What a server is told.
 pub mod config;
 /// Serving all of it on one port.
@@ -14,6 +16,9 @@ pub mod action_cache;
 /// The storage of blobs.
 pub mod blobs;
 mod budget;
+mod http;
+mod metrics;
+mod reload;
 /// Which worker runs what.
 pub mod scheduler;
 mod services;

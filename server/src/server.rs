@@ -4,22 +4,28 @@
 //! gRPC are answered here.
 
 mod connection;
+mod face;
 mod peers;
 mod routes;
+mod tls;
 
+use crate::access::Access;
 use crate::action_cache::ActionCache;
 use crate::blobs::BlobStore;
 use crate::blobs::disk::DiskBlobStore;
 use crate::blobs::memory::MemoryCachingStore;
 use crate::blobs::metered::{MeteredStore, Traffic};
 use crate::config::Config;
+use crate::metrics::{self, Metrics};
 use crate::scheduler::{ResultStore, Scheduler};
 use crate::services::Backend;
 use anyhow::Context as _;
+use face::{Audience, Face, Shared};
 use peers::Peers;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
+use tls::Encryption;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -27,17 +33,18 @@ use tokio_util::sync::CancellationToken;
 /// How long streams may take to end once they have been told to.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How many connections are open at a time; further ones wait to be accepted.
-const CONNECTIONS: usize = 16_384;
-
 /// What share of the memory for caches blobs take; results have the rest.
 const BLOBS_SHARE_OF_MEMORY: (u64, u64) = (3, 4);
 
 /// A server that has its address and its stores, and serves as soon as it is told to.
 pub struct Server {
     listener: TcpListener,
+    /// Another one, for workers.
+    worker_listener: Option<TcpListener>,
+    private_token: Option<String>,
     backend: Backend,
     traffic: Arc<Traffic>,
+    shared: Arc<Shared>,
 }
 
 impl Server {
@@ -46,18 +53,40 @@ impl Server {
     /// # Errors
     /// Says which address or directory can't be used, and why.
     pub async fn bind(config: Config) -> anyhow::Result<Self> {
+        config.check()?;
         let listen = config.listen;
         let listener = TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen}"))?;
+        let private = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let worker_listener = match config.worker_listen.or(config.has_private_worker.then_some(private)) {
+            None => None,
+            Some(listen) => Some(
+                TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen} for workers"))?,
+            ),
+        };
+        let private_token = if config.has_private_worker { Some(secret()?) } else { None };
+        let known_token = private_token.clone();
         let opened = tokio::task::spawn_blocking(move || {
+            let access = Access::open(&config.access, known_token)?;
+            let encryption = config.tls.as_ref().map(Encryption::open).transpose()?;
             let stores = Stores::open(&config)?;
-            anyhow::Ok((config, stores))
+            anyhow::Ok((config, access, encryption, stores))
         });
-        let (config, Stores { blobs, traffic, action_cache }) = opened.await??;
+        let (config, access, encryption, Stores { blobs, disk, traffic, action_cache }) = opened.await??;
         let results: Arc<dyn ResultStore> = Arc::clone(&action_cache) as _;
         let scheduler = Scheduler::start(config.scheduler.clone(), results);
-        let closing = CancellationToken::new();
-        let backend = Backend { config: Arc::new(config), blobs, action_cache, scheduler, closing };
-        Ok(Self { listener, backend, traffic })
+        let metrics = Arc::new(Metrics::default());
+        let shared = Arc::new(Shared { access, encryption, metrics: Arc::clone(&metrics) });
+        let backend = Backend {
+            config: Arc::new(config),
+            blobs,
+            action_cache,
+            scheduler,
+            metrics,
+            stores: Some(metrics::Stores { disk, traffic: Arc::clone(&traffic) }),
+            draining: CancellationToken::new(),
+            closing: CancellationToken::new(),
+        };
+        Ok(Self { listener, worker_listener, private_token, backend, traffic, shared })
     }
 
     /// The address that clients connect to.
@@ -66,6 +95,19 @@ impl Server {
     /// The system doesn't know it.
     pub fn local_addr(&self) -> std::io::Result<SocketAddr> {
         self.listener.local_addr()
+    }
+
+    /// The address that workers connect to, where they have one of their own.
+    ///
+    /// # Errors
+    /// The system doesn't know it.
+    pub fn worker_addr(&self) -> std::io::Result<Option<SocketAddr>> {
+        self.worker_listener.as_ref().map(TcpListener::local_addr).transpose()
+    }
+
+    /// What a worker of this process shows at [`Self::worker_addr`], where [`Config::has_private_worker`] was set.
+    pub fn private_token(&self) -> Option<&str> {
+        self.private_token.as_deref()
     }
 
     /// The scheduler, for those who want to look.
@@ -85,13 +127,24 @@ impl Server {
     /// The services can't be described to clients that ask for reflection.
     pub async fn serve(self, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
         let (routes, health) = routes::routes(&self.backend).await?;
+        let (audience, workers) = match (self.private_token, &self.worker_listener) {
+            (Some(_), _) => (Audience::Everyone, Audience::PrivateWorker),
+            (None, Some(_)) => (Audience::Clients, Audience::Workers),
+            (None, None) => (Audience::Everyone, Audience::Workers),
+        };
+        let face = Face { routes, http: crate::http::router(&self.backend), shared: self.shared, audience };
+        let worker_face = Face { audience: workers, ..face.clone() };
+        let metrics = Arc::clone(&self.backend.metrics);
         let mut connections = JoinSet::new();
         let stop = CancellationToken::new();
-        let peers = Peers::new();
+        let config = &self.backend.config;
+        let peers = Peers::new(config.connections_per_peer, config.messages_size_bytes);
+        let most = config.connections;
         let drained = async {
             shutdown.await;
             tracing::info!("shutting down: no new executions");
             self.backend.scheduler.start_draining();
+            self.backend.draining.cancel();
             health.draining().await;
             let drained =
                 tokio::time::timeout(self.backend.config.drain_timeout, self.backend.scheduler.drained()).await;
@@ -103,19 +156,33 @@ impl Server {
         loop {
             tokio::select! {
                 () = &mut drained => break,
-                accepted = self.listener.accept(), if connections.len() < CONNECTIONS => match accepted {
+                (face, accepted) = async {
+                    match &self.worker_listener {
+                        None => (&face, self.listener.accept().await),
+                        Some(worker_listener) => tokio::select! {
+                            accepted = self.listener.accept() => (&face, accepted),
+                            accepted = worker_listener.accept() => (&worker_face, accepted),
+                        }
+                    }
+                }, if connections.len() < most => match accepted {
                     Ok((stream, peer)) => match peers.admit(peer.ip()) {
                         Some(admission) => {
-                            connections.spawn(connection::serve(stream, peer, admission, routes.clone(), stop.clone()));
+                            connections.spawn(connection::serve(stream, peer, admission, face.clone(), stop.clone()));
+                            metrics.connections.set(connections.len() as i64);
                         }
-                        None => tracing::debug!(%peer, "a peer has too many connections; one was closed"),
+                        None => {
+                            metrics.refused_connections.inc();
+                            tracing::debug!(%peer, "a peer has too many connections; one was closed");
+                        }
                     },
                     Err(error) => connection::accept_failed(&error).await,
                 },
-                Some(_) = connections.join_next() => {}
+                Some(_) = connections.join_next() => {
+                    metrics.connections.set(connections.len() as i64);
+                }
             }
         }
-        drop(self.listener);
+        drop((self.listener, self.worker_listener));
         self.backend.closing.cancel();
         stop.cancel();
         let closed = async { while connections.join_next().await.is_some() {} };
@@ -126,9 +193,17 @@ impl Server {
     }
 }
 
+/// What nobody can guess.
+fn secret() -> anyhow::Result<String> {
+    let mut bytes = [0_u8; 32];
+    rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty()).context("drawing a secret")?;
+    Ok(hex::encode(bytes))
+}
+
 /// All that is kept on the disk.
 struct Stores {
     blobs: Arc<dyn BlobStore>,
+    disk: DiskBlobStore,
     traffic: Arc<Traffic>,
     action_cache: Arc<ActionCache>,
 }
@@ -137,10 +212,11 @@ impl Stores {
     fn open(config: &Config) -> anyhow::Result<Self> {
         let (numerator, denominator) = BLOBS_SHARE_OF_MEMORY;
         let memory = config.memory_size_bytes / denominator * numerator;
-        let blobs = MeteredStore::new(MemoryCachingStore::new(DiskBlobStore::open(config)?, memory));
+        let disk = DiskBlobStore::open(config)?;
+        let blobs = MeteredStore::new(MemoryCachingStore::new(disk.clone(), memory));
         let traffic = Arc::clone(blobs.traffic());
         let blobs: Arc<dyn BlobStore> = Arc::new(blobs);
         let action_cache = Arc::new(ActionCache::open(config, Arc::clone(&blobs))?);
-        Ok(Self { blobs, traffic, action_cache })
+        Ok(Self { blobs, disk, traffic, action_cache })
     }
 }

@@ -10,13 +10,17 @@ mod compression;
 pub(crate) mod execution;
 mod operation_name;
 pub(crate) mod operations;
+pub(crate) mod rate;
 mod request;
 mod tree_pages;
 pub(crate) mod workers;
 
+pub(crate) use action_cache::check_result;
+
 use crate::action_cache::ActionCache;
 use crate::blobs::BlobStore;
 use crate::config::Config;
+use crate::metrics::{self, Metrics};
 use crate::scheduler::Scheduler;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -33,8 +37,20 @@ pub(crate) struct Backend {
     pub(crate) blobs: Arc<dyn BlobStore>,
     pub(crate) action_cache: Arc<ActionCache>,
     pub(crate) scheduler: Scheduler,
+    pub(crate) metrics: Arc<Metrics>,
+    /// The stores behind it, for those who watch; none in tests.
+    pub(crate) stores: Option<metrics::Stores>,
+    /// Cancelled when no new work is taken any more.
+    pub(crate) draining: CancellationToken,
     /// Cancelled when streams shall end because the server does.
     pub(crate) closing: CancellationToken,
+}
+
+impl Backend {
+    /// Whether new work should go elsewhere.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.is_cancelled()
+    }
 }
 
 /// What ends streams when the server does: clients come back to its successor.
@@ -51,6 +67,8 @@ impl Backend {
         let action_cache = Arc::new(ActionCache::open(&config, Arc::clone(&blobs)).expect("opens"));
         let results: Arc<dyn crate::scheduler::ResultStore> = Arc::clone(&action_cache) as _;
         let scheduler = Scheduler::start(config.scheduler.clone(), results);
-        Self { config: Arc::new(config), blobs, action_cache, scheduler, closing: CancellationToken::new() }
+        let (draining, closing) = (CancellationToken::new(), CancellationToken::new());
+        let metrics = Arc::default();
+        Self { config: Arc::new(config), blobs, action_cache, scheduler, metrics, stores: None, draining, closing }
     }
 }

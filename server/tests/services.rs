@@ -5,6 +5,8 @@
 #[path = "services/support.rs"]
 mod support;
 
+#[path = "services/access.rs"]
+mod access;
 #[path = "services/action_cache.rs"]
 mod action_cache;
 #[path = "services/bytestream.rs"]
@@ -15,6 +17,8 @@ mod cas;
 mod execution;
 #[path = "services/hostile.rs"]
 mod hostile;
+#[path = "services/http.rs"]
+mod http;
 #[path = "services/server.rs"]
 mod server;
 #[path = "services/workers.rs"]

@@ -1,13 +1,17 @@
 //! `pumphouse up`, `pumphouse server` and `pumphouse worker`: the other side, in one process or in several.
 
 use super::log;
-use crate::config::parse_size;
+use crate::inherited;
 use crate::ipc::socket::Directories;
 use anyhow::Context as _;
 use clap::Args;
+use pumphouse_proto::connection::Credentials;
+use pumphouse_proto::size::parse_size;
 use pumphouse_server::Server;
+use pumphouse_server::access::{Role, Roles};
+use pumphouse_server::config::{Tls, parse_listen};
 use std::io::Write as _;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -20,14 +24,27 @@ pub(super) struct UpArguments {
     /// Actions that run at a time [default: the number of processors]
     #[arg(long, value_name = "N", value_parser = parse_slots)]
     slots: Option<usize>,
+    /// The bound of the blobs that the worker keeps, such as 5G
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    worker_cache_size: Option<u64>,
 }
 
 /// How `pumphouse server` is told what to do.
 #[derive(Debug, Args)]
 pub(super) struct ServerArguments {
-    /// The address to serve; port 0 has the kernel choose
-    #[arg(long, value_name = "ADDRESS", default_value_t = SocketAddr::from((Ipv4Addr::LOCALHOST, pumphouse_server::config::DEFAULT_PORT)))]
-    listen: SocketAddr,
+    /// The file that says everything that no flag says
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Print the whole configuration, as such a file, and end
+    #[arg(long)]
+    print_config: bool,
+    /// The address to serve, such as localhost:8980, or :8980 for every one; port 0 has the kernel choose
+    /// [default: localhost:8980]
+    #[arg(long, value_name = "ADDRESS", value_parser = parse_listen)]
+    listen: Option<SocketAddr>,
+    /// An address for workers alone; they aren't served at the other one then
+    #[arg(long, value_name = "ADDRESS", value_parser = parse_listen)]
+    worker_listen: Option<SocketAddr>,
     /// Where blobs and results are kept [default: server in the directory of the state]
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
@@ -46,14 +63,58 @@ pub(super) struct ServerArguments {
     /// Seconds that running actions may go on after SIGTERM
     #[arg(long, value_name = "SECONDS")]
     drain_timeout: Option<u64>,
+    /// The file that names callers by tokens, passwords and certificates, with their roles
+    #[arg(long, value_name = "FILE")]
+    identities: Option<PathBuf>,
+    /// What whoever shows no credentials may do, such as read,write-cas [default: all, or nothing where callers are known]
+    #[arg(long, value_name = "ROLES", value_delimiter = ',', value_parser = Role::parse)]
+    anonymous: Option<Vec<Role>>,
+    /// Serve everyone, even where connections come from other machines and nobody becomes known
+    #[arg(long)]
+    insecure: bool,
+    /// The certificate with which connections are encrypted, and those between it and its authority
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    tls_certificate: Option<PathBuf>,
+    /// Its private key
+    #[arg(long, value_name = "FILE", requires = "tls_certificate")]
+    tls_key: Option<PathBuf>,
+    /// The authorities whose certificates clients may show
+    #[arg(long, value_name = "FILE", requires = "tls_certificate")]
+    tls_client_ca: Option<PathBuf>,
+    /// What whoever has such a certificate may do, unless the file of identities names it
+    #[arg(long, value_name = "ROLES", value_delimiter = ',', value_parser = Role::parse, requires = "tls_client_ca",
+          default_values = ["read", "write-cas", "execute"])]
+    certified: Vec<Role>,
+    /// Turn away clients without a certificate
+    #[arg(long, requires = "tls_client_ca")]
+    demand_client_certificate: bool,
+}
+
+/// What makes a worker known to its server, and the server to it.
+#[derive(Debug, Args)]
+struct CredentialArguments {
+    /// The file that holds a bearer token
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
+    /// The authorities that may vouch for the server [default: those that this machine trusts]
+    #[arg(long, value_name = "FILE")]
+    tls_ca: Option<PathBuf>,
+    /// The certificate to show
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    tls_certificate: Option<PathBuf>,
+    /// Its private key
+    #[arg(long, value_name = "FILE", requires = "tls_certificate")]
+    tls_key: Option<PathBuf>,
 }
 
 /// How `pumphouse worker` is told what to do.
 #[derive(Debug, Args)]
 pub(super) struct WorkerArguments {
-    /// The server, as grpc://HOST:PORT
+    /// The server, as grpc://HOST:PORT, or grpcs:// where connections are encrypted
     #[arg(long, value_name = "ADDRESS")]
     server: String,
+    #[command(flatten)]
+    credentials: CredentialArguments,
     /// Where blobs and input roots are kept [default: worker in the directory of the state]
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
@@ -76,19 +137,23 @@ pub(super) struct WorkerArguments {
 
 /// Runs a server and a worker in this process.
 pub(super) fn up(arguments: UpArguments) -> anyhow::Result<()> {
-    let slots = arguments.slots;
+    let Some(config) = server_config(&arguments.server)? else { return Ok(()) };
     run(async move |shutdown| {
-        let config = server_config(&arguments.server)?;
         let worker_dir = config.dir.join("worker");
         let drain_timeout = config.drain_timeout;
-        let server = Server::bind(pumphouse_server::Config { dir: config.dir.join("server"), ..config }).await?;
-        let address = server.local_addr()?;
-        let mut worker = pumphouse_worker::Config::new(format!("grpc://{}", reachable(address)), worker_dir);
+        let dir = config.dir.join("server");
+        let server = Server::bind(pumphouse_server::Config { dir, has_private_worker: true, ..config }).await?;
+        let address = server.worker_addr()?.context("there is no address for the worker")?;
+        let mut worker = pumphouse_worker::Config::new(format!("grpc://{address}"), worker_dir);
+        worker.credentials.token = server.private_token().map(str::to_owned);
         worker.drain_timeout = drain_timeout;
-        if let Some(slots) = slots {
+        if let Some(slots) = arguments.slots {
             worker.slots = slots;
         }
-        announce(address);
+        if let Some(size) = arguments.worker_cache_size {
+            worker.cache_size_bytes = size;
+        }
+        announce(server.local_addr()?);
         // The worker leaves first, so that what it runs can still be told to the server; if it fails, both end.
         let server_shutdown = CancellationToken::new();
         let serving = server.serve(server_shutdown.clone().cancelled_owned());
@@ -104,8 +169,9 @@ pub(super) fn up(arguments: UpArguments) -> anyhow::Result<()> {
 
 /// Runs a server.
 pub(super) fn server(arguments: ServerArguments) -> anyhow::Result<()> {
+    let Some(config) = server_config(&arguments)? else { return Ok(()) };
     run(async move |shutdown| {
-        let server = Server::bind(server_config(&arguments)?).await?;
+        let server = Server::bind(config).await?;
         announce(server.local_addr()?);
         server.serve(shutdown.cancelled_owned()).await
     })
@@ -117,6 +183,14 @@ pub(super) fn worker(arguments: WorkerArguments) -> anyhow::Result<()> {
         let dir = directory(arguments.dir.as_deref(), "worker")?;
         let mut config = pumphouse_worker::Config::new(arguments.server, dir);
         config.properties = arguments.properties;
+        let CredentialArguments { token_file, tls_ca, tls_certificate, tls_key } = arguments.credentials;
+        config.credentials = Credentials {
+            token_file,
+            token: None,
+            ca_file: tls_ca,
+            certificate_file: tls_certificate,
+            key_file: tls_key,
+        };
         config.health_listen = arguments.health_listen;
         if let Some(slots) = arguments.slots {
             config.slots = slots;
@@ -131,25 +205,51 @@ pub(super) fn worker(arguments: WorkerArguments) -> anyhow::Result<()> {
     })
 }
 
-fn server_config(arguments: &ServerArguments) -> anyhow::Result<pumphouse_server::Config> {
-    let dir = directory(arguments.dir.as_deref(), "server")?;
-    let mut config = pumphouse_server::Config { listen: arguments.listen, dir, ..pumphouse_server::Config::default() };
-    if let Some(size) = arguments.cas_size {
-        config.cas_size_bytes = size;
+/// The configuration of the server, unless it was only to be printed.
+fn server_config(arguments: &ServerArguments) -> anyhow::Result<Option<pumphouse_server::Config>> {
+    let unsaid = PathBuf::new();
+    let mut config = pumphouse_server::Config { dir: unsaid.clone(), ..pumphouse_server::Config::default() };
+    if let Some(file) = &arguments.config {
+        config.apply_file(file)?;
     }
-    if let Some(size) = arguments.action_cache_size {
-        config.action_cache_size_bytes = size;
+    if arguments.dir.is_some() || config.dir == unsaid {
+        config.dir = directory(arguments.dir.as_deref(), "server")?;
     }
-    if let Some(seconds) = arguments.promised_lifetime {
-        config.promised_lifetime = Duration::from_secs(seconds);
+    config.listen = arguments.listen.unwrap_or(config.listen);
+    config.worker_listen = arguments.worker_listen.or(config.worker_listen);
+    config.cas_size_bytes = arguments.cas_size.unwrap_or(config.cas_size_bytes);
+    config.action_cache_size_bytes = arguments.action_cache_size.unwrap_or(config.action_cache_size_bytes);
+    config.promised_lifetime = arguments.promised_lifetime.map_or(config.promised_lifetime, Duration::from_secs);
+    config.scrub_bytes_per_second = arguments.scrub_rate.unwrap_or(config.scrub_bytes_per_second);
+    config.drain_timeout = arguments.drain_timeout.map_or(config.drain_timeout, Duration::from_secs);
+    config.insecure |= arguments.insecure;
+    access_config(arguments, &mut config);
+    if arguments.print_config {
+        write!(std::io::stdout(), "{}", config.to_text()?).context("writing the configuration")?;
+        return Ok(None);
     }
-    if let Some(rate) = arguments.scrub_rate {
-        config.scrub_bytes_per_second = rate;
+    Ok(Some(config))
+}
+
+/// What flags say on who may do what, and on encryption.
+fn access_config(arguments: &ServerArguments, config: &mut pumphouse_server::Config) {
+    if let Some(file) = &arguments.identities {
+        config.access.identities_file = Some(file.clone());
     }
-    if let Some(seconds) = arguments.drain_timeout {
-        config.drain_timeout = Duration::from_secs(seconds);
+    if let Some(roles) = &arguments.anonymous {
+        config.access.anonymous = Some(Roles::of(roles));
     }
-    Ok(config)
+    if let (Some(certificate), Some(key)) = (&arguments.tls_certificate, &arguments.tls_key) {
+        config.tls = Some(Tls {
+            certificate_file: certificate.clone(),
+            key_file: key.clone(),
+            client_ca_file: arguments.tls_client_ca.clone(),
+            demands_client_certificate: arguments.demand_client_certificate,
+        });
+    }
+    if arguments.tls_client_ca.is_some() {
+        config.access.certified = Roles::of(&arguments.certified);
+    }
 }
 
 /// The directory that a flag names, made absolute, or else `name` in the directory of the state.
@@ -170,16 +270,6 @@ fn announce(address: SocketAddr) {
     }
 }
 
-/// Where this process reaches a server that listens at `address`.
-fn reachable(address: SocketAddr) -> SocketAddr {
-    let ip = match address.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-        ip => ip,
-    };
-    SocketAddr::new(ip, address.port())
-}
-
 /// Runs `service` until it ends. The first SIGTERM or SIGINT asks it to, the second ends the process.
 fn run<F>(service: impl FnOnce(CancellationToken) -> F) -> anyhow::Result<()>
 where
@@ -187,9 +277,10 @@ where
 {
     let variable = std::env::var("PUMPHOUSE_LOG").ok().filter(|log| !log.is_empty());
     drop(log::to_stderr(variable.as_deref().unwrap_or(log::DEFAULT))?);
-    crate::daemon::raise_descriptor_limit();
+    inherited::raise_limits();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
+        inherited::survive_large_files();
         let shutdown = CancellationToken::new();
         tokio::spawn(watch_signals(shutdown.clone()));
         service(shutdown).await
@@ -234,16 +325,6 @@ fn parse_property(text: &str) -> Result<(String, String), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_server_on_every_address_is_reached_by_loopback() {
-        let check = |address: &str, expect: &str| {
-            assert_eq!(reachable(address.parse().expect("an address")).to_string(), expect);
-        };
-        check("0.0.0.0:8980", "127.0.0.1:8980");
-        check("[::]:1", "[::1]:1");
-        check("192.0.2.7:5", "192.0.2.7:5");
-    }
 
     #[test]
     fn properties_have_a_name() {

@@ -52,6 +52,7 @@ impl Site {
         directories.create().expect("created");
         let config = Config {
             remote: remote(&runtime),
+            credentials: pumphouse_proto::connection::Credentials::default(),
             cache_size_bytes: 1 << 30,
             idle_timeout: Duration::from_secs(1),
             local_jobs: 1,

@@ -4,8 +4,10 @@
 //! growing intervals. Compiles look at the last thing it said; only the very first ones wait for it.
 
 use super::session::{CONNECT_TIMEOUT, Session};
-use super::{Address, Health, InvalidAddress, RemoteError};
+use super::{Health, RemoteError};
 use parking_lot::Mutex;
+use pumphouse_proto::address::Address;
+use pumphouse_proto::connection::Credentials;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -37,24 +39,25 @@ const TRIAL_LIMIT: Duration = Duration::from_secs(120);
 
 /// The servers that compiles have named.
 #[derive(Debug, Default)]
-pub(crate) struct Remotes(Mutex<HashMap<String, Arc<Remote>>>);
+pub(crate) struct Remotes(Mutex<HashMap<(String, Credentials), Arc<Remote>>>);
 
 impl Remotes {
-    /// The server that `text` names. Must be called within the runtime.
+    /// The server that `text` names, for somebody with these credentials. Must be called within the runtime.
     ///
     /// # Errors
     /// It is not an address, or one too many.
-    pub(crate) fn get(&self, text: &str) -> Result<Arc<Remote>, RemoteError> {
+    pub(crate) fn get(&self, text: &str, credentials: &Credentials) -> Result<Arc<Remote>, RemoteError> {
         let mut remotes = self.0.lock();
-        if let Some(remote) = remotes.get(text) {
+        let key = (text.to_owned(), credentials.clone());
+        if let Some(remote) = remotes.get(&key) {
             return Ok(Arc::clone(remote));
         }
-        let address = Address::parse(text).map_err(|error: InvalidAddress| RemoteError::Unusable(error.to_string()))?;
+        let address = Address::parse(text).map_err(|error| RemoteError::Unusable(error.to_string()))?;
         if remotes.len() >= REMOTE_LIMIT {
             return Err(RemoteError::Unusable(format!("the daemon knows {REMOTE_LIMIT} other servers already")));
         }
-        let remote = Arc::new(Remote::new(address));
-        remotes.insert(text.to_owned(), Arc::clone(&remote));
+        let remote = Arc::new(Remote::new(address, credentials.clone()));
+        remotes.insert(key, Arc::clone(&remote));
         Ok(remote)
     }
 }
@@ -86,12 +89,13 @@ enum State {
 }
 
 impl Remote {
-    fn new(address: Address) -> Self {
+    fn new(address: Address, credentials: Credentials) -> Self {
         let (sender, state) = watch::channel(State::Connecting);
         let lost = Arc::new(Notify::new());
         // The task ends with the last receiver, that is with this value.
         let health = Arc::<Health>::default();
-        tokio::spawn(keep_connected(address.clone(), sender, Arc::clone(&lost), Arc::clone(&health)));
+        let ends = (Arc::clone(&lost), Arc::clone(&health));
+        tokio::spawn(keep_connected(address.clone(), credentials, sender, ends));
         Self {
             blobs: super::Blobs::default(),
             health,
@@ -149,10 +153,15 @@ impl Remote {
     }
 }
 
-async fn keep_connected(address: Address, state: watch::Sender<State>, lost: Arc<Notify>, health: Arc<Health>) {
+async fn keep_connected(
+    address: Address,
+    credentials: Credentials,
+    state: watch::Sender<State>,
+    (lost, health): (Arc<Notify>, Arc<Health>),
+) {
     let mut pause = FIRST_PAUSE;
     loop {
-        let attempt = tokio::time::timeout(ATTEMPT_LIMIT, Session::open(&address)).await;
+        let attempt = tokio::time::timeout(ATTEMPT_LIMIT, Session::open(&address, &credentials)).await;
         let opened = attempt.unwrap_or_else(|_| Err(RemoteError::Unreachable("it does not answer".to_owned())));
         match opened {
             Ok(session) => {

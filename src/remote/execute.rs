@@ -6,6 +6,7 @@
 use super::RemoteError;
 use super::session::{Caller, Session};
 use prost::Message as _;
+use pumphouse_proto::connection::Connection;
 use pumphouse_proto::digest::Digest;
 use pumphouse_proto::longrunning::operations_client::OperationsClient;
 use pumphouse_proto::longrunning::{CancelOperationRequest, Operation, operation};
@@ -15,7 +16,6 @@ use pumphouse_proto::reapi::{
 use pumphouse_proto::retry::{delay, is_transient};
 use pumphouse_proto::{rpc, status};
 use std::time::Duration;
-use tonic::transport::Channel;
 use tonic::{Code, Status, Streaming};
 
 /// How often a stream that broke is taken up again, without anything having arrived in between.
@@ -151,7 +151,7 @@ fn progress(operation: &Operation) -> Progress {
 /// An operation that somebody waits for; cancelled when dropped with its name.
 struct Running {
     name: String,
-    operations: OperationsClient<Channel>,
+    operations: OperationsClient<Connection>,
 }
 
 impl Running {

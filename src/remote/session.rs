@@ -1,8 +1,10 @@
 //! A connection to a server whose capabilities are known.
 
-use super::{Address, RemoteError};
+use super::RemoteError;
 use prost::Message as _;
+use pumphouse_proto::address::Address;
 use pumphouse_proto::cas_client::{CasClient, REQUEST_METADATA_HEADER};
+use pumphouse_proto::connection::{Connection, Credentials, Dialer, innermost};
 use pumphouse_proto::digest::Digest;
 use pumphouse_proto::limits;
 use pumphouse_proto::longrunning::operations_client::OperationsClient;
@@ -19,7 +21,6 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tonic::metadata::BinaryMetadataValue;
-use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request};
 
 /// How long the connection may take to open.
@@ -50,12 +51,12 @@ const EXECUTION_CONNECTIONS: usize = 4;
 pub(crate) struct Session {
     instance_name: String,
     cas: CasClient,
-    calls: Channel,
-    executions: Vec<Channel>,
+    calls: Connection,
+    executions: Vec<Connection>,
     next_execution: AtomicUsize,
     executes: bool,
     /// A connection of its own, on which no blobs stand in the way.
-    pulse: Channel,
+    pulse: Connection,
     /// How many times the server said something.
     heard: Arc<AtomicU64>,
     users: AtomicUsize,
@@ -125,16 +126,19 @@ impl Session {
     ///
     /// # Errors
     /// Nobody answers, or the server lacks what a client of this kind needs.
-    pub(super) async fn open(address: &Address) -> Result<Self, RemoteError> {
-        let endpoint = Endpoint::from_shared(format!("http://{}", address.authority))
-            .map_err(|error| RemoteError::Unreachable(error.to_string()))?
-            .connect_timeout(CONNECT_TIMEOUT)
-            .tcp_nodelay(true)
-            .http2_keep_alive_interval(KEEP_ALIVE_INTERVAL)
-            .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
-            .initial_stream_window_size(CALL_WINDOW_BYTES)
-            .initial_connection_window_size(CONNECTION_WINDOW_BYTES);
-        let calls = endpoint.connect().await.map_err(|error| RemoteError::Unreachable(innermost(&error)))?;
+    pub(super) async fn open(address: &Address, credentials: &Credentials) -> Result<Self, RemoteError> {
+        let tune = |endpoint: tonic::transport::Endpoint| {
+            endpoint
+                .connect_timeout(CONNECT_TIMEOUT)
+                .tcp_nodelay(true)
+                .http2_keep_alive_interval(KEEP_ALIVE_INTERVAL)
+                .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
+                .initial_stream_window_size(CALL_WINDOW_BYTES)
+                .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        };
+        let dialer = Dialer::new(address, credentials, tune);
+        let dialer = dialer.map_err(|error| RemoteError::Unusable(error.to_string()))?;
+        let calls = dialer.connect().await.map_err(|error| RemoteError::Unreachable(innermost(&error)))?;
         let mut request = Request::new(GetCapabilitiesRequest { instance_name: address.instance_name.clone() });
         request.set_timeout(CONNECT_TIMEOUT);
         let capabilities = match CapabilitiesClient::new(calls.clone()).get_capabilities(request).await {
@@ -152,13 +156,13 @@ impl Session {
         let batch_size_bytes = cache.map_or(0, |cache| cache.max_batch_total_size_bytes.max(0) as usize);
         Ok(Self {
             cas: CasClient::new(calls.clone(), &address.instance_name, batch_size_bytes)
-                .with_writes_over(endpoint.connect_lazy()),
+                .with_writes_over(dialer.connect_lazy()),
             instance_name: address.instance_name.clone(),
             calls,
-            executions: (0..EXECUTION_CONNECTIONS).map(|_| endpoint.connect_lazy()).collect(),
+            executions: (0..EXECUTION_CONNECTIONS).map(|_| dialer.connect_lazy()).collect(),
             next_execution: AtomicUsize::new(0),
             executes: executes(&capabilities),
-            pulse: endpoint.connect_lazy(),
+            pulse: dialer.connect_lazy(),
             heard: Arc::default(),
             users: AtomicUsize::new(0),
             silent: CancellationToken::new(),
@@ -222,7 +226,7 @@ impl Session {
     }
 
     /// A client for one execution.
-    pub(super) fn execution(&self) -> (ExecutionClient<Channel>, OperationsClient<Channel>) {
+    pub(super) fn execution(&self) -> (ExecutionClient<Connection>, OperationsClient<Connection>) {
         let number = self.next_execution.fetch_add(1, Ordering::Relaxed) % self.executions.len();
         let channel = self.executions[number].clone();
         let client = ExecutionClient::new(channel).max_decoding_message_size(limits::DECODED_MESSAGE_SIZE_BYTES);
@@ -261,13 +265,4 @@ impl Session {
 
 fn executes(capabilities: &ServerCapabilities) -> bool {
     capabilities.execution_capabilities.as_ref().is_some_and(|execution| execution.exec_enabled)
-}
-
-/// What an error says at its root, where the reason stands.
-fn innermost(error: &dyn std::error::Error) -> String {
-    let mut error = error;
-    while let Some(source) = error.source() {
-        error = source;
-    }
-    error.to_string()
 }

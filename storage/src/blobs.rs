@@ -11,7 +11,7 @@
 
 use crate::directory::{Directory, Temporary};
 use crate::error::StorageError;
-use crate::record::{Entry, Seal};
+use crate::record::{Entry, Key, Seal};
 use crate::space::Reservation;
 use crate::sum::Sum;
 use crate::volume::{SystemVolume, Volume, VolumeFile};
@@ -193,9 +193,38 @@ impl<V: Volume> Blobs<V> {
     /// # Errors
     /// It can never be stored, or the file system says no.
     pub fn upload(&self, digest: Digest) -> Result<Upload<V>, Problem> {
-        let reservation = self.directory.reservation(digest.size_bytes())?;
+        self.begin(Some(digest), digest.size_bytes())
+    }
+
+    /// Begins to store a blob whose digest is known when all of it has come.
+    ///
+    /// # Errors
+    /// The file system says no.
+    pub fn upload_unnamed(&self) -> Result<Upload<V>, Problem> {
+        self.begin(None, 0)
+    }
+
+    fn begin(&self, expected: Option<Digest>, size_bytes: u64) -> Result<Upload<V>, Problem> {
+        let reservation = self.directory.reservation(size_bytes)?;
         let temporary = self.directory.temporary()?;
-        Ok(Upload { digest, temporary, hasher: Sha256::new(), received: 0, reservation })
+        Ok(Upload { expected, temporary, hasher: Sha256::new(), received: 0, reservation })
+    }
+
+    /// The digest of the blob with the hash `key`, if it is there to all appearance; it counts as used now.
+    ///
+    /// # Errors
+    /// The file system says no.
+    pub fn digest_of(&self, key: &Key) -> Result<Option<Digest>, Problem> {
+        if key == Digest::EMPTY.hash() {
+            return Ok(Some(Digest::EMPTY));
+        }
+        let mut entry = self.directory.find_one(key);
+        if entry.is_none() && self.directory.may_be_unknown(key) {
+            let unreadable = |error| Problem::Unreadable(Digest::new(*key, 0), error);
+            self.directory.check(key).map_err(unreadable)?;
+            entry = self.directory.find_one(key);
+        }
+        Ok(entry.map(|entry| Digest::new(*key, entry.size_bytes)))
     }
 
     /// Reads all blobs, without counting that as a use, so that those that have rotted are moved away while whoever has them
@@ -295,7 +324,8 @@ impl<V: Volume> OpenBlob<V> {
 /// A blob that comes in pieces. Dropping it gives up and leaves nothing behind.
 #[derive(Debug)]
 pub struct Upload<V: Volume = SystemVolume> {
-    digest: Digest,
+    /// What it has to be; `None` where that is found out.
+    expected: Option<Digest>,
     temporary: Temporary<V::File>,
     hasher: Sha256,
     received: u64,
@@ -310,8 +340,8 @@ impl<V: Volume> Upload<V> {
     pub fn append(&mut self, blobs: &Blobs<V>, pieces: &[impl AsRef<[u8]>]) -> Result<(), Problem> {
         let size_bytes = pieces.iter().map(|piece| piece.as_ref().len() as u64).sum::<u64>();
         self.received += size_bytes;
-        if self.received > self.digest.size_bytes() {
-            return Err(wrong_size(self.digest, self.received));
+        if let Some(expected) = self.expected.filter(|expected| self.received > expected.size_bytes()) {
+            return Err(wrong_size(expected, self.received));
         }
         blobs.directory.reserve(&mut self.reservation, size_bytes)?;
         for piece in pieces {
@@ -322,19 +352,22 @@ impl<V: Volume> Upload<V> {
         Ok(())
     }
 
-    /// Compares the blob with its digest and makes it present.
+    /// Compares the blob with its digest and makes it present; gives what it is.
     ///
     /// # Errors
     /// The bytes are not what the digest names, or the file system says no.
-    pub fn commit(self, blobs: &Blobs<V>) -> Result<(), Problem> {
-        if self.received != self.digest.size_bytes() {
-            return Err(wrong_size(self.digest, self.received));
+    pub fn commit(self, blobs: &Blobs<V>) -> Result<Digest, Problem> {
+        if let Some(expected) = self.expected.filter(|expected| self.received != expected.size_bytes()) {
+            return Err(wrong_size(expected, self.received));
         }
         let actual = Digest::new(self.hasher.finalize().into(), self.received);
-        if actual != self.digest {
-            return Err(wrong_hash(self.digest, actual));
+        if let Some(expected) = self.expected.filter(|expected| *expected != actual) {
+            return Err(wrong_hash(expected, actual));
         }
-        blobs.publish(self.digest, &self.temporary)
+        if actual != Digest::EMPTY {
+            blobs.publish(actual, &self.temporary)?;
+        }
+        Ok(actual)
     }
 }
 

@@ -202,6 +202,20 @@ impl<V: Volume> Directory<V> {
         }
     }
 
+    /// Removes a file, so that it counts as absent.
+    ///
+    /// # Errors
+    /// The file system says no: the file may come back with the next start.
+    pub fn remove(&self, key: &Key) -> Result<(), StorageError> {
+        let _stripe = self.stripe(key);
+        let name = name(key);
+        self.forget(key);
+        match self.volume.remove(&name) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(self.io_error("remove", &name, error)),
+            _ => Ok(()),
+        }
+    }
+
     fn keep_corrupt(&self, key: &Key) -> io::Result<()> {
         self.volume.create_directory("corrupt")?;
         if self.volume.list("corrupt")?.len() >= QUARANTINED_FILES {

@@ -135,7 +135,8 @@ impl World {
                 self.note(format!("put {number}: {:?}", put.as_ref().err()));
                 self.stored(number, put);
             }
-            8..=10 => match self.blobs.upload(digest) {
+            8..=10 => match if self.random.one_in(3) { self.blobs.upload_unnamed() } else { self.blobs.upload(digest) }
+            {
                 Ok(upload) => self.uploads.push((number, 0, upload)),
                 Err(Problem::Storage(_)) => {}
                 Err(error) => self.fail(&error.to_string()),
@@ -231,7 +232,7 @@ impl World {
         if done == content.len() {
             let committed = upload.commit(&self.blobs);
             self.note(format!("commit {number}: {:?}", committed.as_ref().err()));
-            return self.stored(number, committed);
+            return self.stored(number, committed.map(drop));
         }
         let next = done + 1 + self.random.below((content.len() - done) as u64) as usize;
         match upload.append(&self.blobs, &[&content[done..next]]) {

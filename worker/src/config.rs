@@ -1,6 +1,7 @@
 //! What a worker is told at its start, with defaults for all but the server and the directory.
 
 use crate::sandbox::{Level, Limits};
+use pumphouse_proto::connection::Credentials;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -27,8 +28,10 @@ const DEFAULT_HOST_ENTRIES: [&str; 9] =
 /// What a worker is told at its start.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// The server: `grpc://HOST:PORT`.
+    /// The server: `grpc[s]://HOST:PORT`.
     pub server: String,
+    /// What makes the worker known to it, and it to the worker.
+    pub credentials: Credentials,
     /// The worker's own directory, for blobs and replicas, which must be one file system with hard links.
     pub dir: PathBuf,
     /// How many actions run at a time.
@@ -63,6 +66,7 @@ impl Config {
         let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
         Self {
             server: server.into(),
+            credentials: Credentials::default(),
             dir: dir.into(),
             slots: std::thread::available_parallelism().map_or(1, usize::from),
             cache_size_bytes: DEFAULT_CACHE_SIZE_BYTES,

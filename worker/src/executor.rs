@@ -16,6 +16,7 @@ use crate::slots::{Lease, Slots};
 use anyhow::Context as _;
 use prost_types::Timestamp;
 use pumphouse_proto::cas_client::CasClient;
+use pumphouse_proto::connection::Connection;
 use pumphouse_proto::digest::Digest;
 use pumphouse_proto::reapi::{ActionResult, ExecuteResponse, ExecutedActionMetadata};
 use pumphouse_proto::status;
@@ -24,7 +25,6 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
-use tonic::transport::Channel;
 
 /// Outputs up to this size in all are uploaded without asking whether they are there: they are almost always new, and
 /// the question costs a round trip.
@@ -59,7 +59,7 @@ pub struct Task {
 #[derive(Debug)]
 pub struct Executor {
     /// The server's CAS.
-    pub channel: Channel,
+    pub channel: Connection,
     /// The worker's slots.
     pub slots: Arc<Slots>,
     /// The worker's blobs.

@@ -40,6 +40,8 @@ use blob_cache::BlobCache;
 use directories::DirectoryCache;
 use executor::Executor;
 use memory_pressure::MemoryPressure;
+use pumphouse_proto::address::Address;
+use pumphouse_proto::connection::{Connection, Dialer};
 use pumphouse_proto::reapi::Platform;
 use pumphouse_proto::reapi::platform::Property;
 use sandbox::{ControlGroups, Isolation};
@@ -52,7 +54,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
-use tonic::transport::{Channel, Endpoint};
 
 /// How long one attempt to connect may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -85,7 +86,7 @@ pub async fn run(mut config: Config, shutdown: impl Future<Output = ()> + Send) 
     });
     let groups = control_groups(&config);
     let slots = Slots::create(&config.dir.join("slots"), config.slots, &isolation, &limits, &blobs, groups)?;
-    let channel = connect(&config.server)?;
+    let channel = connect(&config)?;
     let executor = Arc::new(Executor {
         channel: channel.clone(),
         slots,
@@ -162,22 +163,21 @@ fn claim_directory(config: &Config) -> anyhow::Result<fs::File> {
     }
 }
 
-/// A channel that connects when it is first used, and again whenever it must.
-fn connect(server: &str) -> anyhow::Result<Channel> {
-    let address = match server.strip_prefix("grpc://") {
-        Some(address) => format!("http://{address}"),
-        None => anyhow::bail!("server address {server:?} does not begin with grpc://"),
+/// A connection that is made when it is first used, and again whenever it must.
+fn connect(config: &Config) -> anyhow::Result<Connection> {
+    let address = Address::parse(&config.server).context("--server")?;
+    let tune = |endpoint: tonic::transport::Endpoint| {
+        endpoint
+            .tcp_nodelay(true)
+            .connect_timeout(CONNECT_TIMEOUT)
+            .http2_keep_alive_interval(KEEP_ALIVE_INTERVAL)
+            .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
+            .keep_alive_while_idle(true)
+            .initial_stream_window_size(4 * 1024 * 1024)
+            .initial_connection_window_size(16 * 1024 * 1024)
     };
-    let endpoint = Endpoint::from_shared(address).with_context(|| format!("server address {server:?}"))?;
-    Ok(endpoint
-        .tcp_nodelay(true)
-        .connect_timeout(CONNECT_TIMEOUT)
-        .http2_keep_alive_interval(KEEP_ALIVE_INTERVAL)
-        .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
-        .keep_alive_while_idle(true)
-        .initial_stream_window_size(4 * 1024 * 1024)
-        .initial_connection_window_size(16 * 1024 * 1024)
-        .connect_lazy())
+    let dialer = Dialer::new(&address, &config.credentials, tune);
+    Ok(dialer.with_context(|| format!("connecting to {address}"))?.connect_lazy())
 }
 
 /// What actions can ask for: a property that takes any absolute path is offered with the value `*`.

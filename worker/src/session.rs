@@ -11,6 +11,7 @@ mod runs;
 use crate::executor::Executor;
 use anyhow::Context as _;
 use futures::StreamExt as _;
+use pumphouse_proto::connection::Connection;
 use pumphouse_proto::limits;
 use pumphouse_proto::reapi::Platform;
 use pumphouse_proto::worker::workers_client::WorkersClient;
@@ -21,7 +22,6 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tonic::transport::Channel;
 
 /// How often the worker speaks until the scheduler has said how often it wants to hear.
 const FIRST_HEARTBEAT: Duration = Duration::from_secs(5);
@@ -55,7 +55,7 @@ pub struct Identity {
 /// A worker's presence at a scheduler.
 #[derive(Debug)]
 pub struct Session {
-    channel: Channel,
+    channel: Connection,
     identity: Identity,
     runs: Arc<Runs>,
     /// The worker is about to leave.
@@ -64,7 +64,7 @@ pub struct Session {
 
 impl Session {
     /// A session over `channel` that gives its assignments to `executor`, and says so once `draining` is cancelled.
-    pub fn new(channel: Channel, identity: Identity, executor: Arc<Executor>, draining: CancellationToken) -> Self {
+    pub fn new(channel: Connection, identity: Identity, executor: Arc<Executor>, draining: CancellationToken) -> Self {
         Self { channel, identity, runs: Arc::new(Runs::new(executor)), draining }
     }
 

@@ -1,12 +1,14 @@
 //! Results as files, replaced by renaming over them, and the most used of them in memory.
 //!
-//! A file holds the SHA-256 of what follows, then the instance's name and the action's digest, then the result. One that
-//! is torn or is another action's counts as absent.
+//! A file holds the SHA-256 of what follows, then the action's digest and the instance's name, then the result. One that
+//! is torn or is another action's counts as absent. Where a result came by HTTP, whose paths name an action by its hash alone,
+//! the size of the action is not known: it is written as 0, which no action has.
 
 use crate::blobs::StoreError;
 use crate::config::Config;
 use crate::scheduler::ActionKey;
 use prost::Message as _;
+use pumphouse_proto::digest::Digest;
 use pumphouse_proto::reapi::ActionResult;
 use pumphouse_storage::{Directory, Key, Limits, SystemVolume, Temporaries, VolumeFile as _};
 use quick_cache::Weighter;
@@ -17,14 +19,48 @@ use std::sync::Arc;
 /// What share of the server's memory for caches results take.
 const SHARE_OF_MEMORY: u64 = 4;
 
+/// What stands for the size of an action that came without.
+pub(super) const UNKNOWN_SIZE_BYTES: u64 = 0;
+
 #[derive(Debug, Clone)]
 struct BySize;
 
-impl Weighter<Key, Arc<ActionResult>> for BySize {
-    fn weight(&self, _: &Key, result: &Arc<ActionResult>) -> u64 {
+impl Weighter<Key, Stored> for BySize {
+    fn weight(&self, _: &Key, stored: &Stored) -> u64 {
         /// Decoded messages take more room than encoded ones.
         const EXPANSION: u64 = 3;
-        result.encoded_len() as u64 * EXPANSION + 256
+        stored.result.encoded_len() as u64 * EXPANSION + 256
+    }
+}
+
+/// A result, and whose it is.
+#[derive(Debug, Clone)]
+struct Stored {
+    action: Digest,
+    result: Arc<ActionResult>,
+}
+
+/// What is asked for.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Wanted<'a> {
+    /// The result of an action.
+    Action(&'a ActionKey),
+    /// The result of the action of this instance that has the hash of this digest, whatever its size.
+    Hash(&'a ActionKey),
+}
+
+impl<'a> Wanted<'a> {
+    const fn key(self) -> &'a ActionKey {
+        let (Self::Action(key) | Self::Hash(key)) = self;
+        key
+    }
+
+    /// Whether what is known of `action`, whose hash is right, is what is asked for.
+    fn is_met_by(self, action: Digest) -> bool {
+        match self {
+            Self::Hash(_) => true,
+            Self::Action(key) => action == key.digest || action.size_bytes() == UNKNOWN_SIZE_BYTES,
+        }
     }
 }
 
@@ -32,7 +68,7 @@ impl Weighter<Key, Arc<ActionResult>> for BySize {
 #[derive(Debug)]
 pub(super) struct DiskActionCache {
     directory: Arc<Directory>,
-    recent: Arc<Cache<Key, Arc<ActionResult>, BySize>>,
+    recent: Arc<Cache<Key, Stored, BySize>>,
 }
 
 impl DiskActionCache {
@@ -49,13 +85,18 @@ impl DiskActionCache {
         Ok(Self { directory, recent })
     }
 
-    pub(super) async fn get(&self, action: &ActionKey) -> Result<Option<Arc<ActionResult>>, StoreError> {
-        let key = key_of(action);
+    pub(super) async fn get(&self, wanted: Wanted<'_>) -> Result<Option<Arc<ActionResult>>, StoreError> {
+        let key = key_of(wanted.key());
+        let stored = self.stored(key, wanted.key()).await?;
+        Ok(stored.filter(|stored| wanted.is_met_by(stored.action)).map(|stored| stored.result))
+    }
+
+    async fn stored(&self, key: Key, action: &ActionKey) -> Result<Option<Stored>, StoreError> {
         if self.directory.find_one(&key).is_none() && !self.directory.may_be_unknown(&key) {
             return Ok(None);
         }
-        if let Some(result) = self.recent.get(&key) {
-            return Ok(Some(result));
+        if let Some(stored) = self.recent.get(&key) {
+            return Ok(Some(stored));
         }
         let (directory, recent, action) = (Arc::clone(&self.directory), Arc::clone(&self.recent), action.clone());
         blocking(move || {
@@ -63,14 +104,13 @@ impl DiskActionCache {
             let mut content = vec![0; stat.size_bytes as usize];
             let read = file.read_full_at(&mut content, 0);
             read.map_err(|error| directory.write_error("read", "an entry", error))?;
-            let Some(result) = decode(&action, &content) else {
+            let Some(stored) = decode(&action, &content) else {
                 directory.quarantine(&key);
                 return Ok(None);
             };
-            let result = Arc::new(result);
             // Under no lock, so a newer result may have been put meanwhile: then that one is kept.
-            let _ = recent.get_or_insert_with::<_, StoreError>(&key, || Ok(Arc::clone(&result)));
-            Ok(Some(result))
+            let _ = recent.get_or_insert_with::<_, StoreError>(&key, || Ok(stored.clone()));
+            Ok(Some(stored))
         })
         .await
     }
@@ -78,6 +118,7 @@ impl DiskActionCache {
     pub(super) async fn put(&self, action: &ActionKey, result: Arc<ActionResult>) -> Result<(), StoreError> {
         let key = key_of(action);
         let content = encode(action, &result);
+        let stored = Stored { action: action.digest, result };
         let (directory, recent) = (Arc::clone(&self.directory), Arc::clone(&self.recent));
         blocking(move || {
             let size_bytes = content.len() as u64;
@@ -86,10 +127,26 @@ impl DiskActionCache {
             let mut temporary = directory.temporary()?;
             temporary.write(&content).map_err(|error| directory.write_error("write", "tmp", error))?;
             directory.replace(&key, &temporary)?;
-            recent.insert(key, result);
+            recent.insert(key, stored);
             Ok(())
         })
         .await
+    }
+
+    pub(super) async fn remove(&self, action: &ActionKey) -> Result<(), StoreError> {
+        let key = key_of(action);
+        let (directory, recent) = (Arc::clone(&self.directory), Arc::clone(&self.recent));
+        blocking(move || {
+            directory.remove(&key)?;
+            recent.remove(&key);
+            Ok(())
+        })
+        .await
+    }
+
+    /// The bytes of all results, and their number.
+    pub(super) fn size(&self) -> (u64, usize) {
+        (self.directory.size_bytes(), self.directory.len())
     }
 }
 
@@ -126,18 +183,23 @@ fn encode(action: &ActionKey, result: &ActionResult) -> Vec<u8> {
     content
 }
 
-fn decode(action: &ActionKey, content: &[u8]) -> Option<ActionResult> {
+/// What the file of `action` holds, whatever size of it is said there.
+fn decode(action: &ActionKey, content: &[u8]) -> Option<Stored> {
     let (checksum, rest) = content.split_at_checked(32)?;
     if Sha256::digest(rest)[..] != *checksum {
         return None;
     }
-    ActionResult::decode(rest.strip_prefix(header(action).as_bytes())?).ok()
+    let rest = rest.strip_prefix(action.digest.hash_hex().as_bytes())?.strip_prefix(b"/")?;
+    let end = memchr::memchr(b' ', rest)?;
+    let size_bytes = std::str::from_utf8(&rest[..end]).ok()?.parse().ok()?;
+    let rest = rest[end + 1..].strip_prefix(action.instance_name.as_bytes())?.strip_prefix(b"\n")?;
+    let result = Arc::new(ActionResult::decode(rest).ok()?);
+    Some(Stored { action: Digest::new(*action.digest.hash(), size_bytes), result })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use pumphouse_proto::digest::Digest;
 
     fn action(instance_name: &str) -> ActionKey {
         ActionKey { instance_name: instance_name.into(), digest: Digest::of(b"action") }
@@ -156,16 +218,40 @@ mod tests {
     async fn results_are_replaced_and_survive_a_restart() {
         let dir = tempfile::tempdir().expect("a directory");
         let cache = open(dir.path());
-        assert_eq!(cache.get(&action("")).await.expect("reads"), None);
+        assert_eq!(cache.get(Wanted::Action(&action(""))).await.expect("reads"), None);
         cache.put(&action(""), result(1)).await.expect("stored");
         cache.put(&action("a/b"), result(2)).await.expect("stored");
         cache.put(&action(""), result(3)).await.expect("replaced");
-        assert_eq!(cache.get(&action("")).await.expect("reads"), Some(result(3)));
+        assert_eq!(cache.get(Wanted::Action(&action(""))).await.expect("reads"), Some(result(3)));
         drop(cache);
         let cache = open(dir.path());
-        assert_eq!(cache.get(&action("")).await.expect("reads"), Some(result(3)));
-        assert_eq!(cache.get(&action("a/b")).await.expect("reads"), Some(result(2)));
-        assert_eq!(cache.get(&action("a")).await.expect("reads"), None);
+        assert_eq!(cache.get(Wanted::Action(&action(""))).await.expect("reads"), Some(result(3)));
+        assert_eq!(cache.get(Wanted::Action(&action("a/b"))).await.expect("reads"), Some(result(2)));
+        assert_eq!(cache.get(Wanted::Action(&action("a"))).await.expect("reads"), None);
+    }
+
+    #[tokio::test]
+    async fn a_size_is_part_of_what_is_asked_for_where_it_is_known() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let known = action("");
+        let sized = |size_bytes| ActionKey { digest: Digest::new(*known.digest.hash(), size_bytes), ..known.clone() };
+        for is_reopened in [false, true] {
+            let mut cache = open(dir.path());
+            cache.put(&known, result(1)).await.expect("stored");
+            if is_reopened {
+                drop(cache);
+                cache = open(dir.path());
+            }
+            assert_eq!(cache.get(Wanted::Action(&known)).await.expect("reads"), Some(result(1)));
+            for size_bytes in [0, known.digest.size_bytes() + 1] {
+                assert_eq!(cache.get(Wanted::Action(&sized(size_bytes))).await.expect("reads"), None, "{size_bytes}");
+                assert_eq!(cache.get(Wanted::Hash(&sized(size_bytes))).await.expect("reads"), Some(result(1)));
+            }
+            cache.put(&sized(UNKNOWN_SIZE_BYTES), result(2)).await.expect("stored");
+            assert_eq!(cache.get(Wanted::Action(&known)).await.expect("reads"), Some(result(2)));
+            cache.remove(&known).await.expect("removed");
+            assert_eq!(cache.get(Wanted::Hash(&known)).await.expect("reads"), None);
+        }
     }
 
     #[tokio::test]
@@ -178,8 +264,8 @@ mod tests {
         std::fs::remove_file(&path).expect("removed");
         std::fs::write(&path, &content[..content.len() - 1]).expect("written");
         let cache = open(dir.path());
-        assert_eq!(cache.get(&action("")).await.expect("reads"), None);
+        assert_eq!(cache.get(Wanted::Action(&action(""))).await.expect("reads"), None);
         cache.put(&action(""), result(2)).await.expect("stored");
-        assert_eq!(cache.get(&action("")).await.expect("reads"), Some(result(2)));
+        assert_eq!(cache.get(Wanted::Action(&action(""))).await.expect("reads"), Some(result(2)));
     }
 }

@@ -34,7 +34,9 @@ async fn write(store: &dyn BlobStore, digest: Digest, blob: &Bytes, piece: usize
     for start in (0..blob.len()).step_by(piece) {
         writer.write(blob.slice(start..blob.len().min(start + piece))).await?;
     }
-    writer.commit().await
+    let stored = writer.commit().await?;
+    assert_eq!(stored, digest);
+    Ok(())
 }
 
 /// The whole contract.
@@ -42,6 +44,7 @@ async fn check(store: &dyn BlobStore) {
     the_empty_blob_is_always_there(store).await;
     what_is_put_is_there(store).await;
     what_is_written_is_there(store).await;
+    what_has_no_name_yet_is_named_by_its_content(store).await;
     what_does_not_match_is_refused(store).await;
     an_upload_that_is_given_up_leaves_nothing(store).await;
     the_same_blob_may_be_stored_by_many(store).await;
@@ -84,6 +87,23 @@ async fn what_is_written_is_there(store: &dyn BlobStore) {
             assert!(part == blob.slice(offset as usize..end), "{size} {offset} {limit}");
         }
     }
+}
+
+async fn what_has_no_name_yet_is_named_by_its_content(store: &dyn BlobStore) {
+    for size in [0, 1, 1_000_003] {
+        let blob = content(size + 11).slice(11..);
+        let digest = Digest::of(&blob);
+        for _ in 0..2 {
+            let mut writer = store.write_unnamed().await.expect("begins");
+            for piece in blob.chunks(80_000) {
+                writer.write(Bytes::copy_from_slice(piece)).await.expect("takes a piece");
+            }
+            assert_eq!(writer.commit().await.expect("stores"), digest);
+        }
+        assert_eq!(store.digest_of(*digest.hash()).await.expect("looks"), Some(digest));
+        assert!(read(store, digest, 0, None).await.expect("reads") == blob);
+    }
+    assert_eq!(store.digest_of([9; 32]).await.expect("looks"), None);
 }
 
 async fn what_does_not_match_is_refused(store: &dyn BlobStore) {

@@ -142,6 +142,14 @@ impl BlobStore for DiskBlobStore {
     }
 
     async fn write(&self, digest: Digest) -> Result<Box<dyn BlobWriter>, StoreError> {
-        writer::begin(self, digest).await
+        writer::begin(self, Some(digest)).await
+    }
+
+    async fn write_unnamed(&self) -> Result<Box<dyn BlobWriter>, StoreError> {
+        writer::begin(self, None).await
+    }
+
+    async fn digest_of(&self, hash: [u8; 32]) -> Result<Option<Digest>, StoreError> {
+        self.run(move |blobs| blobs.digest_of(&hash).map_err(store_error)).await
     }
 }

@@ -100,4 +100,12 @@ impl<S: BlobStore> BlobStore for MemoryCachingStore<S> {
     async fn write(&self, digest: Digest) -> Result<Box<dyn BlobWriter>, StoreError> {
         self.store.write(digest).await
     }
+
+    async fn write_unnamed(&self) -> Result<Box<dyn BlobWriter>, StoreError> {
+        self.store.write_unnamed().await
+    }
+
+    async fn digest_of(&self, hash: [u8; 32]) -> Result<Option<Digest>, StoreError> {
+        self.store.digest_of(hash).await
+    }
 }

@@ -38,9 +38,9 @@ impl Traffic {
         }
     }
 
-    fn written(&self, size_bytes: u64, stored: &Result<(), StoreError>) {
+    fn written<T>(&self, size_bytes: u64, stored: &Result<T, StoreError>) {
         match stored {
-            Ok(()) => {
+            Ok(_) => {
                 self.blobs_written.fetch_add(1, Ordering::Relaxed);
                 self.bytes_written.fetch_add(size_bytes, Ordering::Relaxed);
             }
@@ -113,13 +113,21 @@ impl<S: BlobStore> BlobStore for MeteredStore<S> {
 
     async fn write(&self, digest: Digest) -> Result<Box<dyn BlobWriter>, StoreError> {
         let writer = self.store.write(digest).await.inspect_err(|error| self.traffic.failed(error))?;
-        Ok(Box::new(MeteredWriter { writer, digest, traffic: Arc::clone(&self.traffic) }))
+        Ok(Box::new(MeteredWriter { writer, traffic: Arc::clone(&self.traffic) }))
+    }
+
+    async fn write_unnamed(&self) -> Result<Box<dyn BlobWriter>, StoreError> {
+        let writer = self.store.write_unnamed().await.inspect_err(|error| self.traffic.failed(error))?;
+        Ok(Box::new(MeteredWriter { writer, traffic: Arc::clone(&self.traffic) }))
+    }
+
+    async fn digest_of(&self, hash: [u8; 32]) -> Result<Option<Digest>, StoreError> {
+        self.store.digest_of(hash).await
     }
 }
 
 struct MeteredWriter {
     writer: Box<dyn BlobWriter>,
-    digest: Digest,
     traffic: Arc<Traffic>,
 }
 
@@ -129,9 +137,10 @@ impl BlobWriter for MeteredWriter {
         self.writer.write(piece).await.inspect_err(|error| self.traffic.failed(error))
     }
 
-    async fn commit(self: Box<Self>) -> Result<(), StoreError> {
+    async fn commit(self: Box<Self>) -> Result<Digest, StoreError> {
         let stored = self.writer.commit().await;
-        self.traffic.written(self.digest.size_bytes(), &stored);
+        let size_bytes = stored.as_ref().map_or(0, Digest::size_bytes);
+        self.traffic.written(size_bytes, &stored);
         stored
     }
 }

@@ -1,21 +1,17 @@
 //! One connection: HTTP/1 or HTTP/2, with the limits that many clients on few connections need.
 
+use super::face::{Face, Peer};
 use super::peers::Admission;
-use crate::budget::{Held, Hold, RequestBody, ResponseBody, Share};
-use hyper::body::Incoming;
+use crate::access::Certificate;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
-use tonic::body::Body;
-use tonic::codegen::Service as _;
-use tonic::codegen::http::{Method, Request, Response, StatusCode, header};
-use tonic::service::Routes;
 
 /// How often an idle connection is asked whether it is still there, and how long the answer may take: a peer that
 /// vanished without a word is noticed after their sum.
@@ -35,7 +31,7 @@ const CONNECTION_WINDOW_BYTES: u32 = 16 * 1024 * 1024;
 /// Uploads come in few large frames rather than many of the default's 16 KiB.
 const FRAME_SIZE_BYTES: u32 = 128 * 1024;
 
-/// How long a peer has to say which protocol it speaks, and to send the head of a request of HTTP/1.
+/// How long a peer has to say which protocol it speaks, encryption included, and to send the head of a request of HTTP/1.
 const SILENCE_LIMIT: Duration = Duration::from_secs(10);
 
 /// How often is looked whether the first bytes of a connection have come whole.
@@ -50,25 +46,32 @@ const ACCEPT_RETRY: Duration = Duration::from_millis(50);
 /// Serves a connection until it ends, or, after `stop`, until the calls under way have ended.
 pub(super) async fn serve(
     stream: TcpStream,
-    peer: SocketAddr,
+    address: SocketAddr,
     admission: Admission,
-    routes: Routes,
+    face: Face,
     stop: CancellationToken,
 ) {
     if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%peer, %error, "cannot switch off delays");
+        tracing::debug!(%address, %error, "cannot switch off delays");
     }
-    let spoken = tokio::select! {
-        spoken = tokio::time::timeout(SILENCE_LIMIT, has_spoken(&stream)) => spoken,
+    let begun = tokio::select! {
+        begun = begin(stream, address, &face) => begun,
         () = stop.cancelled() => return,
     };
-    if !matches!(spoken, Ok(Ok(()))) {
-        tracing::debug!(%peer, "a connection said nothing, and was closed");
-        return;
-    }
-    keep_alive(&stream, peer);
-    let service = service_fn(|request| answer(routes.clone(), admission.share().clone(), request));
-    let builder = builder();
+    let (stream, builder, certificate) = match begun {
+        Ok(begun) => begun,
+        Err(error) => {
+            face.metrics().mute_connections.inc();
+            tracing::debug!(%address, %error, "a connection was closed before its first request");
+            return;
+        }
+    };
+    let peer = Peer { address, certificate, share: admission.share().clone() };
+    let ends = Arc::new((face, peer));
+    let service = service_fn(|request| {
+        let ends = Arc::clone(&ends);
+        async move { ends.0.answer(&ends.1, request).await }
+    });
     let connection = builder.serve_connection(TokioIo::new(stream), service);
     tokio::pin!(connection);
     let served = tokio::select! {
@@ -79,8 +82,33 @@ pub(super) async fn serve(
         }
     };
     if let Err(error) = served {
-        tracing::debug!(%peer, %error, "connection ended");
+        tracing::debug!(%address, %error, "connection ended");
     }
+}
+
+/// A stream of bytes, encrypted or not.
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
+
+/// Waits for the first bytes: agrees on encryption where that is spoken here, and on the protocol. Nobody is waited for
+/// longer than [`SILENCE_LIMIT`].
+async fn begin(
+    stream: TcpStream,
+    address: SocketAddr,
+    face: &Face,
+) -> std::io::Result<(Box<dyn Stream>, auto::Builder<TokioExecutor>, Option<Certificate>)> {
+    keep_alive(&stream, address);
+    if let Some(encryption) = face.encryption() {
+        let encrypted = tokio::time::timeout(SILENCE_LIMIT, encryption.accept(stream)).await;
+        let (stream, certificate) = encrypted.map_err(|_| std::io::Error::from(std::io::ErrorKind::TimedOut))??;
+        // Whoever speaks HTTP/2 has to say so in the handshake.
+        let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+        let builder = if is_http2 { builder().http2_only() } else { builder().http1_only() };
+        return Ok((Box::new(stream), builder, certificate));
+    }
+    let spoken = tokio::time::timeout(SILENCE_LIMIT, has_spoken(&stream)).await;
+    spoken.map_err(|_| std::io::Error::from(std::io::ErrorKind::TimedOut))??;
+    Ok((Box::new(stream), builder(), None))
 }
 
 /// Waits for the first bytes, so many that the protocol is known.
@@ -131,44 +159,4 @@ fn builder() -> auto::Builder<TokioExecutor> {
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES);
     builder
-}
-
-async fn answer(
-    mut routes: Routes,
-    share: Share,
-    mut request: Request<Incoming>,
-) -> Result<Response<Body>, Infallible> {
-    let is_grpc = request
-        .headers()
-        .get(header::CONTENT_TYPE)
-        .is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"));
-    if is_grpc {
-        request.extensions_mut().insert(share.clone());
-        // What came counts until it is answered, and what is answered until it is sent.
-        let message = Held::default();
-        let request = request.map(|body| RequestBody::new(body, share, Arc::clone(&message)));
-        return match routes.call(request).await {
-            Ok(mut response) => Ok(match response.extensions_mut().remove::<Hold>() {
-                Some(hold) => response.map(|body| Body::new(ResponseBody::new(body, hold))),
-                None => response,
-            }),
-            Err(error) => {
-                tracing::error!(%error, "a service failed");
-                Ok(plain(StatusCode::INTERNAL_SERVER_ERROR, "internal error\n"))
-            }
-        };
-    }
-    Ok(match (request.method(), request.uri().path()) {
-        (&Method::GET | &Method::HEAD, "/healthz") => plain(StatusCode::OK, "ok\n"),
-        (_, "/healthz") => plain(StatusCode::METHOD_NOT_ALLOWED, "only GET is possible here\n"),
-        _ => plain(StatusCode::NOT_FOUND, "there is nothing here\n"),
-    })
-}
-
-fn plain(status: StatusCode, text: &'static str) -> Response<Body> {
-    let mut response = Response::new(Body::new(text.to_owned()));
-    *response.status_mut() = status;
-    let kind = header::HeaderValue::from_static("text/plain; charset=utf-8");
-    response.headers_mut().insert(header::CONTENT_TYPE, kind);
-    response
 }

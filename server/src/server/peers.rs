@@ -6,14 +6,13 @@ use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
-/// How many connections one peer may have: an address, or for IPv6 a network of 64 bits, since whoever has one address has
-/// as many as he likes.
-const CONNECTIONS_PER_PEER: usize = 2048;
-
-/// The peers that are connected.
+/// The peers that are connected: addresses, or for IPv6 networks of 64 bits, since whoever has one address has as many as
+/// he likes.
 #[derive(Debug, Clone)]
 pub(super) struct Peers {
     budget: Budget,
+    /// How many connections each may have.
+    most: usize,
     connected: Arc<Mutex<HashMap<IpAddr, Peer>>>,
 }
 
@@ -39,9 +38,9 @@ impl Admission {
 }
 
 impl Peers {
-    /// None yet.
-    pub(super) fn new() -> Self {
-        Self { budget: Budget::new(), connected: Arc::default() }
+    /// None yet. Each may have `most` connections, and all of them `messages_size_bytes` in memory.
+    pub(super) fn new(most: usize, messages_size_bytes: u64) -> Self {
+        Self { budget: Budget::new(messages_size_bytes), most, connected: Arc::default() }
     }
 
     /// Counts a connection from `address`; `None` where it has too many.
@@ -52,7 +51,7 @@ impl Peers {
         };
         let mut connected = self.connected.lock();
         let known = connected.entry(peer).or_insert_with(|| Peer { connections: 0, share: self.budget.share() });
-        if known.connections >= CONNECTIONS_PER_PEER {
+        if known.connections >= self.most {
             return None;
         }
         known.connections += 1;
@@ -78,7 +77,8 @@ mod tests {
 
     #[test]
     fn a_peer_has_its_share_and_no_more() {
-        let peers = Peers::new();
+        const CONNECTIONS_PER_PEER: usize = 100;
+        let peers = Peers::new(CONNECTIONS_PER_PEER, 64 * 1024 * 1024);
         let address = |text: &str| text.parse::<IpAddr>().expect("an address");
         let mut held: Vec<Admission> =
             (0..CONNECTIONS_PER_PEER).map(|_| peers.admit(address("::ffff:10.0.0.1")).expect("room")).collect();

@@ -5,7 +5,8 @@
 //! **Source:** Remote Execution API v2, service `ActionCache`.
 
 use super::Backend;
-use super::request::{action_key, check_digest_function};
+use super::request::{action_key, audit, check_digest_function};
+use crate::access::{JUDGES, READERS};
 use crate::action_cache::InlineRequest;
 use prost::Message as _;
 use pumphouse_proto::limits::BATCH_SIZE_BYTES;
@@ -20,9 +21,9 @@ impl ActionCache for Backend {
         &self,
         request: Request<GetActionResultRequest>,
     ) -> Result<Response<ActionResult>, Status> {
-        let request = request.into_inner();
+        let (_, extensions, request) = request.into_parts();
         check_digest_function(request.digest_function)?;
-        let action = action_key(&request.instance_name, request.action_digest.as_ref())?;
+        let action = action_key(&extensions, READERS, &request.instance_name, request.action_digest.as_ref())?;
         let Some(result) = self.action_cache.get(&action).await? else {
             return Err(Status::not_found(format!("no result of action {} is cached", action.digest)));
         };
@@ -35,18 +36,29 @@ impl ActionCache for Backend {
         &self,
         request: Request<UpdateActionResultRequest>,
     ) -> Result<Response<ActionResult>, Status> {
-        let request = request.into_inner();
+        let (_, extensions, request) = request.into_parts();
         check_digest_function(request.digest_function)?;
-        let action = action_key(&request.instance_name, request.action_digest.as_ref())?;
+        let action = action_key(&extensions, JUDGES, &request.instance_name, request.action_digest.as_ref())?;
         let result = request.action_result.ok_or_else(|| Status::invalid_argument("action_result is missing"))?;
         check_result(&result)?;
         self.action_cache.put(&action, result.clone()).await?;
+        let instance_name = &*action.instance_name;
+        audit(&extensions, |caller| {
+            tracing::info!(target: "audit", caller, instance_name, action = %action.digest, "put a result");
+        });
         Ok(Response::new(result))
     }
 }
 
-/// What no client could ever be given is refused.
-fn check_result(result: &ActionResult) -> Result<(), Status> {
+/// Whether the result can be given to clients, and is worth it.
+///
+/// # Errors
+/// It is too large, malformed, or one of an action that failed; names the field.
+pub(crate) fn check_result(result: &ActionResult) -> Result<(), Status> {
+    if result.exit_code != 0 {
+        let message = format!("action_result.exit_code: {} is a failure, which is not cached", result.exit_code);
+        return Err(Status::invalid_argument(message));
+    }
     let size = result.encoded_len();
     if size > BATCH_SIZE_BYTES {
         let message =

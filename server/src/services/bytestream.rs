@@ -5,7 +5,9 @@
 mod read;
 mod write;
 
+use super::request::admit;
 use super::{AnswerStream, Backend};
+use crate::access::SEEKERS;
 use pumphouse_proto::bytestream::byte_stream_server::ByteStream;
 use pumphouse_proto::bytestream::{
     QueryWriteStatusRequest, QueryWriteStatusResponse, ReadRequest, ReadResponse, WriteRequest, WriteResponse,
@@ -18,11 +20,12 @@ impl ByteStream for Backend {
     type ReadStream = AnswerStream<ReadResponse>;
 
     async fn read(&self, request: Request<ReadRequest>) -> Result<Response<Self::ReadStream>, Status> {
-        read::read(&self.blobs, request.get_ref()).await.map(Response::new)
+        read::read(&self.blobs, request.extensions(), request.get_ref()).await.map(Response::new)
     }
 
     async fn write(&self, request: Request<Streaming<WriteRequest>>) -> Result<Response<WriteResponse>, Status> {
-        let committed_size = write::write(self, request.into_inner()).await?;
+        let (_, extensions, requests) = request.into_parts();
+        let committed_size = write::write(self, &extensions, requests).await?;
         Ok(Response::new(WriteResponse { committed_size }))
     }
 
@@ -32,6 +35,7 @@ impl ByteStream for Backend {
         request: Request<QueryWriteStatusRequest>,
     ) -> Result<Response<QueryWriteStatusResponse>, Status> {
         let name = UploadName::parse(&request.get_ref().resource_name)?;
+        admit(request.extensions(), SEEKERS, &name.blob.instance_name)?;
         let digest = name.blob.digest;
         let complete = self.blobs.find_missing(&[digest]).await?.is_empty();
         let committed_size = if complete { digest.size_bytes() as i64 } else { 0 };

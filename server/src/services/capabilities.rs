@@ -3,6 +3,7 @@
 //! **Source:** Remote Execution API v2, service `Capabilities`.
 
 use super::Backend;
+use crate::access::ANYONE;
 use pumphouse_proto::limits::BATCH_SIZE_BYTES;
 use pumphouse_proto::reapi::capabilities_server::Capabilities;
 use pumphouse_proto::reapi::{
@@ -19,7 +20,7 @@ impl Capabilities for Backend {
         &self,
         request: Request<GetCapabilitiesRequest>,
     ) -> Result<Response<ServerCapabilities>, Status> {
-        super::request::check_instance_name(&request.get_ref().instance_name)?;
+        super::request::admit(request.extensions(), ANYONE, &request.get_ref().instance_name)?;
         let version = |minor| Some(SemVer { major: 2, minor, ..SemVer::default() });
         Ok(Response::new(ServerCapabilities {
             cache_capabilities: Some(cache_capabilities(self.config.blob_size_bytes)),

@@ -2,8 +2,9 @@
 //!
 //! **Source:** Remote Execution API v2, service `ContentAddressableStorage`.
 
-use super::request::{check_digest_function, check_instance_name, digest};
+use super::request::{admit, check_digest_function, digest};
 use super::{AnswerStream, Backend, compression, tree_pages};
+use crate::access::{READERS, SEEKERS, WRITERS};
 use crate::budget;
 use bytes::Bytes;
 use pumphouse_proto::digest::Digest;
@@ -27,8 +28,8 @@ impl ContentAddressableStorage for Backend {
         &self,
         request: Request<FindMissingBlobsRequest>,
     ) -> Result<Response<FindMissingBlobsResponse>, Status> {
-        let request = request.into_inner();
-        check_instance_name(&request.instance_name)?;
+        let (_, extensions, request) = request.into_parts();
+        admit(&extensions, SEEKERS, &request.instance_name)?;
         check_digest_function(request.digest_function)?;
         let digests = request.blob_digests.iter().map(|message| digest("blob_digests", Some(message)));
         let digests = digests.collect::<Result<Vec<_>, _>>()?;
@@ -46,8 +47,8 @@ impl ContentAddressableStorage for Backend {
         &self,
         request: Request<BatchUpdateBlobsRequest>,
     ) -> Result<Response<BatchUpdateBlobsResponse>, Status> {
-        let request = request.into_inner();
-        check_instance_name(&request.instance_name)?;
+        let (_, extensions, request) = request.into_parts();
+        admit(&extensions, WRITERS, &request.instance_name)?;
         check_digest_function(request.digest_function)?;
         check_batch("data", request.requests.iter().map(|request| request.data.len() as u64), BATCH_SIZE_BYTES)?;
         let sizes = request.requests.iter().map(|request| size_of(request.digest.as_ref()));
@@ -72,7 +73,7 @@ impl ContentAddressableStorage for Backend {
         request: Request<BatchReadBlobsRequest>,
     ) -> Result<Response<BatchReadBlobsResponse>, Status> {
         let (_, extensions, request) = request.into_parts();
-        check_instance_name(&request.instance_name)?;
+        admit(&extensions, READERS, &request.instance_name)?;
         check_digest_function(request.digest_function)?;
         let digests = request.digests.iter().map(|message| digest("digests", Some(message)));
         let digests = digests.collect::<Result<Vec<_>, _>>()?;
@@ -96,7 +97,7 @@ impl ContentAddressableStorage for Backend {
 
     async fn get_tree(&self, request: Request<GetTreeRequest>) -> Result<Response<Self::GetTreeStream>, Status> {
         let (_, extensions, request) = request.into_parts();
-        check_instance_name(&request.instance_name)?;
+        admit(&extensions, READERS, &request.instance_name)?;
         check_digest_function(request.digest_function)?;
         let root = digest("root_digest", request.root_digest.as_ref())?;
         let pages = tree_pages::TreePages::begin(&self.blobs, root, request.page_size, &request.page_token).await?;

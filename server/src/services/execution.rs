@@ -6,8 +6,9 @@ mod inputs;
 pub(super) mod updates;
 
 use super::operation_name::OperationName;
-use super::request::{action_key, build_id, check_digest_function};
+use super::request::{action_key, admit, audit, build_id, check_digest_function};
 use super::{AnswerStream, Backend};
+use crate::access::EXECUTORS;
 use crate::action_cache::InlineRequest;
 use crate::scheduler::OperationId;
 use inputs::Inputs;
@@ -25,9 +26,9 @@ impl Execution for Backend {
 
     async fn execute(&self, request: Request<ExecuteRequest>) -> Result<Response<Self::ExecuteStream>, Status> {
         let build = build_id(request.metadata());
-        let request = request.into_inner();
+        let (_, extensions, request) = request.into_parts();
         check_digest_function(request.digest_function)?;
-        let action = action_key(&request.instance_name, request.action_digest.as_ref())?;
+        let action = action_key(&extensions, EXECUTORS, &request.instance_name, request.action_digest.as_ref())?;
         let inline = InlineRequest::from(&request);
         let priority = request.execution_policy.as_ref().map_or(0, |policy| policy.priority);
         let inputs = Inputs::load(self, &action).await?;
@@ -39,6 +40,10 @@ impl Execution for Backend {
         }
         let task = inputs.into_task(action.clone(), priority, build, SystemTime::now());
         let watch = self.scheduler.execute(task)?;
+        let instance_name = &*action.instance_name;
+        audit(&extensions, |caller| {
+            tracing::info!(target: "audit", caller, instance_name, action = %action.digest, "had an action run");
+        });
         Ok(Response::new(updates::stream(self, action, inline, watch)))
     }
 
@@ -50,6 +55,7 @@ impl Execution for Backend {
     ) -> Result<Response<Self::WaitExecutionStream>, Status> {
         let build = build_id(request.metadata());
         let name = OperationName::parse(&request.get_ref().name)?;
+        admit(request.extensions(), EXECUTORS, &name.action.instance_name)?;
         let inline = InlineRequest::default();
         if let Some(watch) = self.scheduler.wait(name.id, &name.action) {
             return Ok(Response::new(updates::stream(self, name.action, inline, watch)));

@@ -46,6 +46,10 @@ impl OperationName {
 
 /// The instance in the name of a collection of operations, as `ListOperations` has it.
 pub(super) fn parse_collection(name: &str) -> Result<&str, Status> {
+    if name.is_empty() {
+        // What clients send that know of no instances.
+        return Ok("");
+    }
     match name.strip_suffix(KEYWORD) {
         Some("") => Ok(""),
         Some(instance) if instance.ends_with('/') => Ok(&instance[..instance.len() - 1]),
@@ -73,6 +77,7 @@ mod tests {
         for name in ["", "operations", "x", &good[1..], &format!("{good}/"), &format!("{good}0x"), "a/b/c/d/e/f"] {
             assert!(OperationName::parse(name).is_err(), "{name}");
         }
+        assert_eq!(parse_collection("").expect("well formed"), "");
         assert_eq!(parse_collection("operations").expect("well formed"), "");
         assert_eq!(parse_collection("a/b/operations").expect("well formed"), "a/b");
         assert!(parse_collection("aoperations").is_err());

@@ -5,6 +5,8 @@
 use super::Backend;
 use super::execution::updates;
 use super::operation_name::{OperationName, parse_collection};
+use super::request::admit;
+use crate::access::EXECUTORS;
 use crate::action_cache::InlineRequest;
 use crate::scheduler::{ActionKey, OperationId, OperationView};
 use pumphouse_proto::longrunning::operations_server::Operations;
@@ -27,8 +29,9 @@ impl Operations for Backend {
         &self,
         request: Request<ListOperationsRequest>,
     ) -> Result<Response<ListOperationsResponse>, Status> {
-        let request = request.into_inner();
+        let (_, extensions, request) = request.into_parts();
         let instance_name = parse_collection(&request.name)?;
+        admit(&extensions, EXECUTORS, instance_name)?;
         let size = usize::try_from(request.page_size)
             .map_err(|_| Status::invalid_argument("page_size: must not be negative"))?;
         let size = if size == 0 { OPERATIONS_PER_PAGE } else { size.min(OPERATIONS_PER_PAGE) };
@@ -58,12 +61,14 @@ impl Operations for Backend {
 
     async fn get_operation(&self, request: Request<GetOperationRequest>) -> Result<Response<Operation>, Status> {
         let name = OperationName::parse(&request.get_ref().name)?;
+        admit(request.extensions(), EXECUTORS, &name.action.instance_name)?;
         let (action, view) = self.scheduler.view(name.id).ok_or_else(|| not_known(&name))?;
         Ok(Response::new(self.operation(name.id, action, view).await))
     }
 
     async fn delete_operation(&self, request: Request<DeleteOperationRequest>) -> Result<Response<()>, Status> {
         let name = OperationName::parse(&request.get_ref().name)?;
+        admit(request.extensions(), EXECUTORS, &name.action.instance_name)?;
         match self.scheduler.delete(name.id) {
             Some(true) => Ok(Response::new(())),
             Some(false) => Err(Status::failed_precondition(format!("operation {name} is not completed; cancel it"))),
@@ -73,12 +78,14 @@ impl Operations for Backend {
 
     async fn cancel_operation(&self, request: Request<CancelOperationRequest>) -> Result<Response<()>, Status> {
         let name = OperationName::parse(&request.get_ref().name)?;
+        admit(request.extensions(), EXECUTORS, &name.action.instance_name)?;
         if self.scheduler.cancel(name.id) { Ok(Response::new(())) } else { Err(not_known(&name)) }
     }
 
     async fn wait_operation(&self, request: Request<WaitOperationRequest>) -> Result<Response<Operation>, Status> {
-        let request = request.into_inner();
+        let (_, extensions, request) = request.into_parts();
         let name = OperationName::parse(&request.name)?;
+        admit(&extensions, EXECUTORS, &name.action.instance_name)?;
         let timeout = request.timeout.map(Duration::try_from).transpose();
         let timeout = timeout.map_err(|error| Status::invalid_argument(format!("timeout: {error}")))?;
         let timeout = timeout.unwrap_or(LONGEST_WAIT).min(LONGEST_WAIT);

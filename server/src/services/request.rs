@@ -1,12 +1,13 @@
 //! Fields of requests, checked; errors name the field.
 
+use crate::access::{Caller, Role};
 use crate::scheduler::{ActionKey, BuildId};
 use prost::Message as _;
 use pumphouse_proto::cas_client::REQUEST_METADATA_HEADER;
 use pumphouse_proto::digest::Digest;
 use pumphouse_proto::reapi::{self, RequestMetadata, digest_function};
-use tonic::Status;
 use tonic::metadata::MetadataMap;
+use tonic::{Extensions, Status};
 
 /// The longest instance name.
 const INSTANCE_NAME_SIZE_BYTES: usize = 1024;
@@ -28,18 +29,41 @@ pub(super) fn check_digest_function(value: i32) -> Result<(), Status> {
     }
 }
 
-/// The instance's name must be of a sensible length.
+/// Whether whoever sent a request with these extensions has one of `roles` for the instance, whose name must be good.
+pub(super) fn admit(extensions: &Extensions, roles: &[Role], instance_name: &str) -> Result<(), Status> {
+    check_instance_name(instance_name)?;
+    // Every connection says who calls; without that nothing is done.
+    let caller = extensions.get::<Caller>().ok_or_else(|| Status::internal("it is not known who calls"))?;
+    Ok(caller.check(roles, instance_name)?)
+}
+
+/// Has `tell` tell, in the audit log, what the caller of a request with these extensions has done.
+pub(super) fn audit(extensions: &Extensions, tell: impl FnOnce(&str)) {
+    if let Some(caller) = extensions.get::<Caller>() {
+        tell(&caller.to_string());
+    }
+}
+
+/// The instance's name must be of a sensible length, and printable.
 pub(super) fn check_instance_name(name: &str) -> Result<(), Status> {
     if name.len() > INSTANCE_NAME_SIZE_BYTES {
         let message = format!("instance_name is longer than {INSTANCE_NAME_SIZE_BYTES} bytes");
         return Err(Status::invalid_argument(message));
     }
+    if name.chars().any(char::is_control) {
+        return Err(Status::invalid_argument(format!("instance_name: {name:?} has a control character")));
+    }
     Ok(())
 }
 
-/// The key of an action.
-pub(super) fn action_key(instance_name: &str, action_digest: Option<&reapi::Digest>) -> Result<ActionKey, Status> {
-    check_instance_name(instance_name)?;
+/// The key of an action, for somebody who has one of `roles` for its instance.
+pub(super) fn action_key(
+    extensions: &Extensions,
+    roles: &[Role],
+    instance_name: &str,
+    action_digest: Option<&reapi::Digest>,
+) -> Result<ActionKey, Status> {
+    admit(extensions, roles, instance_name)?;
     Ok(ActionKey { instance_name: instance_name.into(), digest: digest("action_digest", action_digest)? })
 }
 

@@ -136,9 +136,10 @@ async fn inlining_never_makes_an_answer_too_large() {
 #[tokio::test]
 async fn results_are_replaced_and_instances_are_apart() {
     let server = TestServer::start().await;
-    for exit_code in [1, 2] {
-        update(&server, ActionResult { exit_code, ..Default::default() }).await.unwrap();
-        assert_eq!(get(&server, get_request()).await.unwrap().exit_code, exit_code);
+    for stdout_raw in ["1", "2"] {
+        let stdout_raw = Bytes::from_static(stdout_raw.as_bytes());
+        update(&server, ActionResult { stdout_raw: stdout_raw.clone(), ..Default::default() }).await.unwrap();
+        assert_eq!(get(&server, get_request()).await.unwrap().stdout_raw, stdout_raw);
     }
     let other = GetActionResultRequest { instance_name: "other/one".into(), ..get_request() };
     assert_eq!(get(&server, other).await.unwrap_err().code(), Code::NotFound);
@@ -154,6 +155,7 @@ async fn malformed_results_are_refused() {
         (field.to_owned(), result)
     };
     let cases = [
+        bad("exit_code", &|result| result.exit_code = 1),
         bad("output_files", &|result| result.output_files = vec![OutputFile::default()]),
         bad("output_directories", &|result| result.output_directories = vec![OutputDirectory::default()]),
         bad("stdout_digest", &|result| result.stdout_digest = Some(reapi::Digest { hash: "x".into(), size_bytes: 1 })),

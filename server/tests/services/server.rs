@@ -5,7 +5,6 @@ use pumphouse_proto::reapi::capabilities_client::CapabilitiesClient;
 use pumphouse_proto::reapi::{GetCapabilitiesRequest, compressor, digest_function};
 use pumphouse_server::Server;
 use std::time::Duration;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tonic::Code;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
@@ -58,24 +57,6 @@ async fn health_and_reflection_answer() {
     for name in ["build.bazel.remote.execution.v2.Execution", "google.bytestream.ByteStream", "grpc.health.v1.Health"] {
         assert!(names.contains(&name.to_owned()), "{name} in {names:?}");
     }
-    server.stop().await;
-}
-
-async fn http(server: &TestServer, request: &str) -> String {
-    let mut stream = tokio::net::TcpStream::connect(server.address).await.unwrap();
-    stream.write_all(format!("{request} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").as_bytes()).await.unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await.unwrap();
-    answer
-}
-
-#[tokio::test]
-async fn http_shares_the_port() {
-    let server = TestServer::start().await;
-    let answer = http(&server, "GET /healthz").await;
-    assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("ok\n"), "{answer}");
-    assert!(http(&server, "GET /nothing").await.starts_with("HTTP/1.1 404"));
-    assert!(http(&server, "POST /healthz").await.starts_with("HTTP/1.1 405"));
     server.stop().await;
 }
 

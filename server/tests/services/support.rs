@@ -58,15 +58,31 @@ impl TestServer {
         server
     }
 
+    /// Starts a server in a directory of its own, with a changed configuration, whose `channel` is of no use: connections to it
+    /// are encrypted.
+    pub(crate) async fn start_with_unconnected(change: impl FnOnce(&mut Config)) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let mut config = config(dir.path());
+        change(&mut config);
+        let mut server = Self::serve(config, false).await;
+        server.dir = Some(dir);
+        server
+    }
+
     /// Starts a server as configured.
     pub(crate) async fn start_from(config: Config) -> Self {
+        Self::serve(config, true).await
+    }
+
+    async fn serve(config: Config, connects: bool) -> Self {
         let server = Server::bind(config).await.unwrap();
         let address = server.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel::<()>();
         let serving = tokio::spawn(server.serve(async {
             let _ = stopped.await;
         }));
-        let channel = Endpoint::from_shared(format!("http://{address}")).unwrap().connect().await.unwrap();
+        let endpoint = Endpoint::from_shared(format!("http://{address}")).unwrap();
+        let channel = if connects { endpoint.connect().await.unwrap() } else { endpoint.connect_lazy() };
         Self { address, channel, stop: Some(stop), serving, dir: None }
     }
 

@@ -11,9 +11,10 @@ use tokio::task::JoinHandle;
 /// How much is gathered before a thread hashes and writes it.
 const BLOCK_SIZE_BYTES: usize = 512 * 1024;
 
-/// Makes room for the blob, block by block.
-pub(super) async fn begin(store: &DiskBlobStore, digest: Digest) -> Result<Box<dyn BlobWriter>, StoreError> {
-    let upload = store.run(move |blobs: &Blobs| blobs.upload(digest).map(Box::new).map_err(store_error)).await?;
+/// Makes room for the blob, block by block. Where no digest is given it is found out.
+pub(super) async fn begin(store: &DiskBlobStore, digest: Option<Digest>) -> Result<Box<dyn BlobWriter>, StoreError> {
+    let upload = move |blobs: &Blobs| digest.map_or_else(|| blobs.upload_unnamed(), |digest| blobs.upload(digest));
+    let upload = store.run(move |blobs| upload(blobs).map(Box::new).map_err(store_error)).await?;
     let state = Some(State::Idle(upload));
     Ok(Box::new(DiskBlobWriter { store: store.clone(), block: Vec::new(), block_size: 0, state }))
 }
@@ -71,7 +72,7 @@ impl BlobWriter for DiskBlobWriter {
         Ok(())
     }
 
-    async fn commit(mut self: Box<Self>) -> Result<(), StoreError> {
+    async fn commit(mut self: Box<Self>) -> Result<Digest, StoreError> {
         let upload = self.idle().await?;
         let block = self.take_block();
         self.store.run(move |blobs| append(blobs, upload, &block)?.commit(blobs).map_err(store_error)).await

@@ -2,6 +2,8 @@
 
 use super::super::AnswerStream;
 use super::super::compression::Compressor;
+use super::super::request::admit;
+use crate::access::READERS;
 use crate::blobs::{BlobStore, BlobStream};
 use bytes::Bytes;
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
@@ -9,14 +11,16 @@ use pumphouse_proto::bytestream::{ReadRequest, ReadResponse};
 use pumphouse_proto::limits::STREAM_CHUNK_SIZE_BYTES;
 use pumphouse_proto::resource_name::{BlobName, Compression};
 use std::sync::Arc;
-use tonic::Status;
+use tonic::{Extensions, Status};
 
 /// Checks the request and opens the blob, so that errors come before the stream.
 pub(super) async fn read(
     blobs: &Arc<dyn BlobStore>,
+    extensions: &Extensions,
     request: &ReadRequest,
 ) -> Result<AnswerStream<ReadResponse>, Status> {
-    let BlobName { digest, compression, .. } = BlobName::parse(&request.resource_name)?;
+    let BlobName { instance_name, digest, compression } = BlobName::parse(&request.resource_name)?;
+    admit(extensions, READERS, &instance_name)?;
     let offset = u64::try_from(request.read_offset)
         .map_err(|_| Status::out_of_range(format!("read_offset: {} is negative", request.read_offset)))?;
     let limit = u64::try_from(request.read_limit)

@@ -5,31 +5,30 @@
 
 use super::super::Backend;
 use super::super::compression::Decompressor;
+use super::super::rate::Rate;
+use super::super::request::admit;
+use crate::access::WRITERS;
 use crate::blobs::BlobWriter;
 use bytes::Bytes;
 use pumphouse_proto::bytestream::WriteRequest;
 use pumphouse_proto::digest::Digest;
 use pumphouse_proto::limits::TRANSFER_TIMEOUT;
 use pumphouse_proto::resource_name::{Compression, UploadName};
-use std::time::Duration;
-use tokio::time::Instant;
-use tonic::{Status, Streaming};
+use tonic::{Extensions, Status, Streaming};
 
 /// How much of an upload that isn't needed is read: resetting the stream instead makes some clients fail.
 const DRAINED_SIZE_BYTES: usize = 4 * 1024 * 1024;
 
-/// How much has to come in a second, counted from the first message and after [`RATE_GRACE`]: whoever sends less keeps what he
-/// has sent in everybody's way.
-const LEAST_BYTES_PER_SECOND: u64 = 4 * 1024;
-
-/// How long an upload may be slower.
-const RATE_GRACE: Duration = Duration::from_secs(60);
-
 /// Stores the blob and gives the committed size.
-pub(super) async fn write(backend: &Backend, mut requests: Streaming<WriteRequest>) -> Result<i64, Status> {
+pub(super) async fn write(
+    backend: &Backend,
+    extensions: &Extensions,
+    mut requests: Streaming<WriteRequest>,
+) -> Result<i64, Status> {
     let first = next(&mut requests).await?;
     let first = first.ok_or_else(|| Status::invalid_argument("the stream of a write is empty"))?;
     let name = UploadName::parse(&first.resource_name)?;
+    admit(extensions, WRITERS, &name.blob.instance_name)?;
     let (digest, compression) = (name.blob.digest, name.blob.compression);
     if digest.size_bytes() > backend.config.blob_size_bytes {
         let limit = backend.config.blob_size_bytes;
@@ -54,10 +53,13 @@ pub(super) async fn write(backend: &Backend, mut requests: Streaming<WriteReques
         decompressor,
         received: 0,
     };
-    let begun = Instant::now();
+    let mut rate = Rate::begin();
     let mut request = first;
-    while !upload.take(request).await? {
-        check_rate(&upload, begun)?;
+    loop {
+        rate.add(request.data.len() as u64).map_err(|message| Status::aborted(format!("blob {digest}: {message}")))?;
+        if upload.take(request).await? {
+            break;
+        }
         request = next(&mut requests).await?.ok_or_else(|| upload.broken_off())?;
     }
     upload.commit().await
@@ -69,20 +71,6 @@ async fn next(requests: &mut Streaming<WriteRequest>) -> Result<Option<WriteRequ
         Ok(request) => request,
         Err(_) => Err(Status::aborted(format!("nothing came for {TRANSFER_TIMEOUT:?}; the upload was given up"))),
     }
-}
-
-fn check_rate(upload: &Upload, begun: Instant) -> Result<(), Status> {
-    let late = begun.elapsed().saturating_sub(RATE_GRACE).as_secs();
-    if upload.received.unsigned_abs() >= late * LEAST_BYTES_PER_SECOND {
-        return Ok(());
-    }
-    let message = format!(
-        "blob {}: {} bytes came in {:?}, less than {LEAST_BYTES_PER_SECOND} a second; the upload was given up",
-        upload.digest,
-        upload.received,
-        begun.elapsed(),
-    );
-    Err(Status::aborted(message))
 }
 
 /// Reads what the client is sending anyway, up to a limit.

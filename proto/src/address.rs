@@ -1,10 +1,12 @@
-//! A server's address as users write it: `grpc://HOST:PORT[/INSTANCE]`.
+//! A server's address as users write it: `grpc://HOST:PORT[/INSTANCE]`, with `grpcs` where the connection is encrypted.
 
 use std::fmt;
 
 /// A server and an instance on it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) struct Address {
+pub struct Address {
+    /// Whether the connection is encrypted.
+    pub is_encrypted: bool,
     /// Host and port, as in a URL.
     pub authority: String,
     /// The instance name; usually empty.
@@ -13,12 +15,12 @@ pub(crate) struct Address {
 
 /// Why an address is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum InvalidAddress {
+pub enum InvalidAddress {
     /// It is not of the form.
     #[error("{0:?} is not a server's address, such as grpc://build.example:8980")]
     Form(String),
-    /// Encryption is not there yet.
-    #[error("{0:?}: only grpc:// is supported")]
+    /// Nobody speaks that here.
+    #[error("{0:?}: only grpc:// and grpcs:// are supported")]
     Scheme(String),
 }
 
@@ -27,11 +29,13 @@ impl Address {
     ///
     /// # Errors
     /// It has another form or scheme.
-    pub(crate) fn parse(text: &str) -> Result<Self, InvalidAddress> {
+    pub fn parse(text: &str) -> Result<Self, InvalidAddress> {
         let Some((scheme, rest)) = text.split_once("://") else { return Err(InvalidAddress::Form(text.to_owned())) };
-        if scheme != "grpc" {
-            return Err(InvalidAddress::Scheme(text.to_owned()));
-        }
+        let is_encrypted = match scheme {
+            "grpc" => false,
+            "grpcs" => true,
+            _ => return Err(InvalidAddress::Scheme(text.to_owned())),
+        };
         let (authority, instance_name) = rest.split_once('/').unwrap_or((rest, ""));
         let has_port = authority
             .rsplit_once(':')
@@ -40,13 +44,15 @@ impl Address {
         if !has_port || !is_authority || authority.contains('@') {
             return Err(InvalidAddress::Form(text.to_owned()));
         }
-        Ok(Self { authority: authority.to_owned(), instance_name: instance_name.trim_end_matches('/').to_owned() })
+        let instance_name = instance_name.trim_end_matches('/').to_owned();
+        Ok(Self { is_encrypted, authority: authority.to_owned(), instance_name })
     }
 }
 
 impl fmt::Display for Address {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "grpc://{}", self.authority)?;
+        let scheme = if self.is_encrypted { "grpcs" } else { "grpc" };
+        write!(formatter, "{scheme}://{}", self.authority)?;
         if self.instance_name.is_empty() { Ok(()) } else { write!(formatter, "/{}", self.instance_name) }
     }
 }
@@ -71,7 +77,8 @@ mod tests {
         check("grpc://host:99999", None);
         check("grpc://me@host:1", None);
         check("grpc://ho st:1", None);
-        check("grpcs://host:1", None);
+        check("grpcs://host:1", Some(("host:1", "")));
+        check("http://host:1", None);
         check("build.example:8980", None);
         check("", None);
     }

@@ -4,7 +4,7 @@
 ///
 /// # Errors
 /// A message that quotes `text`.
-pub(crate) fn parse_size(text: &str) -> Result<u64, String> {
+pub fn parse_size(text: &str) -> Result<u64, String> {
     let refused = || format!("{text:?} is not a size, such as 500M or 10G");
     let trimmed = text.trim();
     let digits = trimmed.find(|character: char| !character.is_ascii_digit()).unwrap_or(trimmed.len());
@@ -19,6 +19,16 @@ pub(crate) fn parse_size(text: &str) -> Result<u64, String> {
     };
     let number: u64 = number.parse().map_err(|_| refused())?;
     number.checked_mul(1 << shift).ok_or_else(refused)
+}
+
+/// Writes a number of bytes as [`parse_size`] reads it, with the largest unit that leaves no rest.
+pub fn format_size(bytes: u64) -> String {
+    let units = [("T", 40), ("G", 30), ("M", 20), ("k", 10)];
+    let fits = |shift: u32| bytes > 0 && bytes.trailing_zeros() >= shift;
+    match units.into_iter().find(|(_, shift)| fits(*shift)) {
+        Some((unit, shift)) => format!("{}{unit}", bytes >> shift),
+        None => bytes.to_string(),
+    }
 }
 
 #[cfg(test)]
@@ -39,5 +49,9 @@ mod tests {
         check("-1", None);
         check("1.5G", None);
         check("99999999999T", None);
+        for (bytes, expect) in [(0, "0"), (1, "1"), (1024, "1k"), (10 << 30, "10G"), ((1 << 30) + 1024, "1048577k")] {
+            assert_eq!(format_size(bytes), expect);
+            assert_eq!(parse_size(expect), Ok(bytes));
+        }
     }
 }

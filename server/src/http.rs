@@ -1,0 +1,95 @@
+//! What is served to those who don't speak gRPC: caches of build tools by plain HTTP, health, metrics.
+//!
+//! * [`cache`]: `GET`, `HEAD`, `PUT` and `DELETE` of blobs, results and named blobs
+//! * [`key`]: what a path names, in the layouts of the clients that exist
+//! * [`precondition`]: ranges and entity tags
+//! * [`upload`]: bodies on their way into the CAS
+//! * [`webdav`]: as much of it as clients ask for that store there
+//!
+//! **Source:** RFC 9110 (methods, ranges, conditions, status codes), RFC 4918 (`MKCOL`, `PROPFIND`); "HTTP caching protocol" of
+//! Bazel's documentation; ccache's and Gradle's manuals on their HTTP caches.
+
+mod cache;
+mod key;
+mod precondition;
+mod upload;
+mod webdav;
+
+use crate::access::{ANYONE, Caller};
+use crate::blobs::StoreError;
+use crate::metrics;
+use crate::services::Backend;
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Extension, State};
+use axum::http::{HeaderValue, Response, StatusCode, header};
+use axum::response::IntoResponse;
+use axum::routing::get;
+
+/// Everything that is served by plain HTTP.
+pub(crate) fn router(backend: &Backend) -> Router {
+    Router::new()
+        .route("/healthz", get(|| async { plain(StatusCode::OK, "ok") }))
+        .route("/readyz", get(ready))
+        .route("/metrics", get(show_metrics))
+        .fallback(cache::serve)
+        .with_state(backend.clone())
+}
+
+/// Whether new work should come here.
+async fn ready(State(backend): State<Backend>) -> Response<Body> {
+    if backend.is_draining() {
+        return plain(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "draining: running actions end, and new work should go elsewhere",
+        );
+    }
+    plain(StatusCode::OK, "ok")
+}
+
+async fn show_metrics(State(backend): State<Backend>, Extension(caller): Extension<Caller>) -> Response<Body> {
+    if let Err(denial) = caller.check_any(ANYONE) {
+        return Refusal::from(denial).into_response();
+    }
+    let mut response = Response::new(Body::from(metrics::text(&backend)));
+    let kind = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
+    response.headers_mut().insert(header::CONTENT_TYPE, kind);
+    response
+}
+
+/// An answer in words.
+pub(crate) fn plain(status: StatusCode, text: &str) -> Response<Body> {
+    let mut response = Response::new(Body::from(format!("{text}\n")));
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    response
+}
+
+/// Why a request isn't done, as its answer.
+#[derive(Debug)]
+struct Refusal(StatusCode, String);
+
+impl Refusal {
+    fn bad(message: impl Into<String>) -> Self {
+        Self(StatusCode::BAD_REQUEST, message.into())
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response<Body> {
+        plain(self.0, &self.1)
+    }
+}
+
+impl From<StoreError> for Refusal {
+    fn from(error: StoreError) -> Self {
+        let status = match error {
+            // A cache that lost something has it no more, which is what its clients can deal with.
+            StoreError::NotFound(_) | StoreError::Corrupt(_) => StatusCode::NOT_FOUND,
+            StoreError::Mismatch { .. } => StatusCode::BAD_REQUEST,
+            StoreError::Exhausted(_) => StatusCode::INSUFFICIENT_STORAGE,
+            StoreError::Broken(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        Self(status, error.to_string())
+    }
+}

@@ -1,0 +1,61 @@
+//! How slowly an upload may come: whoever sends next to nothing keeps what he has sent in everybody's way.
+
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// How much has to come in a second, counted from the beginning and after [`RATE_GRACE`].
+const LEAST_BYTES_PER_SECOND: u64 = 4 * 1024;
+
+/// How long an upload may be slower.
+const RATE_GRACE: Duration = Duration::from_secs(60);
+
+/// What has come of an upload, and since when.
+#[derive(Debug)]
+pub(crate) struct Rate {
+    begun: Instant,
+    received: u64,
+}
+
+impl Rate {
+    /// Nothing has come yet.
+    pub(crate) fn begin() -> Self {
+        Self { begun: Instant::now(), received: 0 }
+    }
+
+    /// The bytes that came, as they came.
+    pub(crate) const fn received(&self) -> u64 {
+        self.received
+    }
+
+    /// Counts what has come.
+    ///
+    /// # Errors
+    /// It is too little for the time that it took; says so in words.
+    pub(crate) fn add(&mut self, size_bytes: u64) -> Result<(), String> {
+        self.received += size_bytes;
+        let late = self.begun.elapsed().saturating_sub(RATE_GRACE).as_secs();
+        if self.received >= late * LEAST_BYTES_PER_SECOND {
+            return Ok(());
+        }
+        Err(format!(
+            "{} bytes came in {:?}, less than {LEAST_BYTES_PER_SECOND} a second; the upload was given up",
+            self.received,
+            self.begun.elapsed(),
+        ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn an_upload_may_be_slow_for_a_while() {
+        let mut rate = Rate::begin();
+        tokio::time::advance(RATE_GRACE).await;
+        rate.add(1).expect("in time");
+        tokio::time::advance(Duration::from_secs(10)).await;
+        assert!(rate.add(1).expect_err("too slow").contains("less than"));
+        rate.add(10 * LEAST_BYTES_PER_SECOND).expect("as much as needed");
+    }
+}
