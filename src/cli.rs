@@ -38,7 +38,9 @@ struct Arguments {
 
 const ENVIRONMENT_HELP: &str = "\
 Environment:
-  PUMPHOUSE_REMOTE        the server, as grpc://HOST:PORT[/INSTANCE]
+  PUMPHOUSE_REMOTE        the server, as grpc://HOST:PORT[/INSTANCE], or grpcs:// where it is encrypted
+  PUMPHOUSE_REMOTE_TOKEN_FILE, PUMPHOUSE_REMOTE_CA_FILE, PUMPHOUSE_REMOTE_CERTIFICATE_FILE, PUMPHOUSE_REMOTE_KEY_FILE
+                          files by which this user and the server know each other
   PUMPHOUSE_DIR           the directory of socket, cache and state [default: ~/.cache/pumphouse]
   PUMPHOUSE_CACHE_SIZE    the bound of the local cache, such as 500M or 10G [default: 10G]
   PUMPHOUSE_LOCAL_JOBS    compiles that run on this machine at a time [default: its processors]

@@ -25,7 +25,7 @@ pub use witness::Witness;
 
 use crate::audit::Drawn;
 use crate::audit::distrust::{Distrust, Trust};
-use crate::config::{Config, REMOTE_VARIABLE, Settings};
+use crate::config::{self, Config, REMOTE_VARIABLE, Settings};
 use crate::fallback::{Fallback, Reason};
 use crate::files::events::Events;
 use crate::ipc::socket::Directories;
@@ -41,6 +41,7 @@ use in_flight::{Claim, End, InFlight, Leader};
 use local_store::StorePlan;
 use patience::{Expectations, Unit};
 use prepare::{Front, Prepared};
+use pumphouse_proto::connection::Credentials;
 use race::Winner;
 use remote_run::Failure;
 use roots::Roots;
@@ -316,7 +317,9 @@ impl Handler {
         if self.is_distrusted(prepared) {
             return Err(Refusal::quiet(Reason::Distrusted, ""));
         }
-        let Some(address) = self.remote_address(request) else { return Err(Refusal::quiet(Reason::NoServer, "")) };
+        let Some((address, credentials)) = self.server(request) else {
+            return Err(Refusal::quiet(Reason::NoServer, ""));
+        };
         if self.notices.discrepancies() >= DEMOTION_LIMIT {
             let message = format!(
                 "{DEMOTION_LIMIT} compiles failed remotely and succeeded locally; the rest of this build compiles locally"
@@ -328,8 +331,7 @@ impl Handler {
             let notice = self.notices.once(&address, &format!("the server {address} {error}; compiling locally"));
             Refusal { notice, ..Refusal::quiet(Reason::ServerError, &error.to_string()) }
         };
-        let remote =
-            self.remotes.get(&address, &self.settings.current().credentials).map_err(|error| unavailable(&error))?;
+        let remote = self.remotes.get(&address, &credentials).map_err(|error| unavailable(&error))?;
         let session = remote.session().await.map_err(|error| unavailable(&error))?.begin_use();
         // Boxed, so that hits don't pay for the state of a remote run.
         let (said, result) = match Box::pin(self.race(request, prepared, (&remote, session), times)).await {
@@ -380,13 +382,21 @@ impl Handler {
         self.drawn.offer(|| Arc::new(Hit { prepared: prepared(), request: request.clone() }));
     }
 
-    /// The server that the request names, or else the configuration.
-    fn remote_address(&self, request: &CompileRequest) -> Option<String> {
-        let named = request.environment.iter().find(|(name, _)| name == REMOTE_VARIABLE);
-        match named {
-            Some((_, value)) => Some(value.to_string_lossy().into_owned()).filter(|address| !address.is_empty()),
-            None => self.settings.current().remote.clone(),
-        }
+    /// The server that the request names, or else the configuration, and how it is to know this user.
+    fn server(&self, request: &CompileRequest) -> Option<(String, Credentials)> {
+        let variable = |wanted: &str| {
+            let named = request.environment.iter().find(|(name, _)| name == wanted);
+            named.map(|(_, value)| value)
+        };
+        let settings = self.settings.current();
+        let address = match variable(REMOTE_VARIABLE) {
+            Some(value) => Some(value.to_string_lossy().into_owned()).filter(|address| !address.is_empty()),
+            None => settings.remote.clone(),
+        };
+        // A relative path is the launcher's.
+        let file = |name: &str| variable(name).filter(|value| !value.is_empty());
+        let file = |name: &str| file(name).map(|value| request.working_directory.join(value));
+        Some((address?, config::credentials(file, settings.credentials.clone())))
     }
 
     /// Tells of a corrupt cache entry, and counts it.

@@ -18,6 +18,25 @@ use std::time::Duration;
 /// that there is none.
 pub(crate) const REMOTE_VARIABLE: &str = "PUMPHOUSE_REMOTE";
 
+/// The variables that name the files by which a user and a server know each other; as with [`REMOTE_VARIABLE`], those of a
+/// request win.
+pub(crate) const TOKEN_FILE_VARIABLE: &str = "PUMPHOUSE_REMOTE_TOKEN_FILE";
+pub(crate) const CA_FILE_VARIABLE: &str = "PUMPHOUSE_REMOTE_CA_FILE";
+pub(crate) const CERTIFICATE_FILE_VARIABLE: &str = "PUMPHOUSE_REMOTE_CERTIFICATE_FILE";
+pub(crate) const KEY_FILE_VARIABLE: &str = "PUMPHOUSE_REMOTE_KEY_FILE";
+
+/// What `variable` says of these files, and `otherwise` where it says nothing.
+pub(crate) fn credentials(variable: impl Fn(&str) -> Option<PathBuf>, otherwise: Credentials) -> Credentials {
+    let Credentials { token_file, token, ca_file, certificate_file, key_file } = otherwise;
+    Credentials {
+        token_file: variable(TOKEN_FILE_VARIABLE).or(token_file),
+        token,
+        ca_file: variable(CA_FILE_VARIABLE).or(ca_file),
+        certificate_file: variable(CERTIFICATE_FILE_VARIABLE).or(certificate_file),
+        key_file: variable(KEY_FILE_VARIABLE).or(key_file),
+    }
+}
+
 /// The size of the local cache where nothing is said, in bytes.
 pub(crate) const DEFAULT_CACHE_SIZE_BYTES: u64 = 10 * 1024 * 1024 * 1024;
 
@@ -171,14 +190,14 @@ impl Config {
         let patience = choose(("", None), "PUMPHOUSE_PATIENCE", ("patience", number(&file.patience)));
         let audit = choose(("", None), "PUMPHOUSE_AUDIT", ("audit", number(&file.audit)));
         let log = choose(("--log", flags.log.clone()), "PUMPHOUSE_LOG", ("log", file.log.clone()));
-        let place = |name: &str, field: &Option<PathBuf>| variable(name).map(PathBuf::from).or_else(|| field.clone());
         let credentials = Credentials {
-            token_file: place("PUMPHOUSE_REMOTE_TOKEN_FILE", &file.remote_token_file),
+            token_file: file.remote_token_file.clone(),
             token: None,
-            ca_file: place("PUMPHOUSE_REMOTE_CA_FILE", &file.remote_ca_file),
-            certificate_file: place("PUMPHOUSE_REMOTE_CERTIFICATE_FILE", &file.remote_certificate_file),
-            key_file: place("PUMPHOUSE_REMOTE_KEY_FILE", &file.remote_key_file),
+            ca_file: file.remote_ca_file.clone(),
+            certificate_file: file.remote_certificate_file.clone(),
+            key_file: file.remote_key_file.clone(),
         };
+        let credentials = self::credentials(|name| variable(name).map(PathBuf::from), credentials);
         Ok(Self {
             credentials,
             remote: remote.map(|(value, _)| value).filter(|value| !value.is_empty()),
@@ -272,6 +291,12 @@ mod tests {
         check(&Flags::default(), &[], "grpc://file:1");
         let config = resolve(&Flags::default(), &[], file).expect("resolves");
         assert_eq!((config.cache_size_bytes, config.local_jobs), (1 << 30, 3));
+        let file = "remote_token_file = \"/file\"\nremote_ca_file = \"/ca\"";
+        let config = resolve(&Flags::default(), &[("PUMPHOUSE_REMOTE_TOKEN_FILE", "/variable")], file);
+        let Credentials { token_file, ca_file, key_file, .. } = config.expect("resolves").credentials;
+        assert_eq!((token_file, ca_file, key_file), (Some("/variable".into()), Some("/ca".into()), None));
+        let file = "remote = \"grpc://file:1\"\ncache_size = \"1G\"\nidle_timeout_seconds = 7\nlocal_jobs = 3";
+        let config = resolve(&Flags::default(), &[], file).expect("resolves");
         assert_eq!(config.idle_timeout, Duration::from_secs(7));
     }
 

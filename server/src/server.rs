@@ -18,7 +18,7 @@ use crate::blobs::metered::{MeteredStore, Traffic};
 use crate::config::Config;
 use crate::metrics::{self, Metrics};
 use crate::scheduler::{ResultStore, Scheduler};
-use crate::services::Backend;
+use crate::services::{Backend, RunKey};
 use anyhow::Context as _;
 use face::{Audience, Face, Shared};
 use peers::Peers;
@@ -69,9 +69,10 @@ impl Server {
             let access = Access::open(&config.access, known_token)?;
             let encryption = config.tls.as_ref().map(Encryption::open).transpose()?;
             let stores = Stores::open(&config)?;
-            anyhow::Ok((config, access, encryption, stores))
+            let run_key = RunKey::open(&config.dir)?;
+            anyhow::Ok((config, access, encryption, run_key, stores))
         });
-        let (config, access, encryption, Stores { blobs, disk, traffic, action_cache }) = opened.await??;
+        let (config, access, encryption, run_key, Stores { blobs, disk, traffic, action_cache }) = opened.await??;
         let results: Arc<dyn ResultStore> = Arc::clone(&action_cache) as _;
         let scheduler = Scheduler::start(config.scheduler.clone(), results);
         let metrics = Arc::new(Metrics::default());
@@ -81,6 +82,7 @@ impl Server {
             blobs,
             action_cache,
             scheduler,
+            run_key: Arc::new(run_key),
             metrics,
             stores: Some(metrics::Stores { disk, traffic: Arc::clone(&traffic) }),
             draining: CancellationToken::new(),

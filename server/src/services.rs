@@ -12,10 +12,12 @@ mod operation_name;
 pub(crate) mod operations;
 pub(crate) mod rate;
 mod request;
+mod run_seal;
 mod tree_pages;
 pub(crate) mod workers;
 
 pub(crate) use action_cache::check_result;
+pub(crate) use run_seal::RunKey;
 
 use crate::action_cache::ActionCache;
 use crate::blobs::BlobStore;
@@ -37,6 +39,7 @@ pub(crate) struct Backend {
     pub(crate) blobs: Arc<dyn BlobStore>,
     pub(crate) action_cache: Arc<ActionCache>,
     pub(crate) scheduler: Scheduler,
+    pub(crate) run_key: Arc<RunKey>,
     pub(crate) metrics: Arc<Metrics>,
     /// The stores behind it, for those who watch; none in tests.
     pub(crate) stores: Option<metrics::Stores>,
@@ -68,7 +71,17 @@ impl Backend {
         let results: Arc<dyn crate::scheduler::ResultStore> = Arc::clone(&action_cache) as _;
         let scheduler = Scheduler::start(config.scheduler.clone(), results);
         let (draining, closing) = (CancellationToken::new(), CancellationToken::new());
-        let metrics = Arc::default();
-        Self { config: Arc::new(config), blobs, action_cache, scheduler, metrics, stores: None, draining, closing }
+        let (metrics, run_key) = (Arc::default(), Arc::new(RunKey::open(dir).expect("opens")));
+        Self {
+            config: Arc::new(config),
+            blobs,
+            action_cache,
+            scheduler,
+            run_key,
+            metrics,
+            stores: None,
+            draining,
+            closing,
+        }
     }
 }

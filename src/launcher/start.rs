@@ -2,7 +2,9 @@
 
 use super::{DISABLE_VARIABLE, NESTED_VARIABLE};
 use crate::compiler::search::PASSED_VARIABLE;
-use crate::config::REMOTE_VARIABLE;
+use crate::config::{
+    CA_FILE_VARIABLE, CERTIFICATE_FILE_VARIABLE, KEY_FILE_VARIABLE, REMOTE_VARIABLE, TOKEN_FILE_VARIABLE,
+};
 use crate::daemon::detach;
 use crate::inherited;
 use crate::ipc::socket::{self, Directories};
@@ -23,8 +25,17 @@ use std::time::{Duration, Instant};
 const INHERITED_VARIABLES: &[&str] = &["HOME", "LOGNAME", "PATH", "TMPDIR", "USER"];
 
 /// The variables that are each launcher's own, and no setting of a daemon that serves others as well.
-const LAUNCHERS_VARIABLES: &[&str] =
-    &[REMOTE_VARIABLE, DISABLE_VARIABLE, DEPTH_VARIABLE, NESTED_VARIABLE, PASSED_VARIABLE];
+const LAUNCHERS_VARIABLES: &[&str] = &[
+    REMOTE_VARIABLE,
+    TOKEN_FILE_VARIABLE,
+    CA_FILE_VARIABLE,
+    CERTIFICATE_FILE_VARIABLE,
+    KEY_FILE_VARIABLE,
+    DISABLE_VARIABLE,
+    DEPTH_VARIABLE,
+    NESTED_VARIABLE,
+    PASSED_VARIABLE,
+];
 
 /// How long a launcher waits for another one that starts the daemon.
 const LOCK_LIMIT: Duration = Duration::from_secs(3);

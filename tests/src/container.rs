@@ -67,6 +67,21 @@ pub fn manifests() -> Result<Vec<Value>> {
     serde_json::from_str(&text).with_context(|| format!("reading {text}"))
 }
 
+/// The token of developers in [`SECRETS`].
+pub const DEVELOPER_TOKEN: &str = "the-token-of-the-tests-developers";
+
+/// What the secrets that the manifests name hold, as whoever deploys makes them: a name, a file and its content.
+const SECRETS: [(&str, &str, &str); 2] = [
+    (
+        "pumphouse-identities",
+        "identities.toml",
+        "[[identity]]\nname = \"workers\"\nroles = [\"worker\"]\ntoken = \"the-token-of-the-tests-workers\"\n\
+         [[identity]]\nname = \"developers\"\nroles = [\"read\", \"write-cas\", \"execute\"]\n\
+         token = \"the-token-of-the-tests-developers\"\n",
+    ),
+    ("pumphouse-worker-token", "token", "the-token-of-the-tests-workers\n"),
+];
+
 /// A running pod of one container. It is ended when dropped.
 #[derive(Debug)]
 pub struct Pod {
@@ -215,7 +230,7 @@ fn runtime_config(directory: &Path, root: &Path, pod: &Value, network: Option<&P
             "noNewPrivileges": security["allowPrivilegeEscalation"] == false,
         },
         "root": {"path": root, "readonly": security["readOnlyRootFilesystem"] == true},
-        "mounts": mounts(directory, container, host_id + u32::try_from(user)?)?,
+        "mounts": mounts(directory, pod, host_id + u32::try_from(user)?)?,
         "linux": {
             "uidMappings": ids,
             "gidMappings": ids,
@@ -227,7 +242,8 @@ fn runtime_config(directory: &Path, root: &Path, pod: &Value, network: Option<&P
 }
 
 /// What every pod has, and the manifest's volumes as directories that `owner` may write.
-fn mounts(directory: &Path, container: &Value, owner: u32) -> Result<Vec<Value>> {
+fn mounts(directory: &Path, pod: &Value, owner: u32) -> Result<Vec<Value>> {
+    let container = &pod["containers"][0];
     let hosts = directory.join("hosts");
     std::fs::write(&hosts, "127.0.0.1 localhost pumphouse-server\n")?;
     let mut mounts = vec![
@@ -243,6 +259,16 @@ fn mounts(directory: &Path, container: &Value, owner: u32) -> Result<Vec<Value>>
         let source = directory.join(name);
         std::fs::create_dir_all(&source)?;
         chown(&source, Some(owner), Some(owner))?;
+        let mut volumes = pod["volumes"].as_array().context("no volumes")?.iter();
+        let secret =
+            volumes.find(|volume| volume["name"] == name).and_then(|volume| volume["secret"]["secretName"].as_str());
+        if let Some(secret) = secret {
+            let (_, file, content) = SECRETS
+                .into_iter()
+                .find(|(name, ..)| *name == secret)
+                .with_context(|| format!("no secret {secret}"))?;
+            std::fs::write(source.join(file), content)?;
+        }
         mounts.push(json!({"destination": destination, "type": "bind", "source": source, "options": ["bind", "rw"]}));
     }
     Ok(mounts)

@@ -49,7 +49,11 @@ impl Pumphouse {
         Ok(site)
     }
 
-    fn start(command: &str, arguments: &[&str]) -> Result<Self> {
+    /// `pumphouse COMMAND ARGUMENTS…` and a client.
+    ///
+    /// # Errors
+    /// When the service does not start.
+    pub fn start(command: &str, arguments: &[&str]) -> Result<Self> {
         let root = tempfile::Builder::new().prefix("pumphouse-").tempdir()?;
         let (server, address) = serve(root.path(), command, arguments, "127.0.0.1:0")?;
         let client = Client::new(&root.path().join("client"), Some(&format!("grpc://{address}")))?;

@@ -1,6 +1,7 @@
 //! The workers' end of the scheduler: one stream for as long as a worker lives.
 
 use super::request::{check_instance_name, digest};
+use super::run_seal::RunKey;
 use super::{AnswerStream, Backend, shutting_down};
 use crate::scheduler::{ActionKey, Desired, Offer, ReportedRun, RunId, WorkerId, WorkerSession, WorkerState};
 use futures::stream::{self, StreamExt as _};
@@ -80,7 +81,7 @@ impl Session {
             biased;
             spoken = self.incoming.message() => {
                 match spoken? {
-                    Some(state) => self.heard(worker_state(state)?),
+                    Some(state) => self.heard(worker_state(state, &self.backend.run_key)?),
                     None => self.is_over = true,
                 }
                 Ok(None)
@@ -109,7 +110,7 @@ impl Session {
             Desired::Runs(runs) => runs,
         };
         let assignments = runs.into_iter().map(|assignment| Assignment {
-            run_id: assignment.run.0.to_string(),
+            run_id: self.backend.run_key.seal(&assignment.run.0, &assignment.action),
             instance_name: assignment.action.instance_name.to_string(),
             action_digest: Some(assignment.action.digest.into()),
             timeout: Duration::try_from(assignment.timeout).ok(),
@@ -121,7 +122,7 @@ impl Session {
     }
 }
 
-fn worker_state(state: CurrentState) -> Result<WorkerState, Status> {
+fn worker_state(state: CurrentState, key: &RunKey) -> Result<WorkerState, Status> {
     check_name("worker_id", &state.worker_id)?;
     if state.slots > SLOTS {
         return Err(Status::invalid_argument(format!("slots: {} are more than {SLOTS}", state.slots)));
@@ -134,13 +135,14 @@ fn worker_state(state: CurrentState) -> Result<WorkerState, Status> {
         display_name: display_name.as_str().into(),
         offer: state.platform.as_ref().map(Offer::from).unwrap_or_default(),
         slots: state.slots as usize,
-        runs: state.runs.into_iter().map(reported_run).collect::<Result<_, _>>()?,
+        runs: state.runs.into_iter().filter_map(|run| reported_run(run, key).transpose()).collect::<Result<_, _>>()?,
         is_draining: state.draining,
         id: WorkerId(state.worker_id.into()),
     })
 }
 
-fn reported_run(run: Run) -> Result<ReportedRun, Status> {
+/// What a worker says of a run; `None` for one that no server of this directory gave it.
+fn reported_run(run: Run, key: &RunKey) -> Result<Option<ReportedRun>, Status> {
     check_name("runs.run_id", &run.run_id)?;
     check_instance_name(&run.instance_name)?;
     let digest = digest("runs.action_digest", run.action_digest.as_ref())?;
@@ -148,12 +150,12 @@ fn reported_run(run: Run) -> Result<ReportedRun, Status> {
         Some(run::State::Completed(response)) => Some(Arc::new(response)),
         _ => None,
     };
-    Ok(ReportedRun {
-        run: RunId(run.run_id.into()),
-        action: ActionKey { instance_name: run.instance_name.into(), digest },
-        do_not_cache: run.do_not_cache,
-        completed,
-    })
+    let action = ActionKey { instance_name: run.instance_name.into(), digest };
+    let Some(name) = key.open_seal(&run.run_id, &action) else {
+        tracing::warn!(target: "audit", run = run.run_id, action = %action.digest, "a run that nobody gave is not believed");
+        return Ok(None);
+    };
+    Ok(Some(ReportedRun { run: RunId(name.into()), action, do_not_cache: run.do_not_cache, completed }))
 }
 
 fn check_name(field: &str, name: &str) -> Result<(), Status> {

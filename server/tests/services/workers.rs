@@ -3,7 +3,7 @@
 use crate::support::*;
 use pumphouse_proto::digest::Digest;
 use pumphouse_proto::reapi::{GetActionResultRequest, WaitExecutionRequest};
-use pumphouse_proto::worker::CurrentState;
+use pumphouse_proto::worker::{Assignment, CurrentState};
 use std::time::Duration;
 use tonic::{Code, Status};
 
@@ -135,6 +135,31 @@ async fn a_restarted_server_adopts_what_is_running() {
     finish(&mut waiting).await;
     finish(&mut again).await;
     assert_eq!(worker.desired.len(), 0, "it ran once");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn runs_that_no_server_gave_are_not_adopted() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = TestServer::start_from(config(dir.path())).await;
+    let mut worker = TestWorker::connect(&server, "w", 2, &[]).await;
+    let given = server.upload_action("given", |_| {}).await;
+    let wanted = server.upload_action("wanted", |_| {}).await;
+    let _stream = server.execute(given).await;
+    let run = worker.until_desired(1).await.remove(0);
+    let forged = |run_id: &str| {
+        let assignment = Assignment { run_id: run_id.into(), action_digest: Some(wanted.into()), ..run.clone() };
+        completed(&assignment, exit(0))
+    };
+    let mut state = worker.state();
+    // Made up, or a good run's name for another action.
+    state.runs = vec![forged("made-up"), forged("made-up.00112233445566778899aabbccddeeff"), forged(&run.run_id)];
+    server.kill().await;
+    let server = TestServer::start_from(config(dir.path())).await;
+    let mut worker = TestWorker::connect_with(&server, state).await;
+    worker.until_desired(0).await;
+    let request = GetActionResultRequest { action_digest: Some(wanted.into()), ..Default::default() };
+    assert_eq!(server.action_cache().get_action_result(request).await.unwrap_err().code(), Code::NotFound);
     server.stop().await;
 }
 

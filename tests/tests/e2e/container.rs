@@ -3,7 +3,7 @@
 
 use anyhow::{Context, Result, ensure};
 use pumphouse_tests::client::Client;
-use pumphouse_tests::container::{Pod, Probe, manifests, unpack_image};
+use pumphouse_tests::container::{DEVELOPER_TOKEN, Pod, Probe, manifests, unpack_image};
 use pumphouse_tests::objects::compare;
 use pumphouse_tests::project::LUA;
 use pumphouse_tests::workspace::Workspace;
@@ -61,6 +61,9 @@ fn the_manifests_pods_serve_compile_and_leave() -> Result<()> {
     let network = server.network()?;
 
     let client = Client::new(&directory.path().join("client"), Some("grpc://127.0.0.1:8980"))?.inside(&network);
+    let token = directory.path().join("token");
+    std::fs::write(&token, DEVELOPER_TOKEN)?;
+    std::fs::write(client.directory().join("pumphouse.toml"), format!("remote_token_file = {token:?}\n"))?;
     let workspace = Workspace::new(&[
         ("a.c", "#include <stdio.h>\nint main(void) { return puts(__FILE__); }\n"),
         (

@@ -2,6 +2,7 @@
 //!
 //! A test whose tool is absent fails and names the package; `tests/install run` installs them all.
 
+mod access;
 mod anything;
 mod audit;
 mod bazel;
@@ -14,6 +15,7 @@ mod fallback;
 mod faults;
 mod frozen;
 mod headers;
+mod http_caches;
 mod inherited;
 mod outputs;
 mod projects;
