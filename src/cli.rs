@@ -131,8 +131,8 @@ pub fn run() -> u8 {
     };
     let result = match arguments.command {
         SubCommand::Scan(arguments) => scan::run(&arguments),
-        SubCommand::Up(arguments) => services::up(arguments).map(|()| 0),
-        SubCommand::Server(arguments) => services::server(arguments).map(|()| 0),
+        SubCommand::Up(arguments) => services::up(&arguments).map(|()| 0),
+        SubCommand::Server(arguments) => services::server(&arguments).map(|()| 0),
         SubCommand::Worker(arguments) => services::worker(arguments).map(|()| 0),
         SubCommand::Daemon(arguments) => daemon::run(&arguments).map(|()| 0),
         SubCommand::Stop => control::stop().map(|()| 0),

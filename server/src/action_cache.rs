@@ -20,6 +20,9 @@ use std::sync::Arc;
 /// The instance of named blobs. Names with control characters are refused where clients give them.
 const NAMES: &str = "\0names";
 
+/// The instance of lists of chunks.
+const CHUNKS: &str = "\0chunks";
+
 /// A cache of results before the blobs that they name.
 pub struct ActionCache {
     results: DiskActionCache,
@@ -116,6 +119,26 @@ impl ActionCache {
         self.results.remove(&name_key(name)).await
     }
 
+    /// The chunks of which a blob is made, in order, if that is known and all of them are there; they stay for the promised
+    /// lifetime.
+    ///
+    /// # Errors
+    /// A store is broken.
+    pub async fn chunks(&self, blob: Digest) -> Result<Option<Vec<Digest>>, StoreError> {
+        let Some(result) = self.get(&chunks_key(blob)).await? else { return Ok(None) };
+        Ok(result.output_files.iter().map(|chunk| Digest::try_from(&chunk.digest).ok()).collect())
+    }
+
+    /// Remembers the chunks of which a blob is made.
+    ///
+    /// # Errors
+    /// There is no room, or the store is broken.
+    pub async fn set_chunks(&self, blob: Digest, chunks: &[Digest]) -> Result<(), StoreError> {
+        let file = |chunk: &Digest| OutputFile { digest: Some(chunk.into()), ..OutputFile::default() };
+        let output_files = chunks.iter().map(file).collect();
+        self.put(&chunks_key(blob), ActionResult { output_files, ..ActionResult::default() }).await
+    }
+
     /// The bytes of all results, and their number.
     pub fn size(&self) -> (u64, usize) {
         self.results.size()
@@ -129,6 +152,10 @@ fn unsized_key(instance_name: &str, hash: [u8; 32]) -> ActionKey {
 /// The key of a named blob: a result of an instance that no client can name.
 fn name_key(name: &str) -> ActionKey {
     ActionKey { instance_name: NAMES.into(), digest: Digest::of(name.as_bytes()) }
+}
+
+fn chunks_key(blob: Digest) -> ActionKey {
+    ActionKey { instance_name: CHUNKS.into(), digest: blob }
 }
 
 #[async_trait]

@@ -1,4 +1,4 @@
-//! Figures for those who watch a server, in the format of OpenMetrics.
+//! Figures for those who watch a server, in the format of `OpenMetrics`.
 //!
 //! What happens is counted as it happens; what is, is asked for when somebody looks.
 

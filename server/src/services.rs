@@ -6,6 +6,7 @@ pub(crate) mod action_cache;
 pub(crate) mod bytestream;
 pub(crate) mod capabilities;
 pub(crate) mod cas;
+mod chunks;
 mod compression;
 pub(crate) mod execution;
 mod operation_name;

@@ -136,7 +136,7 @@ pub(super) struct WorkerArguments {
 }
 
 /// Runs a server and a worker in this process.
-pub(super) fn up(arguments: UpArguments) -> anyhow::Result<()> {
+pub(super) fn up(arguments: &UpArguments) -> anyhow::Result<()> {
     let Some(config) = server_config(&arguments.server)? else { return Ok(()) };
     run(async move |shutdown| {
         let worker_dir = config.dir.join("worker");
@@ -168,8 +168,8 @@ pub(super) fn up(arguments: UpArguments) -> anyhow::Result<()> {
 }
 
 /// Runs a server.
-pub(super) fn server(arguments: ServerArguments) -> anyhow::Result<()> {
-    let Some(config) = server_config(&arguments)? else { return Ok(()) };
+pub(super) fn server(arguments: &ServerArguments) -> anyhow::Result<()> {
+    let Some(config) = server_config(arguments)? else { return Ok(()) };
     run(async move |shutdown| {
         let server = Server::bind(config).await?;
         announce(server.local_addr()?);

@@ -21,7 +21,7 @@ pub(super) enum Key {
     Result { instance_name: String, hash: [u8; 32] },
     /// Whatever the client stores under this name.
     Name(String),
-    /// What names may be below: only WebDAV knows such things.
+    /// What names may be below: only `WebDAV` knows such things.
     Collection,
 }
 

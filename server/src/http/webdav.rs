@@ -1,4 +1,4 @@
-//! As much of WebDAV as clients ask for that store there: collections are there as soon as somebody wants them.
+//! As much of `WebDAV` as clients ask for that store there: collections are there as soon as somebody wants them.
 //!
 //! **Source:** RFC 4918, sections 9.1 and 9.3.
 

@@ -3,11 +3,12 @@
 //! **Source:** Remote Execution API v2, service `Capabilities`.
 
 use super::Backend;
+use super::chunks::AVERAGE_SIZE_BYTES;
 use crate::access::ANYONE;
 use pumphouse_proto::limits::BATCH_SIZE_BYTES;
 use pumphouse_proto::reapi::capabilities_server::Capabilities;
 use pumphouse_proto::reapi::{
-    ActionCacheUpdateCapabilities, CacheCapabilities, ExecutionCapabilities, GetCapabilitiesRequest,
+    ActionCacheUpdateCapabilities, CacheCapabilities, ExecutionCapabilities, FastCdc2020Params, GetCapabilitiesRequest,
     PriorityCapabilities, ServerCapabilities, compressor, digest_function, priority_capabilities::PriorityRange,
     symlink_absolute_path_strategy,
 };
@@ -42,7 +43,10 @@ fn cache_capabilities(blob_size_bytes: u64) -> CacheCapabilities {
         supported_compressors: vec![compressor::Value::Identity.into(), compressor::Value::Zstd.into()],
         supported_batch_update_compressors: vec![compressor::Value::Identity.into(), compressor::Value::Zstd.into()],
         max_cas_blob_size_bytes: i64::try_from(blob_size_bytes).unwrap_or(i64::MAX),
-        ..CacheCapabilities::default()
+        split_blob_support: true,
+        splice_blob_support: true,
+        fast_cdc_2020_params: Some(FastCdc2020Params { avg_chunk_size_bytes: AVERAGE_SIZE_BYTES as u64, seed: 0 }),
+        rep_max_cdc_params: None,
     }
 }
 

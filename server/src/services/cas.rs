@@ -3,7 +3,7 @@
 //! **Source:** Remote Execution API v2, service `ContentAddressableStorage`.
 
 use super::request::{admit, check_digest_function, digest};
-use super::{AnswerStream, Backend, compression, tree_pages};
+use super::{AnswerStream, Backend, chunks, compression, tree_pages};
 use crate::access::{READERS, SEEKERS, WRITERS};
 use crate::budget;
 use bytes::Bytes;
@@ -14,7 +14,7 @@ use pumphouse_proto::reapi::{
     BatchReadBlobsRequest, BatchReadBlobsResponse, BatchUpdateBlobsRequest, BatchUpdateBlobsResponse,
     FindMissingBlobsRequest, FindMissingBlobsResponse, GetTreeRequest, GetTreeResponse, SpliceBlobRequest,
     SpliceBlobResponse, SplitBlobRequest, SplitBlobResponse, batch_read_blobs_response, batch_update_blobs_request,
-    batch_update_blobs_response, compressor,
+    batch_update_blobs_response, chunking_function, compressor,
 };
 use pumphouse_proto::status;
 use tonic::{Request, Response, Status};
@@ -108,12 +108,27 @@ impl ContentAddressableStorage for Backend {
         Ok(response)
     }
 
-    async fn split_blob(&self, _: Request<SplitBlobRequest>) -> Result<Response<SplitBlobResponse>, Status> {
-        Err(Status::unimplemented("SplitBlob is not supported"))
+    /// Cuts by the one function that is offered, whichever the client would like best.
+    async fn split_blob(&self, request: Request<SplitBlobRequest>) -> Result<Response<SplitBlobResponse>, Status> {
+        let (_, extensions, request) = request.into_parts();
+        admit(&extensions, READERS, &request.instance_name)?;
+        check_digest_function(request.digest_function)?;
+        let blob = digest("blob_digest", request.blob_digest.as_ref())?;
+        let chunks = chunks::split(self, blob).await?;
+        Ok(Response::new(SplitBlobResponse {
+            chunk_digests: chunks.iter().map(Into::into).collect(),
+            chunking_function: chunking_function::Value::FastCdc2020.into(),
+        }))
     }
 
-    async fn splice_blob(&self, _: Request<SpliceBlobRequest>) -> Result<Response<SpliceBlobResponse>, Status> {
-        Err(Status::unimplemented("SpliceBlob is not supported"))
+    async fn splice_blob(&self, request: Request<SpliceBlobRequest>) -> Result<Response<SpliceBlobResponse>, Status> {
+        let (_, extensions, request) = request.into_parts();
+        admit(&extensions, WRITERS, &request.instance_name)?;
+        check_digest_function(request.digest_function)?;
+        let expected = request.blob_digest.as_ref().map(|blob| digest("blob_digest", Some(blob))).transpose()?;
+        let chunks = request.chunk_digests.iter().map(|chunk| digest("chunk_digests", Some(chunk)));
+        let blob = chunks::splice(self, expected, &chunks.collect::<Result<Vec<_>, _>>()?).await?;
+        Ok(Response::new(SpliceBlobResponse { blob_digest: Some(blob.into()) }))
     }
 }
 

@@ -27,7 +27,8 @@ async fn capabilities_suit_old_and_new_clients() {
     let zstd: i32 = compressor::Value::Zstd.into();
     assert!(cache.supported_compressors.contains(&zstd) && cache.supported_batch_update_compressors.contains(&zstd));
     assert!(cache.action_cache_update_capabilities.unwrap().update_enabled);
-    assert!(!cache.split_blob_support && !cache.splice_blob_support);
+    assert!(cache.split_blob_support && cache.splice_blob_support);
+    assert_eq!(cache.fast_cdc_2020_params.map(|params| (params.avg_chunk_size_bytes, params.seed)), Some((524_288, 0)));
     let sha256: i32 = digest_function::Value::Sha256.into();
     assert_eq!(cache.digest_functions, [sha256]);
     let execution = capabilities.execution_capabilities.unwrap();

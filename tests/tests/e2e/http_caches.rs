@@ -33,11 +33,11 @@ fn ccache_keeps_its_results_in_each_of_its_layouts() -> Result<()> {
         let expected = workspace.plainly("gcc -c a.c -o a.o")?;
         // A developer who compiles, and another one, with nothing of his own, who finds it.
         for (developer, hits) in [("one", 0), ("other", 1)] {
-            let own = workspace.path().join(developer);
+            let own = site.root().join(format!("{developer}-{layout}"));
             let mut command = ccache(&own, &storage);
             command.args(["gcc", "-c", "a.c", "-o", "a.o"]).current_dir(workspace.path());
-            succeed(&mut command)?;
-            ensure!(workspace.read("a.o")? == expected.files["a.o"], "{layout}: another object");
+            let actual = workspace.effect(|| run(&mut command))?;
+            ensure!(actual == expected, "{layout}: {:?} {}", actual.code, actual.stderr);
             ensure!(counter(&own, &storage, "remote_storage_hit")? == hits, "{layout} {developer}");
             ensure!(counter(&own, &storage, "remote_storage_error")? == 0, "{layout} {developer}");
         }

@@ -90,8 +90,8 @@ fn large_object_after(limit: &str) -> Result<Stats> {
     let client = Client::new(directory.path(), None)?;
     // Numbers at random, which no packing makes small.
     let mut random = Random::new(1, 1);
-    let numbers: String = (0..50_000).map(|_| format!("{},", random.below(1 << 30))).collect();
-    let large = format!("int large[] = {{ {numbers} }};\n");
+    let numbers: Vec<_> = (0..50_000).map(|_| random.below(1 << 30).to_string()).collect();
+    let large = format!("int large[] = {{ {} }};\n", numbers.join(","));
     let workspace = Workspace::new(&[("a.c", "int a;\n"), ("large.c", &large)])?;
     let mut command = Command::new("sh");
     command.args(["-c", &format!("{limit} && exec \"$0\" gcc -c a.c")]).arg(program()?).current_dir(workspace.path());

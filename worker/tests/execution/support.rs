@@ -2,7 +2,9 @@
 
 use bytes::Bytes;
 use prost::Message as _;
+use pumphouse_proto::address::Address;
 use pumphouse_proto::cas_client::{CasClient, Source, Upload};
+use pumphouse_proto::connection::{Connection, Credentials, Dialer};
 use pumphouse_proto::digest::Digest;
 use pumphouse_proto::longrunning::{Operation, operation};
 use pumphouse_proto::reapi::command::EnvironmentVariable;
@@ -21,10 +23,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
-use tonic::transport::{Channel, Endpoint};
 
 pub(crate) struct Cluster {
-    channel: Channel,
+    channel: Connection,
     cas: CasClient,
     worker: JoinHandle<anyhow::Result<()>>,
     stop_worker: oneshot::Sender<()>,
@@ -54,7 +55,9 @@ impl Cluster {
         let worker = tokio::spawn(pumphouse_worker::run(config, async {
             let _ = stopped.await;
         }));
-        let channel = Endpoint::from_shared(format!("http://{address}")).expect("an address").connect_lazy();
+        let place = Address::parse(&format!("grpc://{address}")).expect("an address");
+        let dialer = Dialer::new(&place, &Credentials::default(), |endpoint| endpoint).expect("nothing to read");
+        let channel = dialer.connect_lazy();
         let cas = CasClient::new(channel.clone(), "", 0);
         Self { channel, cas, worker, stop_worker, server, address, restarted_at: 0, dir }
     }

@@ -44,6 +44,10 @@ impl Inputs {
         if command.arguments.is_empty() {
             return Err(Status::invalid_argument("command.arguments is empty"));
         }
+        if let Some(property) = command.output_node_properties.first() {
+            let message = format!("command.output_node_properties: {property:?} is not supported, nor is any other");
+            return Err(Status::invalid_argument(message));
+        }
         let root_directory = read(blobs, "action.input_root_digest", root).await?;
         tree::decode(root, root_directory.ok_or_else(|| status::missing_blobs(&[root]))?)?;
         Ok(Self { do_not_cache: action.do_not_cache, requirements: requirements(&action, &command), timeout })
