@@ -4,4 +4,5 @@
 
 mod actions;
 mod capabilities;
+mod conformance;
 mod storage;
