@@ -14,6 +14,8 @@ use std::collections::BTreeMap;
 pub(super) enum Act {
     /// Asks whether something is there, what it is, or where a link leads.
     Look,
+    /// Asks whether something may be done with what is there.
+    Access,
     /// Opens a file: the argument with this index holds the flags.
     Open(usize),
     /// Opens a file: the argument with this index points to the flags.
@@ -43,7 +45,7 @@ pub(super) enum Operand {
     Descriptor(usize),
 }
 
-use Act::{Change, Connect, Escape, Execute, List, Look, Open, OpenHow, Socket};
+use Act::{Access, Change, Connect, Escape, Execute, List, Look, Open, OpenHow, Socket};
 use Operand::{At, Descriptor, Path};
 
 /// A call, with what it does and to which paths.
@@ -55,8 +57,8 @@ const CALLS: &[Call] = &[
     (libc::SYS_openat2, OpenHow(2), &[At(0, 1)]),
     (libc::SYS_newfstatat, Look, &[At(0, 1)]),
     (libc::SYS_statx, Look, &[At(0, 1)]),
-    (libc::SYS_faccessat, Look, &[At(0, 1)]),
-    (libc::SYS_faccessat2, Look, &[At(0, 1)]),
+    (libc::SYS_faccessat, Access, &[At(0, 1)]),
+    (libc::SYS_faccessat2, Access, &[At(0, 1)]),
     (libc::SYS_readlinkat, Look, &[At(0, 1)]),
     (libc::SYS_name_to_handle_at, Look, &[At(0, 1)]),
     (libc::SYS_inotify_add_watch, Look, &[Path(1)]),
@@ -65,7 +67,7 @@ const CALLS: &[Call] = &[
     (libc::SYS_lgetxattr, Look, &[Path(0)]),
     (libc::SYS_listxattr, Look, &[Path(0)]),
     (libc::SYS_llistxattr, Look, &[Path(0)]),
-    (libc::SYS_chdir, Look, &[Path(0)]),
+    (libc::SYS_chdir, Access, &[Path(0)]),
     (libc::SYS_execve, Execute, &[Path(0)]),
     (libc::SYS_execveat, Execute, &[At(0, 1)]),
     (libc::SYS_getdents64, List, &[Descriptor(0)]),
@@ -106,7 +108,7 @@ const OWN_CALLS: &[Call] = &[
     (libc::SYS_creat, Change, &[Path(0)]),
     (libc::SYS_stat, Look, &[Path(0)]),
     (libc::SYS_lstat, Look, &[Path(0)]),
-    (libc::SYS_access, Look, &[Path(0)]),
+    (libc::SYS_access, Access, &[Path(0)]),
     (libc::SYS_readlink, Look, &[Path(0)]),
     (libc::SYS_getdents, List, &[Descriptor(0)]),
     (libc::SYS_mkdir, Change, &[Path(0)]),

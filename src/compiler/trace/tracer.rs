@@ -2,7 +2,7 @@
 //!
 //! A thread stops before each call of the table ([`calls`]); where the call is one that must not happen, the whole run is
 //! ended before it does, so a traced compiler never writes outside its scratch directory. Else it stops once more behind
-//! the call, which shows the outcome.
+//! the call, which shows the outcome, unless that is plain before.
 //!
 //! Invariants: it waits only for what this thread traces, never for other children of the process; nothing that it started
 //! outlives it.
@@ -292,7 +292,7 @@ impl<'a> Tracer<'a> {
             Act::Socket if arguments[0] != libc::AF_UNIX as u64 => self.refuse(thread, Deed::Connects),
             Act::Socket => {}
             Act::Connect => return self.prepare_connection(thread, arguments),
-            Act::Look | Act::Open(_) | Act::OpenHow(_) | Act::Execute | Act::List | Act::Change => {
+            Act::Look | Act::Access | Act::Open(_) | Act::OpenHow(_) | Act::Execute | Act::List | Act::Change => {
                 let mut is_wanted = false;
                 for operand in operands {
                     is_wanted |= self.prepare_path(thread, act, *operand, arguments)?;
@@ -321,6 +321,12 @@ impl<'a> Tracer<'a> {
             if path != Path::new("/dev/null") {
                 self.refuse(thread, Deed::Writes(path));
             }
+            return Ok(false);
+        }
+        if self.has_begun
+            && let Some(error) = foreseen(act, &path)
+        {
+            self.note(thread, Pending { act, path, is_relative }, error);
             return Ok(false);
         }
         self.pending.insert(thread, Pending { act, path, is_relative });
@@ -403,6 +409,22 @@ impl<'a> Tracer<'a> {
         }
         self.looks.has_relative |= is_relative;
         self.looks.note(path, outcome);
+    }
+}
+
+/// The outcome of a call, where it is plain before: what is absent is absent to every call, and what is there and no link can be
+/// looked at. A second stop would cost as much as the first; what changes between the two is found by the stamps.
+fn foreseen(act: Act, path: &Path) -> Option<Option<i32>> {
+    // What stands there is each process's own.
+    if FLEETING.iter().any(|place| path.starts_with(place)) {
+        return None;
+    }
+    match (std::fs::symlink_metadata(path), act) {
+        (Ok(found), Act::Look) if !found.is_symlink() => Some(None),
+        (Err(error), Act::Look | Act::Access | Act::Open(_) | Act::OpenHow(_)) => {
+            error.raw_os_error().filter(|error| matches!(*error, libc::ENOENT | libc::ENOTDIR)).map(Some)
+        }
+        _ => None,
     }
 }
 
