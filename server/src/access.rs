@@ -67,6 +67,10 @@ struct Identity {
     instances: Instances,
 }
 
+/// Whose share of what is scarce a call takes: a caller's, or where none is known, an address's.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Party(pub(crate) Arc<str>);
+
 /// Why a call is not done.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Denial {
@@ -177,6 +181,11 @@ impl Access {
 impl Caller {
     fn new(name: Option<String>, roles: Roles, instances: Instances) -> Self {
         Self(Arc::new(Identity { name, roles, instances }))
+    }
+
+    /// Whose share its calls take that come from this address.
+    pub(crate) fn party(&self, address: std::net::IpAddr) -> Party {
+        Party(self.0.name.as_deref().map_or_else(|| address.to_canonical().to_string().into(), Into::into))
     }
 
     /// One who may do nothing.

@@ -63,6 +63,8 @@ pub struct Limits {
     pub platform_wait: Duration,
     /// How long tasks wait once there is no worker at all.
     pub no_worker_wait: Duration,
+    /// How long a task waits until it comes before all that wait less long, whatever their priorities.
+    pub aging: Duration,
     /// How much longer than its timeout a run may take on a worker, for inputs and outputs.
     pub overdue_slack: Duration,
 }
@@ -83,6 +85,7 @@ impl Default for Limits {
             operation_retention: Duration::from_secs(60),
             platform_wait: Duration::from_secs(10),
             no_worker_wait: Duration::from_secs(30),
+            aging: Duration::from_secs(600),
             overdue_slack: Duration::from_secs(900),
         }
     }

@@ -166,6 +166,7 @@ group!(
         operation_retention: Seconds => scheduler.operation_retention,
         platform_wait: Seconds => scheduler.platform_wait,
         no_worker_wait: Seconds => scheduler.no_worker_wait,
+        aging: Seconds => scheduler.aging,
         overdue_slack: Seconds => scheduler.overdue_slack,
     }
 );

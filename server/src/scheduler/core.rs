@@ -197,6 +197,7 @@ impl Core {
         task.state = TaskState::Queued { since: now };
         let (execute, priority) = (Arc::clone(&task.execute), task.priority);
         self.queue.push(id, &execute, priority);
+        self.timers.insert((now + self.limits.aging, Timer::Aged(id)));
         if let Some(worker) = self.best_worker(id) {
             self.assign(now, id, &worker);
         } else {
@@ -263,11 +264,19 @@ impl Core {
 
     /// Has a queued task be run by a worker under that name.
     fn begin_run(&mut self, now: Time, id: TaskId, worker: &WorkerId, run: RunId) {
-        let task = self.task(id);
-        let (execute, priority) = (Arc::clone(&task.execute), task.priority);
+        self.leave_queue(id);
         self.hold_run(now, id, worker, run);
-        self.queue.remove(id, &execute, priority);
         self.operations_of_task_changed(id);
+    }
+
+    /// Takes a queued task out of the queue.
+    fn leave_queue(&mut self, id: TaskId) {
+        let task = self.task(id);
+        if let TaskState::Queued { since } = task.state {
+            let (execute, priority) = (Arc::clone(&task.execute), task.priority);
+            self.timers.remove(&(since + self.limits.aging, Timer::Aged(id)));
+            self.queue.remove(id, &execute, priority);
+        }
     }
 
     /// Makes a run of a task that isn't queued a worker's.
@@ -420,12 +429,11 @@ impl Core {
         if matches!(task.state, TaskState::Storing { .. }) {
             return;
         }
-        let (execute, priority) = (Arc::clone(&task.execute), task.priority);
         if let Some((worker, _)) = self.detach(id) {
             self.remove_task(id);
             self.fill(now, &worker);
         } else {
-            self.queue.remove(id, &execute, priority);
+            self.leave_queue(id);
             self.remove_task(id);
         }
     }

@@ -42,9 +42,14 @@ impl fmt::Display for OperationId {
     }
 }
 
-/// The build that an action belongs to, as far as fairness is concerned: the client's `tool_invocation_id`.
+/// The build that an action belongs to, as far as fairness is concerned.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
-pub struct BuildId(pub Arc<str>);
+pub struct BuildId {
+    /// Whose it is: a caller, or where none is known, an address. Nobody can be many.
+    pub party: Arc<str>,
+    /// The client's `tool_invocation_id`, of which it may have as many as it likes.
+    pub name: Arc<str>,
+}
 
 /// A task, within this scheduler.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

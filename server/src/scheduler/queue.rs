@@ -1,20 +1,21 @@
-//! Tasks that wait for a worker: by platform, then priority, then build, then arrival.
+//! Tasks that wait for a worker: by platform, then priority, then party, then build, then arrival.
 //!
-//! Between builds the one with the fewest running tasks comes first, then the one that was served longest ago; so no
-//! build waits for ever for another one of its priority, however many actions that one has.
+//! Between parties the one with the fewest running tasks comes first, then the one that was served longest ago, and between the
+//! builds of a party likewise; so nobody waits for ever for another one of the same priority, however many builds and actions
+//! that one has.
 
 use super::ids::{BuildId, TaskId, Time};
 use super::platform::Requirements;
 use super::task::ExecuteTask;
 use std::collections::{BTreeMap, BTreeSet};
-#[cfg(test)]
 use std::sync::Arc;
 
 /// The waiting tasks and the builds' shares.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
     platforms: BTreeMap<Requirements, PlatformQueue>,
-    builds: BTreeMap<BuildId, Build>,
+    parties: BTreeMap<Arc<str>, Account>,
+    builds: BTreeMap<BuildId, Account>,
     len: usize,
     served: u64,
 }
@@ -28,11 +29,18 @@ struct PlatformQueue {
     unmatched_since: Option<Time>,
 }
 
+/// What somebody has of the workers.
 #[derive(Debug, Default)]
-struct Build {
+struct Account {
     waiting: usize,
     running: usize,
     last_served: u64,
+}
+
+impl Account {
+    const fn share(&self) -> (usize, u64) {
+        (self.running, self.last_served)
+    }
 }
 
 impl Queue {
@@ -49,7 +57,7 @@ impl Queue {
     /// Whether nothing is remembered.
     #[cfg(test)]
     pub(super) fn is_forgotten(&self) -> bool {
-        self.is_empty() && self.platforms.is_empty() && self.builds.is_empty()
+        self.is_empty() && self.platforms.is_empty() && self.builds.is_empty() && self.parties.is_empty()
     }
 
     /// Adds a task. The order among equals is that of the ids, so a task that comes back is first again.
@@ -62,6 +70,7 @@ impl Queue {
         platform.len += 1;
         self.len += 1;
         self.builds.entry(execute.build.clone()).or_default().waiting += 1;
+        self.parties.entry(Arc::clone(&execute.build.party)).or_default().waiting += 1;
     }
 
     /// Takes a task out that was pushed with the same arguments.
@@ -82,22 +91,22 @@ impl Queue {
             self.platforms.remove(&execute.requirements);
         }
         self.len -= 1;
-        self.builds.get_mut(&execute.build).expect("a queued task's build is known").waiting -= 1;
-        self.forget_idle(&execute.build);
+        self.for_accounts_of(&execute.build, |account| account.waiting -= 1);
     }
 
     /// A task of `build` begins to run.
     pub(super) fn begin(&mut self, build: &BuildId) {
         self.served += 1;
-        let account = self.builds.entry(build.clone()).or_default();
-        account.running += 1;
-        account.last_served = self.served;
+        let party = self.parties.entry(Arc::clone(&build.party)).or_default();
+        for account in [self.builds.entry(build.clone()).or_default(), party] {
+            account.running += 1;
+            account.last_served = self.served;
+        }
     }
 
     /// A task of `build` runs no longer.
     pub(super) fn end(&mut self, build: &BuildId) {
-        self.builds.get_mut(build).expect("a running task's build is known").running -= 1;
-        self.forget_idle(build);
+        self.for_accounts_of(build, |account| account.running -= 1);
     }
 
     /// The task that a worker shall run next: of those whose platform it `satisfies` and that it `may_take`.
@@ -114,9 +123,9 @@ impl Queue {
                 }
                 for (build, tasks) in builds {
                     let Some(task) = tasks.iter().copied().find(|task| may_take(*task)) else { continue };
-                    let account = self.builds.get(build).expect("a queued task's build is known");
-                    let rank =
-                        Rank { priority: *priority, running: account.running, last_served: account.last_served, task };
+                    let party = self.parties.get(&build.party).expect("a queued task's party is known").share();
+                    let share = self.builds.get(build).expect("a queued task's build is known").share();
+                    let rank = Rank { priority: *priority, party, build: share, task };
                     if best.as_ref().is_none_or(|(other, _)| rank < *other) {
                         best = Some((rank, task));
                     }
@@ -149,9 +158,18 @@ impl Queue {
         }
     }
 
-    fn forget_idle(&mut self, build: &BuildId) {
-        if self.builds.get(build).is_some_and(|account| account.waiting == 0 && account.running == 0) {
+    /// Changes the accounts of a build and its party, and forgets those that have nothing any more.
+    fn for_accounts_of(&mut self, build: &BuildId, change: impl Fn(&mut Account)) {
+        let is_idle = |account: &Account| account.waiting == 0 && account.running == 0;
+        let account = self.builds.get_mut(build).expect("a task's build is known");
+        change(account);
+        if is_idle(account) {
             self.builds.remove(build);
+        }
+        let account = self.parties.get_mut(&build.party).expect("a task's party is known");
+        change(account);
+        if is_idle(account) {
+            self.parties.remove(&build.party);
         }
     }
 }
@@ -160,21 +178,23 @@ impl Queue {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Rank {
     priority: i32,
-    running: usize,
-    last_served: u64,
+    /// Running tasks, and when it was last served.
+    party: (usize, u64),
+    build: (usize, u64),
     task: TaskId,
 }
 
-/// For tests of the order.
+/// For tests of the order: a build is named as `PARTY/NAME`.
 #[cfg(test)]
 pub(super) fn task_of_build(build: &str) -> Arc<ExecuteTask> {
     use super::ids::ActionKey;
+    let (party, name) = build.split_once('/').unwrap_or(("", build));
     Arc::new(ExecuteTask {
         action: ActionKey { instance_name: "".into(), digest: pumphouse_proto::digest::Digest::EMPTY },
         do_not_cache: false,
         requirements: Requirements::default(),
         priority: 0,
-        build: BuildId(build.into()),
+        build: BuildId { party: party.into(), name: name.into() },
         timeout: std::time::Duration::from_secs(1),
         queued_at: std::time::SystemTime::UNIX_EPOCH,
     })
@@ -217,6 +237,12 @@ mod tests {
     #[test]
     fn lower_priorities_come_first() {
         check(&[("a", 5), ("a", 0), ("b", -7), ("a", 0)], 2, &[2, 1, 3, 0]);
+    }
+
+    #[test]
+    fn a_party_with_many_builds_has_no_more_than_one_with_one() {
+        let tasks = [("p/a", 0), ("p/b", 0), ("p/c", 0), ("p/d", 0), ("q/x", 0), ("q/x", 0), ("q/x", 0)];
+        check(&tasks, 2, &[0, 4, 1, 5, 2, 6, 3]);
     }
 
     #[test]

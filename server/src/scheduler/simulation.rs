@@ -21,6 +21,7 @@ use std::time::{Duration, SystemTime};
 use tonic::{Code, Status};
 
 /// How many worlds are simulated, and how many things happen in each before it comes to rest.
+/// How many worlds are simulated by the tests. More by `PUMPHOUSE_SEEDS`, one by `PUMPHOUSE_SEED`.
 const SEEDS: u64 = 20;
 const STEPS: usize = 1_000;
 
@@ -137,7 +138,8 @@ const PLATFORMS: &[(&str, &str)] = &[("os", "linux"), ("os", "windows"), ("os", 
 
 impl World {
     fn new(seed: u64) -> Self {
-        let limits = Limits { queued_tasks: 40, operations: 120, ..Limits::default() };
+        let aging = Duration::from_secs(20);
+        let limits = Limits { queued_tasks: 40, operations: 120, aging, ..Limits::default() };
         Self {
             random: Random(seed),
             now: Time::default(),
@@ -230,7 +232,10 @@ impl World {
             do_not_cache: action < 5,
             requirements: Requirements::from(&platform(&PLATFORMS[os..=os])),
             priority: self.random.below(3) as i32 - 1,
-            build: BuildId(format!("build{}", self.random.below(4)).into()),
+            build: BuildId {
+                party: format!("party{}", self.random.below(2)).into(),
+                name: format!("build{}", self.random.below(3)).into(),
+            },
             timeout: Duration::from_secs(60),
             queued_at: SystemTime::UNIX_EPOCH,
         };
@@ -430,7 +435,12 @@ fn platform(properties: &[(&str, &str)]) -> Platform {
 fn whatever_happens_everything_ends() {
     let mut ended = BTreeMap::new();
     let mut stored = 0;
-    for seed in 0..SEEDS {
+    let number = |name| std::env::var(name).ok().and_then(|value| value.parse().ok());
+    let seeds = match number("PUMPHOUSE_SEED") {
+        Some(seed) => seed..seed + SEEDS,
+        None => 0..number("PUMPHOUSE_SEEDS").unwrap_or(SEEDS),
+    };
+    for seed in seeds {
         let mut world = World::new(seed);
         for _ in 0..STEPS {
             world.step();

@@ -120,12 +120,17 @@ impl Face {
                 return (path, Status::from(denial).into_http());
             }
         };
+        request.extensions_mut().insert(caller.party(peer.address.ip()));
         request.extensions_mut().insert(caller);
         request.extensions_mut().insert(peer.share.clone());
         // What came counts until it is answered, and what is answered until it is sent.
         let message = Held::default();
         let request = request.map(|body| RequestBody::new(body, peer.share.clone(), Arc::clone(&message)));
         let response = match self.routes.clone().call(request).await {
+            // A service or method that isn't here is refused in words.
+            Ok(response) if is_unimplemented(&response) => {
+                Status::unimplemented(format!("{path} is not served here")).into_http()
+            }
             Ok(mut response) => match response.extensions_mut().remove::<Hold>() {
                 Some(hold) => response.map(|body| Body::new(ResponseBody::new(body, hold))),
                 None => response,
@@ -172,6 +177,11 @@ impl Face {
         self.metrics().denied_calls.inc();
         tracing::warn!(target: "audit", peer = %peer.address, path, %denial, "denied");
     }
+}
+
+fn is_unimplemented(response: &Response<Body>) -> bool {
+    let headers = response.headers();
+    headers.get("grpc-status").is_some_and(|code| code == "12") && !headers.contains_key("grpc-message")
 }
 
 fn challenged(mut response: Response<Body>) -> Response<Body> {

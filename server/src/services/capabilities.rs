@@ -4,6 +4,7 @@
 
 use super::Backend;
 use super::chunks::AVERAGE_SIZE_BYTES;
+use super::execution::PRIORITY_LIMIT;
 use crate::access::ANYONE;
 use pumphouse_proto::limits::BATCH_SIZE_BYTES;
 use pumphouse_proto::reapi::capabilities_server::Capabilities;
@@ -51,7 +52,7 @@ fn cache_capabilities(blob_size_bytes: u64) -> CacheCapabilities {
 }
 
 fn execution_capabilities() -> ExecutionCapabilities {
-    let every_priority = PriorityRange { min_priority: i32::MIN, max_priority: i32::MAX };
+    let every_priority = PriorityRange { min_priority: -PRIORITY_LIMIT, max_priority: PRIORITY_LIMIT };
     ExecutionCapabilities {
         digest_function: digest_function::Value::Sha256.into(),
         exec_enabled: true,

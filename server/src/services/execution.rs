@@ -20,17 +20,21 @@ use std::sync::Arc;
 use std::time::SystemTime;
 use tonic::{Code, Request, Response, Status};
 
+/// The least and the most urgent priorities that clients can give; further ones count as these.
+pub(super) const PRIORITY_LIMIT: i32 = 1000;
+
 #[tonic::async_trait]
 impl Execution for Backend {
     type ExecuteStream = AnswerStream<Operation>;
 
     async fn execute(&self, request: Request<ExecuteRequest>) -> Result<Response<Self::ExecuteStream>, Status> {
-        let build = build_id(request.metadata());
+        let build = build_id(request.metadata(), request.extensions());
         let (_, extensions, request) = request.into_parts();
         check_digest_function(request.digest_function)?;
         let action = action_key(&extensions, EXECUTORS, &request.instance_name, request.action_digest.as_ref())?;
         let inline = InlineRequest::from(&request);
         let priority = request.execution_policy.as_ref().map_or(0, |policy| policy.priority);
+        let priority = priority.clamp(-PRIORITY_LIMIT, PRIORITY_LIMIT);
         let inputs = Inputs::load(self, &action).await?;
         let may_be_cached = !request.skip_cache_lookup && !inputs.do_not_cache;
         let cached = if may_be_cached { self.action_cache.get(&action).await? } else { None };
@@ -53,7 +57,7 @@ impl Execution for Backend {
         &self,
         request: Request<WaitExecutionRequest>,
     ) -> Result<Response<Self::WaitExecutionStream>, Status> {
-        let build = build_id(request.metadata());
+        let build = build_id(request.metadata(), request.extensions());
         let name = OperationName::parse(&request.get_ref().name)?;
         admit(request.extensions(), EXECUTORS, &name.action.instance_name)?;
         let inline = InlineRequest::default();

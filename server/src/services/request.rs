@@ -1,6 +1,6 @@
 //! Fields of requests, checked; errors name the field.
 
-use crate::access::{Caller, Role};
+use crate::access::{Caller, Party, Role};
 use crate::scheduler::{ActionKey, BuildId};
 use prost::Message as _;
 use pumphouse_proto::cas_client::REQUEST_METADATA_HEADER;
@@ -67,11 +67,12 @@ pub(super) fn action_key(
     Ok(ActionKey { instance_name: instance_name.into(), digest: digest("action_digest", action_digest)? })
 }
 
-/// The build that a request belongs to: empty where the client doesn't say, or says it unreadably.
-pub(super) fn build_id(metadata: &MetadataMap) -> BuildId {
+/// The build that a request belongs to: without a name where the client doesn't say, or says it unreadably.
+pub(super) fn build_id(metadata: &MetadataMap, extensions: &Extensions) -> BuildId {
     let value = metadata.get_bin(REQUEST_METADATA_HEADER).and_then(|value| value.to_bytes().ok());
     let metadata = value.and_then(|bytes| RequestMetadata::decode(bytes).ok()).unwrap_or_default();
     let build = metadata.tool_invocation_id;
     let end = (0..=BUILD_ID_SIZE_BYTES.min(build.len())).rev().find(|end| build.is_char_boundary(*end));
-    BuildId(build[..end.unwrap_or(0)].into())
+    let party = extensions.get::<Party>().cloned().unwrap_or_default();
+    BuildId { party: party.0, name: build[..end.unwrap_or(0)].into() }
 }

@@ -235,27 +235,50 @@ async fn outputs_are_inlined_for_the_client_that_asks() {
     server.stop().await;
 }
 
-#[tokio::test]
-async fn lower_priorities_run_sooner() {
-    let server = TestServer::start().await;
-    let mut streams = Vec::new();
-    let mut actions = Vec::new();
-    for (name, priority) in [("late", 10), ("middle", 0), ("soon", -10)] {
+/// Has actions of these names and priorities executed.
+async fn execute_by_priority(server: &TestServer, actions: &[(&str, i32)]) -> Vec<Digest> {
+    let mut digests = Vec::new();
+    for (name, priority) in actions {
         let action = server.upload_action(name, |_| {}).await;
-        let request =
-            ExecuteRequest { execution_policy: Some(ExecutionPolicy { priority }), ..execute_request(action) };
-        streams.push(server.try_execute(request).await.unwrap());
-        actions.push(action);
+        let policy = ExecutionPolicy { priority: *priority };
+        let request = ExecuteRequest { execution_policy: Some(policy), ..execute_request(action) };
+        // Nobody leaves: an operation is kept for a while without its stream.
+        drop(server.try_execute(request).await.unwrap());
+        digests.push(action);
     }
-    let mut worker = TestWorker::connect(&server, "w", 1, &[]).await;
-    for expect in actions.iter().rev() {
+    digests
+}
+
+/// Lets a worker with one slot run them, which has to be in this order.
+async fn run_in_order(server: &TestServer, order: impl Iterator<Item = Digest>) {
+    let mut worker = TestWorker::connect(server, "w", 1, &[]).await;
+    for expect in order {
         let assignment = worker.until_desired(1).await.remove(0);
-        assert_eq!(Digest::try_from(&assignment.action_digest).unwrap(), *expect);
+        assert_eq!(Digest::try_from(&assignment.action_digest).unwrap(), expect);
         worker.hold(vec![completed(&assignment, exit(0))]).await;
         while worker.desired.iter().any(|desired| desired.run_id == assignment.run_id) {
             worker.next_desired().await;
         }
     }
+}
+
+#[tokio::test]
+async fn lower_priorities_run_sooner() {
+    let server = TestServer::start().await;
+    let actions = execute_by_priority(&server, &[("late", 10), ("middle", 0), ("soon", -10)]).await;
+    run_in_order(&server, actions.into_iter().rev()).await;
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn what_has_waited_for_long_runs_first_whatever_its_priority() {
+    let aging = Duration::from_millis(200);
+    let server = TestServer::start_with(|config| config.scheduler.aging = aging).await;
+    let mut actions = execute_by_priority(&server, &[("late", 10), ("later", 1_000_000)]).await;
+    tokio::time::sleep(2 * aging).await;
+    actions.extend(execute_by_priority(&server, &[("middle", 0), ("soon", -10)]).await);
+    actions.swap(2, 3);
+    run_in_order(&server, actions.into_iter()).await;
     server.stop().await;
 }
 

@@ -324,9 +324,9 @@ impl<'a> Tracer<'a> {
             return Ok(false);
         }
         if self.has_begun
-            && let Some(error) = foreseen(act, &path)
+            && let Some(outcome) = foreseen(act, &path)
         {
-            self.note(thread, Pending { act, path, is_relative }, error);
+            self.note(thread, Pending { act, path, is_relative }, outcome.err());
             return Ok(false);
         }
         self.pending.insert(thread, Pending { act, path, is_relative });
@@ -414,15 +414,15 @@ impl<'a> Tracer<'a> {
 
 /// The outcome of a call, where it is plain before: what is absent is absent to every call, and what is there and no link can be
 /// looked at. A second stop would cost as much as the first; what changes between the two is found by the stamps.
-fn foreseen(act: Act, path: &Path) -> Option<Option<i32>> {
+fn foreseen(act: Act, path: &Path) -> Option<Result<(), i32>> {
     // What stands there is each process's own.
     if FLEETING.iter().any(|place| path.starts_with(place)) {
         return None;
     }
     match (std::fs::symlink_metadata(path), act) {
-        (Ok(found), Act::Look) if !found.is_symlink() => Some(None),
+        (Ok(found), Act::Look) if !found.is_symlink() => Some(Ok(())),
         (Err(error), Act::Look | Act::Access | Act::Open(_) | Act::OpenHow(_)) => {
-            error.raw_os_error().filter(|error| matches!(*error, libc::ENOENT | libc::ENOTDIR)).map(Some)
+            error.raw_os_error().filter(|error| matches!(*error, libc::ENOENT | libc::ENOTDIR)).map(Err)
         }
         _ => None,
     }

@@ -22,6 +22,8 @@ pub(super) enum Timer {
     Silent(WorkerId),
     /// The worker's rest is over.
     Rested(WorkerId),
+    /// The task has waited for long enough to come first.
+    Aged(TaskId),
     /// The task's run took too long.
     Overdue(TaskId),
     /// Tasks with these requirements may be waiting in vain.
@@ -33,6 +35,9 @@ pub(super) enum Timer {
     /// The operation is completed and was kept long enough.
     Forget(OperationId),
 }
+
+/// The priority of what has waited for too long: clients' are greater.
+const FIRST_PRIORITY: i32 = i32::MIN;
 
 impl Core {
     /// When [`Core::tick`] has something to do.
@@ -58,6 +63,7 @@ impl Core {
                     self.fill_all(now);
                 }
             }
+            Timer::Aged(task) => self.aged(task),
             Timer::Overdue(task) => self.overdue(now, task),
             Timer::Unmatched(requirements) => self.unmatched(now, &requirements),
             Timer::Abandoned(operation) => {
@@ -80,6 +86,17 @@ impl Core {
                 }
             }
         }
+    }
+
+    /// Has a task that waits come before all that wait less long.
+    fn aged(&mut self, id: TaskId) {
+        let Some(task) = self.tasks.get_mut(&id) else { return };
+        if task.priority == FIRST_PRIORITY || !matches!(task.state, TaskState::Queued { .. }) {
+            return;
+        }
+        let (execute, old) = (Arc::clone(&task.execute), std::mem::replace(&mut task.priority, FIRST_PRIORITY));
+        self.queue.push(id, &execute, FIRST_PRIORITY);
+        self.queue.remove(id, &execute, old);
     }
 
     /// How long a worker may be silent.

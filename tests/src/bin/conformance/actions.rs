@@ -593,7 +593,7 @@ async fn refused(target: &Target, command: Command, edit: impl FnOnce(&mut Actio
     ends_badly(operations(target, of(action)).await)
 }
 
-/// Requires INVALID_ARGUMENT, be it of the call or in the response.
+/// Requires `INVALID_ARGUMENT`, be it of the call or in the response.
 fn ends_badly(ended: Result<Vec<Operation>, Status>) -> Verdict {
     match ended {
         Err(status) => fails::<()>(Err(status), &[Code::InvalidArgument, Code::FailedPrecondition]),

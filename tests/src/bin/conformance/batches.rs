@@ -136,6 +136,9 @@ fn add_updates(suite: &mut Suite) {
     });
 }
 
+/// Makes of a blob what is sent for it.
+type Make = fn(&[u8]) -> Bytes;
+
 fn add_compressed_updates(suite: &mut Suite) {
     for size in [0, 1, 1000, 500_000] {
         suite.case(
@@ -150,7 +153,6 @@ fn add_compressed_updates(suite: &mut Suite) {
             },
         );
     }
-    type Make = fn(&[u8]) -> Bytes;
     let damages: [(&str, Make); 6] = [
         ("garbage", |_| Bytes::from_static(b"this is no frame")),
         ("truncated", |blob| compressed(blob).slice(..compressed(blob).len() - 3)),
@@ -230,14 +232,14 @@ fn add_reads(suite: &mut Suite) {
         same("status", &responses[0].status.clone().unwrap_or_default().code, &NOT_FOUND)
     });
     suite.case("batch-read/identity", "nothing is compressed for clients that don't ask for it", |target| async move {
-        let blob = Bytes::from([&target.unique(41)[..], &[b'a'; 50_000]].concat());
+        let blob = Bytes::from([&target.unique(41)[..], &vec![b'a'; 50_000]].concat());
         let digests = target.store(&[blob]).await?;
         let responses = read(&target, &digests, &[]).await?;
         same("compressor", &responses[0].compressor, &i32::from(compressor::Value::Identity))
     });
     suite.case("batch-read/zstd", "what is compressed is the blob, and says so", |target| async move {
         target.zstd()?;
-        let blob = Bytes::from([&target.unique(41)[..], &[b'a'; 50_000]].concat());
+        let blob = Bytes::from([&target.unique(41)[..], &vec![b'a'; 50_000]].concat());
         let digests = target.store(std::slice::from_ref(&blob)).await?;
         let response = read(&target, &digests, &[compressor::Value::Zstd]).await?.remove(0);
         let data = if response.compressor == i32::from(compressor::Value::Zstd) {

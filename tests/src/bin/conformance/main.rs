@@ -143,7 +143,7 @@ fn read_options() -> Result<Options> {
                 std::process::exit(0);
             }
             address if !address.starts_with('-') && options.address.is_empty() => {
-                address.clone_into(&mut options.address)
+                address.clone_into(&mut options.address);
             }
             _ => bail!("{argument}: not understood\n{USAGE}"),
         }

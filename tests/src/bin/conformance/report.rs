@@ -51,7 +51,7 @@ impl Report {
         match format {
             Format::Json => println!("{}", serde_json::json!({"right": right, "wrong": wrong, "absent": absent})),
             Format::Text => {
-                println!("\n{} cases: {right} right, {wrong} wrong, {absent} absent", right + wrong + absent)
+                println!("\n{} cases: {right} right, {wrong} wrong, {absent} absent", right + wrong + absent);
             }
         }
         wrong == 0

@@ -99,6 +99,11 @@ pub(super) fn add(suite: &mut Suite) {
         put(&target, action, &result).await?;
         same("output_symlinks", &get(&target, of(action)).await?.output_symlinks, &result.output_symlinks)
     });
+    add_incomplete(suite);
+    add_inlined(suite);
+}
+
+fn add_incomplete(suite: &mut Suite) {
     suite.case("result/missing-output", "a result whose output is absent is a miss", |target| async move {
         let absent = Digest::of(&target.unique(100));
         is_a_miss(&target, &ActionResult { output_files: vec![file("o", absent)], ..Default::default() }).await
@@ -154,6 +159,9 @@ pub(super) fn add(suite: &mut Suite) {
         put(&target, action, &result).await?;
         get(&target, of(action)).await.map(drop).map_err(Outcome::from)
     });
+}
+
+fn add_inlined(suite: &mut Suite) {
     for stream in ["stdout", "stderr"] {
         suite.case(
             format!("result/inline-{stream}"),
@@ -164,9 +172,9 @@ pub(super) fn add(suite: &mut Suite) {
                 let action = Digest::of(&target.unique(60));
                 let mut result = ActionResult::default();
                 if stream == "stdout" {
-                    result.stdout_digest = digest
+                    result.stdout_digest = digest;
                 } else {
-                    result.stderr_digest = digest
+                    result.stderr_digest = digest;
                 }
                 put(&target, action, &result).await?;
                 let given =

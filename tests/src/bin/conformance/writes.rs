@@ -64,7 +64,9 @@ pub(super) fn add(suite: &mut Suite) {
         let blob = target.unique(1000);
         let name = target.write_name(Digest::of(&blob));
         let mut requests = pieces(&name, &blob, 100);
-        requests.iter_mut().for_each(|request| request.resource_name.clone_from(&name));
+        for request in &mut requests {
+            request.resource_name.clone_from(&name);
+        }
         same("committed_size", &target.write(requests).await?, &1000)?;
         stored(&target, &blob).await
     });
@@ -129,7 +131,7 @@ fn add_bad(suite: &mut Suite) {
         ("offset-behind", |requests| requests[1].write_offset -= 1),
         ("offset-zero", |requests| requests[1].write_offset = 0),
         ("offset-negative", |requests| requests[0].write_offset = -1),
-        ("other-name", |requests| requests[1].resource_name = "uploads/x/blobs/y/1".to_owned()),
+        ("other-name", |requests| "uploads/x/blobs/y/1".clone_into(&mut requests[1].resource_name)),
     ];
     for (name, damage) in damages {
         let fact = "a stream that doesn't make the blob is refused, and not stored";
@@ -174,6 +176,9 @@ fn compressed_name(target: &Target, digest: Digest) -> String {
     format!("{}uploads/{}/compressed-blobs/zstd/{digest}", target.prefix(), target.upload_id())
 }
 
+/// Makes of a blob what is sent for it.
+type Make = fn(&[u8]) -> Bytes;
+
 fn add_compressed(suite: &mut Suite) {
     for size in [1, 1000, 1_000_000, 9_000_000] {
         let fact = "what is written as zstd is read as it is; what came is committed, or -1 where it was there";
@@ -195,7 +200,6 @@ fn add_compressed(suite: &mut Suite) {
         let name = compressed_name(&target, Digest::EMPTY);
         target.write(pieces(&name, &compressed(b""), 100)).await.map(drop).map_err(Outcome::from)
     });
-    type Make = fn(&[u8]) -> Bytes;
     let damages: [(&str, Make); 6] = [
         ("garbage", |_| Bytes::from_static(b"this is no frame")),
         ("truncated", |blob| compressed(blob).slice(..compressed(blob).len() - 3)),
