@@ -1,6 +1,7 @@
 //! What is served to those who don't speak gRPC: caches of build tools by plain HTTP, health, metrics.
 //!
 //! * [`cache`]: `GET`, `HEAD`, `PUT` and `DELETE` of blobs, results and named blobs
+//! * [`figures`]: what is shown to those who watch
 //! * [`key`]: what a path names, in the layouts of the clients that exist
 //! * [`precondition`]: ranges and entity tags
 //! * [`upload`]: bodies on their way into the CAS
@@ -10,6 +11,7 @@
 //! Bazel's documentation; ccache's and Gradle's manuals on their HTTP caches.
 
 mod cache;
+mod figures;
 mod key;
 mod precondition;
 mod upload;
@@ -17,7 +19,6 @@ mod webdav;
 
 use crate::access::{ANYONE, Caller};
 use crate::blobs::StoreError;
-use crate::metrics;
 use crate::services::Backend;
 use axum::Router;
 use axum::body::Body;
@@ -51,7 +52,7 @@ async fn show_metrics(State(backend): State<Backend>, Extension(caller): Extensi
     if let Err(denial) = caller.check_any(ANYONE) {
         return Refusal::from(denial).into_response();
     }
-    let mut response = Response::new(Body::from(metrics::text(&backend)));
+    let mut response = Response::new(Body::from(figures::text(&backend)));
     let kind = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
     response.headers_mut().insert(header::CONTENT_TYPE, kind);
     response

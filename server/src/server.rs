@@ -16,9 +16,9 @@ use crate::blobs::disk::DiskBlobStore;
 use crate::blobs::memory::MemoryCachingStore;
 use crate::blobs::metered::{MeteredStore, Traffic};
 use crate::config::Config;
-use crate::metrics::{self, Metrics};
+use crate::metrics::Metrics;
 use crate::scheduler::{ResultStore, Scheduler};
-use crate::services::{Backend, RunKey};
+use crate::services::{Backend, RunKey, Watched};
 use anyhow::Context as _;
 use face::{Audience, Face, Shared};
 use peers::Peers;
@@ -84,7 +84,7 @@ impl Server {
             scheduler,
             run_key: Arc::new(run_key),
             metrics,
-            stores: Some(metrics::Stores { disk, traffic: Arc::clone(&traffic) }),
+            watched: Some(Watched { disk, traffic: Arc::clone(&traffic) }),
             draining: CancellationToken::new(),
             closing: CancellationToken::new(),
         };

@@ -22,8 +22,10 @@ pub(crate) use run_seal::RunKey;
 
 use crate::action_cache::ActionCache;
 use crate::blobs::BlobStore;
+use crate::blobs::disk::DiskBlobStore;
+use crate::blobs::metered::Traffic;
 use crate::config::Config;
-use crate::metrics::{self, Metrics};
+use crate::metrics::Metrics;
 use crate::scheduler::Scheduler;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -32,6 +34,13 @@ use tonic::Status;
 
 /// An answer in several messages.
 pub(crate) type AnswerStream<T> = Pin<Box<dyn futures::Stream<Item = Result<T, Status>> + Send>>;
+
+/// The stores that are looked at.
+#[derive(Debug, Clone)]
+pub(crate) struct Watched {
+    pub(crate) disk: DiskBlobStore,
+    pub(crate) traffic: Arc<Traffic>,
+}
 
 /// What the services share.
 #[derive(Clone)]
@@ -43,7 +52,7 @@ pub(crate) struct Backend {
     pub(crate) run_key: Arc<RunKey>,
     pub(crate) metrics: Arc<Metrics>,
     /// The stores behind it, for those who watch; none in tests.
-    pub(crate) stores: Option<metrics::Stores>,
+    pub(crate) watched: Option<Watched>,
     /// Cancelled when no new work is taken any more.
     pub(crate) draining: CancellationToken,
     /// Cancelled when streams shall end because the server does.
@@ -80,7 +89,7 @@ impl Backend {
             scheduler,
             run_key,
             metrics,
-            stores: None,
+            watched: None,
             draining,
             closing,
         }
