@@ -8,6 +8,7 @@ use super::precondition::Wanted;
 use super::upload::Upload;
 use super::{Refusal, plain, webdav};
 use crate::access::{Caller, Denial, JUDGES, READERS, WRITERS};
+use crate::budget::{Crowded, Share};
 use crate::services::{Backend, check_result};
 use axum::body::Body;
 use axum::extract::{Extension, Request, State};
@@ -27,17 +28,22 @@ const ALLOWED: &str = "GET, HEAD, PUT, DELETE, OPTIONS, MKCOL, PROPFIND";
 pub(super) async fn serve(
     State(backend): State<Backend>,
     Extension(caller): Extension<Caller>,
+    Extension(share): Extension<Share>,
     request: Request,
 ) -> Response<Body> {
     let is_head = request.method() == Method::HEAD;
-    match answer(&backend, &caller, request).await {
+    match answer(&backend, (&caller, &share), request).await {
         Ok(response) if is_head => response.map(|_| Body::empty()),
         Ok(response) => response,
         Err(refusal) => refusal.into_response(),
     }
 }
 
-async fn answer(backend: &Backend, caller: &Caller, request: Request) -> Result<Response<Body>, Refusal> {
+async fn answer(
+    backend: &Backend,
+    (caller, share): (&Caller, &Share),
+    request: Request,
+) -> Result<Response<Body>, Refusal> {
     let (head, body) = request.into_parts();
     let key = Key::of(head.uri.path())?;
     let method = head.method.as_str();
@@ -49,7 +55,7 @@ async fn answer(backend: &Backend, caller: &Caller, request: Request) -> Result<
     caller.check(roles, key.instance_name())?;
     match method {
         "GET" | "HEAD" => get(backend, &head.headers, &key).await,
-        "PUT" => put(backend, caller, &key, Upload::new(backend, &head.headers, body)?).await,
+        "PUT" => put(backend, (caller, share), &key, Upload::new(backend, &head.headers, body)?).await,
         "DELETE" => delete(backend, caller, &key).await,
         "OPTIONS" => Ok(webdav::options(ALLOWED)),
         "MKCOL" => webdav::make_collection(&key),
@@ -163,7 +169,12 @@ async fn blob(backend: &Backend, headers: &HeaderMap, digest: Digest) -> Result<
     Ok(response)
 }
 
-async fn put(backend: &Backend, caller: &Caller, key: &Key, mut upload: Upload<'_>) -> Result<Response<Body>, Refusal> {
+async fn put(
+    backend: &Backend,
+    (caller, share): (&Caller, &Share),
+    key: &Key,
+    mut upload: Upload<'_>,
+) -> Result<Response<Body>, Refusal> {
     match key {
         Key::Collection => return Err(Refusal::bad("the path names nothing: it ends with a slash")),
         Key::Blob { hash, .. } => {
@@ -180,6 +191,8 @@ async fn put(backend: &Backend, caller: &Caller, key: &Key, mut upload: Upload<'
             backend.action_cache.name(name, blob).await?;
         }
         Key::Result { instance_name, hash } => {
+            let most = BATCH_SIZE_BYTES as u64;
+            let _hold = share.take(upload.declared().map_or(most, |declared| declared.min(most))).await?;
             let content = upload.beginning(BATCH_SIZE_BYTES).await?;
             let name = name_of_result(instance_name, hash);
             if let Some(result) = as_result(&content) {
@@ -222,6 +235,12 @@ async fn delete(backend: &Backend, caller: &Caller, key: &Key) -> Result<Respons
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::NO_CONTENT;
     Ok(response)
+}
+
+impl From<Crowded> for Refusal {
+    fn from(crowded: Crowded) -> Self {
+        Self(StatusCode::SERVICE_UNAVAILABLE, crowded.to_string())
+    }
 }
 
 impl From<Denial> for Refusal {
