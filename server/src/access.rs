@@ -15,7 +15,7 @@ mod tokens;
 
 pub(crate) use certificates::Certificate;
 pub use identities::Identities;
-pub(crate) use methods::{ANYONE, EXECUTORS, JUDGES, Needed, READERS, SEEKERS, WRITERS, needed};
+pub(crate) use methods::{ANYONE, EXECUTORS, JUDGES, Needed, READERS, SEEKERS, WRITERS, is_known, needed};
 pub use roles::{Role, Roles};
 pub use tokens::TokenPolicy;
 
@@ -26,6 +26,7 @@ use base64::engine::general_purpose::STANDARD;
 use pumphouse_proto::digest::Digest;
 use roles::Instances;
 use std::fmt;
+use std::net::{IpAddr, Ipv6Addr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use tokens::Tokens;
@@ -67,9 +68,22 @@ struct Identity {
     instances: Instances,
 }
 
+/// Who makes a call that lasts, asked again: credentials are taken back, and end.
+#[derive(Clone)]
+pub(crate) struct Again(pub(crate) Arc<dyn Fn() -> Result<Caller, Denial> + Send + Sync>);
+
 /// Whose share of what is scarce a call takes: a caller's, or where none is known, an address's.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Party(pub(crate) Arc<str>);
+
+/// What stands for one peer: its address, or for IPv6 its network of 64 bits, since whoever has one address there has as many
+/// as he likes.
+pub(crate) fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from(u128::from(address) >> 64 << 64)),
+        address @ IpAddr::V4(_) => address,
+    }
+}
 
 /// Why a call is not done.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -184,8 +198,22 @@ impl Caller {
     }
 
     /// Whose share its calls take that come from this address.
-    pub(crate) fn party(&self, address: std::net::IpAddr) -> Party {
-        Party(self.0.name.as_deref().map_or_else(|| address.to_canonical().to_string().into(), Into::into))
+    pub(crate) fn party(&self, address: IpAddr) -> Party {
+        Party(match &self.0.name {
+            Some(name) => format!("caller {name}").into(),
+            None => format!("address {}", network(address)).into(),
+        })
+    }
+
+    /// Whether the caller's roles are for all instances.
+    ///
+    /// # Errors
+    /// They aren't.
+    pub(crate) fn check_everywhere(&self) -> Result<(), Denial> {
+        if self.0.instances == Instances::All {
+            return Ok(());
+        }
+        Err(Denial::Forbidden(format!("{self} has roles for some instances, and workers serve all of them")))
     }
 
     /// One who may do nothing.

@@ -104,6 +104,16 @@ impl Config {
             self.default_action_timeout,
             self.max_action_timeout
         );
+        anyhow::ensure!(
+            self.worker_listen.is_none() || !self.has_private_worker,
+            "worker-listen: this process has a worker of its own; run `pumphouse server` and `pumphouse worker` apart"
+        );
+        let demands =
+            self.tls.as_ref().is_some_and(|tls| tls.demands_client_certificate && tls.client_ca_file.is_none());
+        anyhow::ensure!(
+            !demands,
+            "demand-client-certificate: needs client-ca-file, whose certificates clients may show"
+        );
         let is_loopback = |address: &SocketAddr| address.ip().to_canonical().is_loopback();
         let is_local = is_loopback(&self.listen) && self.worker_listen.as_ref().is_none_or(is_loopback);
         anyhow::ensure!(
@@ -218,6 +228,15 @@ mod tests {
         let error = |config: Config| config.check().expect_err("makes no sense").to_string();
         assert!(error(Config { cas_size_bytes: 0, ..default() }).contains("cas-size"));
         assert!(error(Config { connections: 0, ..default() }).contains("connections"));
+        let workers = Config { worker_listen: Some(default().listen), has_private_worker: true, ..default() };
+        assert!(error(workers).contains("worker-listen"));
+        let tls = Tls {
+            certificate_file: "c".into(),
+            key_file: "k".into(),
+            client_ca_file: None,
+            demands_client_certificate: true,
+        };
+        assert!(error(Config { tls: Some(tls), ..default() }).contains("client-ca-file"));
         assert!(error(Config { max_action_timeout: Duration::ZERO, ..default() }).contains("action-timeout"));
     }
 }

@@ -23,9 +23,11 @@ use crate::services::Backend;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Extension, State};
-use axum::http::{HeaderValue, Response, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
+use futures::StreamExt as _;
+use std::time::Duration;
 
 /// Everything that is served by plain HTTP.
 pub(crate) fn router(backend: &Backend) -> Router {
@@ -56,6 +58,28 @@ async fn show_metrics(State(backend): State<Backend>, Extension(caller): Extensi
     let kind = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
     response.headers_mut().insert(header::CONTENT_TYPE, kind);
     response
+}
+
+/// How much of a body that nobody needs is read, so that the client gets to read the answer.
+const DRAINED_SIZE_BYTES: u64 = 64 * 1024 * 1024;
+
+/// How long that may take.
+const DRAIN_LIMIT: Duration = Duration::from_secs(30);
+
+/// Reads the body of a request that is refused, up to a limit, unless its client waits for a word before it sends it.
+pub(crate) async fn drain(headers: &HeaderMap, body: Body) {
+    if headers.contains_key(header::EXPECT) {
+        return;
+    }
+    let (mut pieces, mut left) = (body.into_data_stream(), DRAINED_SIZE_BYTES);
+    let read = async {
+        while let Some(Ok(piece)) = pieces.next().await {
+            let Some(rest) = left.checked_sub(piece.len() as u64) else { return };
+            left = rest;
+        }
+    };
+    // What has not come by then is not waited for.
+    let _ = tokio::time::timeout(DRAIN_LIMIT, read).await;
 }
 
 /// An answer in words.

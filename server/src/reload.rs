@@ -19,11 +19,12 @@ type Parse<T> = Box<dyn Fn(&[Vec<u8>]) -> anyhow::Result<T> + Send + Sync>;
 pub(crate) struct Reloaded<T> {
     paths: Vec<PathBuf>,
     parse: Parse<T>,
-    state: Mutex<State<T>>,
+    current: Mutex<Arc<T>>,
+    /// Held by whoever looks: others go on with what is known, even where the file system doesn't answer.
+    look: Mutex<Look>,
 }
 
-struct State<T> {
-    current: Arc<T>,
+struct Look {
     stamps: Vec<Option<Stamp>>,
     looked: Instant,
 }
@@ -56,30 +57,31 @@ impl<T> Reloaded<T> {
     /// One can't be read, or `parse` says no; names them.
     pub(crate) fn open_all(paths: Vec<PathBuf>, parse: Parse<T>) -> anyhow::Result<Self> {
         let stamps = paths.iter().map(|path| stamp(path)).collect();
-        let current = Arc::new(read(&paths, &parse)?);
-        let state = Mutex::new(State { current, stamps, looked: Instant::now() });
-        Ok(Self { paths, parse, state })
+        let current = Mutex::new(Arc::new(read(&paths, &parse)?));
+        let look = Mutex::new(Look { stamps, looked: Instant::now() });
+        Ok(Self { paths, parse, current, look })
     }
 
     /// What the files say now, or said a moment ago.
     pub(crate) fn current(&self) -> Arc<T> {
-        let mut state = self.state.lock();
-        if state.looked.elapsed() >= LOOK_INTERVAL {
-            state.looked = Instant::now();
+        if let Some(mut look) = self.look.try_lock()
+            && look.looked.elapsed() >= LOOK_INTERVAL
+        {
+            look.looked = Instant::now();
             let stamps: Vec<_> = self.paths.iter().map(|path| stamp(path)).collect();
-            if stamps != state.stamps {
+            if stamps != look.stamps {
                 match read(&self.paths, &self.parse) {
                     Ok(new) => {
                         tracing::info!(files = ?self.paths, "read again");
-                        state.current = Arc::new(new);
-                        state.stamps = stamps;
+                        *self.current.lock() = Arc::new(new);
                     }
-                    // Half written, perhaps: tried again at the next look.
+                    // Half written, perhaps: then it changes once more.
                     Err(error) => tracing::warn!("{error:#}; what was read before stays"),
                 }
+                look.stamps = stamps;
             }
         }
-        Arc::clone(&state.current)
+        Arc::clone(&self.current.lock())
     }
 }
 
@@ -117,7 +119,7 @@ mod tests {
         let is_seen = |content: &str, expect: u32| {
             std::fs::write(&path, content).expect("written");
             // The next look is due at once.
-            number.state.lock().looked = Instant::now().checked_sub(LOOK_INTERVAL).expect("the clock is older");
+            number.look.lock().looked = Instant::now().checked_sub(LOOK_INTERVAL).expect("the clock is older");
             assert_eq!(*number.current(), expect, "{content:?}");
         };
         is_seen("22", 22);

@@ -18,7 +18,7 @@ use crate::blobs::metered::{MeteredStore, Traffic};
 use crate::config::Config;
 use crate::metrics::Metrics;
 use crate::scheduler::{ResultStore, Scheduler};
-use crate::services::{Backend, RunKey, Watched};
+use crate::services::{Backend, RunKey, Watched, cutting};
 use anyhow::Context as _;
 use face::{Audience, Face, Shared};
 use peers::Peers;
@@ -83,6 +83,7 @@ impl Server {
             action_cache,
             scheduler,
             run_key: Arc::new(run_key),
+            cutting: cutting(),
             metrics,
             watched: Some(Watched { disk, traffic: Arc::clone(&traffic) }),
             draining: CancellationToken::new(),

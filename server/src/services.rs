@@ -29,6 +29,7 @@ use crate::metrics::Metrics;
 use crate::scheduler::Scheduler;
 use std::pin::Pin;
 use std::sync::Arc;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
@@ -50,6 +51,8 @@ pub(crate) struct Backend {
     pub(crate) action_cache: Arc<ActionCache>,
     pub(crate) scheduler: Scheduler,
     pub(crate) run_key: Arc<RunKey>,
+    /// Turns of cutting blobs.
+    pub(crate) cutting: Arc<Semaphore>,
     pub(crate) metrics: Arc<Metrics>,
     /// The stores behind it, for those who watch; none in tests.
     pub(crate) watched: Option<Watched>,
@@ -64,6 +67,11 @@ impl Backend {
     pub(crate) fn is_draining(&self) -> bool {
         self.draining.is_cancelled()
     }
+}
+
+/// As many turns as there are.
+pub(crate) fn cutting() -> Arc<Semaphore> {
+    Arc::new(Semaphore::new(chunks::CUT_TOGETHER))
 }
 
 /// What ends streams when the server does: clients come back to its successor.
@@ -88,6 +96,7 @@ impl Backend {
             action_cache,
             scheduler,
             run_key,
+            cutting: cutting(),
             metrics,
             watched: None,
             draining,

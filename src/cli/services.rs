@@ -79,14 +79,13 @@ pub(super) struct ServerArguments {
     #[arg(long, value_name = "FILE", requires = "tls_certificate")]
     tls_key: Option<PathBuf>,
     /// The authorities whose certificates clients may show
-    #[arg(long, value_name = "FILE", requires = "tls_certificate")]
+    #[arg(long, value_name = "FILE")]
     tls_client_ca: Option<PathBuf>,
-    /// What whoever has such a certificate may do, unless the file of identities names it
-    #[arg(long, value_name = "ROLES", value_delimiter = ',', value_parser = Role::parse, requires = "tls_client_ca",
-          default_values = ["read", "write-cas", "execute"])]
-    certified: Vec<Role>,
+    /// What whoever has such a certificate may do, unless the file of identities names it [default: read,write-cas,execute]
+    #[arg(long, value_name = "ROLES", value_delimiter = ',', value_parser = Role::parse)]
+    certified: Option<Vec<Role>>,
     /// Turn away clients without a certificate
-    #[arg(long, requires = "tls_client_ca")]
+    #[arg(long)]
     demand_client_certificate: bool,
 }
 
@@ -223,7 +222,7 @@ fn server_config(arguments: &ServerArguments) -> anyhow::Result<Option<pumphouse
     config.scrub_bytes_per_second = arguments.scrub_rate.unwrap_or(config.scrub_bytes_per_second);
     config.drain_timeout = arguments.drain_timeout.map_or(config.drain_timeout, Duration::from_secs);
     config.insecure |= arguments.insecure;
-    access_config(arguments, &mut config);
+    access_config(arguments, &mut config)?;
     if arguments.print_config {
         write!(std::io::stdout(), "{}", config.to_text()?).context("writing the configuration")?;
         return Ok(None);
@@ -232,7 +231,7 @@ fn server_config(arguments: &ServerArguments) -> anyhow::Result<Option<pumphouse
 }
 
 /// What flags say on who may do what, and on encryption.
-fn access_config(arguments: &ServerArguments, config: &mut pumphouse_server::Config) {
+fn access_config(arguments: &ServerArguments, config: &mut pumphouse_server::Config) -> anyhow::Result<()> {
     if let Some(file) = &arguments.identities {
         config.access.identities_file = Some(file.clone());
     }
@@ -240,16 +239,30 @@ fn access_config(arguments: &ServerArguments, config: &mut pumphouse_server::Con
         config.access.anonymous = Some(Roles::of(roles));
     }
     if let (Some(certificate), Some(key)) = (&arguments.tls_certificate, &arguments.tls_key) {
+        let file = config.tls.take();
         config.tls = Some(Tls {
             certificate_file: certificate.clone(),
             key_file: key.clone(),
-            client_ca_file: arguments.tls_client_ca.clone(),
-            demands_client_certificate: arguments.demand_client_certificate,
+            client_ca_file: file.as_ref().and_then(|file| file.client_ca_file.clone()),
+            demands_client_certificate: file.is_some_and(|file| file.demands_client_certificate),
         });
     }
-    if arguments.tls_client_ca.is_some() {
-        config.access.certified = Roles::of(&arguments.certified);
+    let Some(tls) = &mut config.tls else {
+        let is_vain = arguments.tls_client_ca.is_some() || arguments.demand_client_certificate;
+        anyhow::ensure!(!is_vain, "--tls-client-ca: needs --tls-certificate and --tls-key");
+        return Ok(());
+    };
+    tls.client_ca_file = arguments.tls_client_ca.clone().or(tls.client_ca_file.take());
+    tls.demands_client_certificate |= arguments.demand_client_certificate;
+    match &arguments.certified {
+        Some(roles) => config.access.certified = Roles::of(roles),
+        // Where the file says it, it is said.
+        None if tls.client_ca_file.is_some() && config.access.certified == Roles::NONE => {
+            config.access.certified = Roles::of(&[Role::Read, Role::WriteCas, Role::Execute]);
+        }
+        None => {}
     }
+    Ok(())
 }
 
 /// The directory that a flag names, made absolute, or else `name` in the directory of the state.

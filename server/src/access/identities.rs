@@ -1,7 +1,7 @@
 //! The file that names callers: by tokens, by names and passwords, by certificates.
 
 use super::Caller;
-use super::certificates::Certificate;
+use super::certificates::{Certificate, CertificateName};
 use super::roles::{Instances, Role, Roles};
 use anyhow::{Context as _, bail, ensure};
 use serde::Deserialize;
@@ -15,7 +15,7 @@ const SHORTEST_SECRET: usize = 16;
 #[derive(Debug, Default)]
 pub struct Identities {
     by_secret: HashMap<[u8; 32], (String, Caller)>,
-    by_certificate: HashMap<String, Caller>,
+    by_certificate: HashMap<CertificateName, Caller>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -73,7 +73,7 @@ impl Identities {
         };
         ensure!(secret.is_some() || entry.certificate.is_some(), "token, token-sha256 or certificate: one is needed");
         if let Some(certificate) = entry.certificate {
-            let known = self.by_certificate.insert(certificate.to_ascii_lowercase(), caller.clone());
+            let known = self.by_certificate.insert(CertificateName::parse(&certificate), caller.clone());
             ensure!(known.is_none(), "certificate: {certificate:?} is another identity's as well");
         }
         if let Some(secret) = secret {
@@ -93,7 +93,7 @@ impl Identities {
     }
 
     pub(super) fn by_certificate(&self, certificate: &Certificate) -> Option<Caller> {
-        certificate.names().find_map(|name| self.by_certificate.get(&name.to_ascii_lowercase()).cloned())
+        certificate.names().iter().find_map(|name| self.by_certificate.get(name).cloned())
     }
 }
 

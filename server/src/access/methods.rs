@@ -29,10 +29,18 @@ const WORKERS: &[Role] = &[Role::Worker];
 pub(crate) const ANYONE: &[Role] =
     &[Role::Read, Role::WriteCas, Role::WriteActionCache, Role::Execute, Role::Worker, Role::Admin];
 
+/// Whether there is a call at this path.
+pub(crate) fn is_known(path: &str) -> bool {
+    needed(path) != STRANGE
+}
+
+/// What takes an administrator, for it isn't known here.
+const STRANGE: Needed = Needed::OneOf(&[Role::Admin]);
+
 /// What the call at this path takes.
 pub(crate) fn needed(path: &str) -> Needed {
     let Some((service, method)) = path.strip_prefix('/').and_then(|path| path.split_once('/')) else {
-        return Needed::OneOf(&[Role::Admin]);
+        return STRANGE;
     };
     let roles = match (service, method) {
         ("grpc.health.v1.Health", _) => return Needed::Nothing,

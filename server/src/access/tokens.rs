@@ -6,7 +6,7 @@ use super::Caller;
 use super::roles::{Instances, Role, Roles};
 use crate::reload::Reloaded;
 use anyhow::ensure;
-use jsonwebtoken::jwk::{AlgorithmParameters, JwkSet};
+use jsonwebtoken::jwk::{AlgorithmParameters, Jwk, JwkSet, PublicKeyUse};
 use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode, decode_header};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -57,7 +57,7 @@ impl Tokens {
     pub(super) fn open(policy: &TokenPolicy) -> anyhow::Result<Self> {
         ensure!(!policy.issuer.is_empty(), "issuer: must not be empty");
         ensure!(!policy.audience.is_empty(), "audience: must not be empty");
-        let keys = Reloaded::open(&policy.jwks_file, |text| Ok(serde_json::from_str(text)?))?;
+        let keys = Reloaded::open(&policy.jwks_file, parse_keys)?;
         Ok(Self { policy: policy.clone(), keys })
     }
 
@@ -105,8 +105,21 @@ impl Tokens {
             None => Instances::All,
             Some(value) => Instances::Named(words(value)?),
         };
-        Ok(Caller::new(Some(name.to_owned()), Roles::of(&roles), instances))
+        // Whoever signs may write what it likes; a line of the log stays a line.
+        Ok(Caller::new(Some(name.escape_debug().to_string()), Roles::of(&roles), instances))
     }
+}
+
+/// The keys of a set that are known here, and for signatures; others are left out, as the standard says.
+fn parse_keys(text: &str) -> anyhow::Result<JwkSet> {
+    #[derive(Deserialize)]
+    struct Set {
+        keys: Vec<serde_json::Value>,
+    }
+    let set: Set = serde_json::from_str(text)?;
+    let known = set.keys.into_iter().filter_map(|key| serde_json::from_value::<Jwk>(key).ok());
+    let signs = |key: &Jwk| matches!(key.common.public_key_use, None | Some(PublicKeyUse::Signature));
+    Ok(JwkSet { keys: known.filter(signs).collect() })
 }
 
 /// The words of a claim.
@@ -119,5 +132,23 @@ fn words(value: &serde_json::Value) -> Result<Vec<String>, String> {
             .collect::<Option<_>>()
             .ok_or_else(|| "the token's list of words holds something else".to_owned()),
         _ => Err("a claim of the token holds neither words nor a list of them".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_that_are_not_known_are_left_out() {
+        let text = r#"{"keys": [
+            {"kty": "EC", "crv": "P-256", "kid": "good", "x": "AA", "y": "AA"},
+            {"kty": "EC", "crv": "P-256", "kid": "sealing", "use": "enc", "x": "AA", "y": "AA"},
+            {"kty": "unheard-of", "kid": "new"}
+        ]}"#;
+        let set = parse_keys(text).expect("a set");
+        let ids: Vec<_> = set.keys.iter().filter_map(|key| key.common.key_id.as_deref()).collect();
+        assert_eq!(ids, ["good"]);
+        assert!(parse_keys("{}").is_err());
     }
 }

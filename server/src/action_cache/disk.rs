@@ -36,7 +36,7 @@ impl Weighter<Key, Stored> for BySize {
 /// A result, and whose it is.
 #[derive(Debug, Clone)]
 struct Stored {
-    action: Digest,
+    action: ActionKey,
     result: Arc<ActionResult>,
 }
 
@@ -55,12 +55,15 @@ impl<'a> Wanted<'a> {
         key
     }
 
-    /// Whether what is known of `action`, whose hash is right, is what is asked for.
-    fn is_met_by(self, action: Digest) -> bool {
-        match self {
-            Self::Hash(_) => true,
-            Self::Action(key) => action == key.digest || action.size_bytes() == UNKNOWN_SIZE_BYTES,
-        }
+    /// Whether what is known of `action` is what is asked for.
+    fn is_met_by(self, action: &ActionKey) -> bool {
+        let key = self.key();
+        let is_same = action.instance_name == key.instance_name && action.digest.hash() == key.digest.hash();
+        is_same
+            && match self {
+                Self::Hash(_) => true,
+                Self::Action(_) => action.digest == key.digest || action.digest.size_bytes() == UNKNOWN_SIZE_BYTES,
+            }
     }
 }
 
@@ -88,7 +91,7 @@ impl DiskActionCache {
     pub(super) async fn get(&self, wanted: Wanted<'_>) -> Result<Option<Arc<ActionResult>>, StoreError> {
         let key = key_of(wanted.key());
         let stored = self.stored(key, wanted.key()).await?;
-        Ok(stored.filter(|stored| wanted.is_met_by(stored.action)).map(|stored| stored.result))
+        Ok(stored.filter(|stored| wanted.is_met_by(&stored.action)).map(|stored| stored.result))
     }
 
     async fn stored(&self, key: Key, action: &ActionKey) -> Result<Option<Stored>, StoreError> {
@@ -104,10 +107,12 @@ impl DiskActionCache {
             let mut content = vec![0; stat.size_bytes as usize];
             let read = file.read_full_at(&mut content, 0);
             read.map_err(|error| directory.write_error("read", "an entry", error))?;
-            let Some(stored) = decode(&action, &content) else {
+            let Some(rest) = checked(&content) else {
                 directory.quarantine(&key);
                 return Ok(None);
             };
+            // What is whole, and another's, is that one's business.
+            let Some(stored) = decode(&action, rest) else { return Ok(None) };
             // Under no lock, so a newer result may have been put meanwhile: then that one is kept.
             let _ = recent.get_or_insert_with::<_, StoreError>(&key, || Ok(stored.clone()));
             Ok(Some(stored))
@@ -118,7 +123,7 @@ impl DiskActionCache {
     pub(super) async fn put(&self, action: &ActionKey, result: Arc<ActionResult>) -> Result<(), StoreError> {
         let key = key_of(action);
         let content = encode(action, &result);
-        let stored = Stored { action: action.digest, result };
+        let stored = Stored { action: action.clone(), result };
         let (directory, recent) = (Arc::clone(&self.directory), Arc::clone(&self.recent));
         blocking(move || {
             let size_bytes = content.len() as u64;
@@ -157,11 +162,8 @@ async fn blocking<T: Send + 'static>(
     called.map_err(|error| StoreError::Broken(error.to_string().into()))?
 }
 
-/// The file's name: the action's hash, mixed with the instance's name where there is one.
+/// The file's name: nobody can find an action of his own instance that has the name of another one's.
 fn key_of(action: &ActionKey) -> Key {
-    if action.instance_name.is_empty() {
-        return *action.digest.hash();
-    }
     let mut hasher = Sha256::new();
     hasher.update(action.digest.hash());
     hasher.update(action.instance_name.as_bytes());
@@ -183,18 +185,21 @@ fn encode(action: &ActionKey, result: &ActionResult) -> Vec<u8> {
     content
 }
 
-/// What the file of `action` holds, whatever size of it is said there.
-fn decode(action: &ActionKey, content: &[u8]) -> Option<Stored> {
+/// What stands behind the checksum of a file that is whole.
+fn checked(content: &[u8]) -> Option<&[u8]> {
     let (checksum, rest) = content.split_at_checked(32)?;
-    if Sha256::digest(rest)[..] != *checksum {
-        return None;
-    }
+    (Sha256::digest(rest)[..] == *checksum).then_some(rest)
+}
+
+/// The result of `action` in a file, whatever size of it is said there; `None` for another one's.
+fn decode(action: &ActionKey, rest: &[u8]) -> Option<Stored> {
     let rest = rest.strip_prefix(action.digest.hash_hex().as_bytes())?.strip_prefix(b"/")?;
     let end = memchr::memchr(b' ', rest)?;
     let size_bytes = std::str::from_utf8(&rest[..end]).ok()?.parse().ok()?;
     let rest = rest[end + 1..].strip_prefix(action.instance_name.as_bytes())?.strip_prefix(b"\n")?;
     let result = Arc::new(ActionResult::decode(rest).ok()?);
-    Some(Stored { action: Digest::new(*action.digest.hash(), size_bytes), result })
+    let digest = Digest::new(*action.digest.hash(), size_bytes);
+    Some(Stored { action: ActionKey { digest, ..action.clone() }, result })
 }
 
 #[cfg(test)]
@@ -255,11 +260,33 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn nobody_reaches_into_another_instance() {
+        let dir = tempfile::tempdir().expect("a directory");
+        for is_reopened in [false, true] {
+            let mut cache = open(dir.path());
+            cache.put(&action("main"), result(1)).await.expect("stored");
+            if is_reopened {
+                drop(cache);
+                cache = open(dir.path());
+            }
+            // The name of the other's file, and what it was made of, as hashes of actions.
+            for hash in [key_of(&action("main")), *action("").digest.hash()] {
+                let mine = ActionKey { digest: Digest::new(hash, UNKNOWN_SIZE_BYTES), ..action("") };
+                assert_eq!(cache.get(Wanted::Hash(&mine)).await.expect("reads"), None);
+                cache.put(&mine, result(2)).await.expect("stored");
+                cache.remove(&mine).await.expect("removed");
+                let others = cache.get(Wanted::Action(&action("main"))).await.expect("reads");
+                assert_eq!(others, Some(result(1)));
+            }
+        }
+    }
+
+    #[tokio::test]
     async fn torn_entries_are_absent() {
         let dir = tempfile::tempdir().expect("a directory");
         open(dir.path()).put(&action(""), result(1)).await.expect("stored");
-        let hash = action("").digest.hash_hex();
-        let path = dir.path().join("action-cache").join(&hash[..2]).join(&hash);
+        let name = hex::encode(key_of(&action("")));
+        let path = dir.path().join("action-cache").join(&name[..2]).join(&name);
         let content = std::fs::read(&path).expect("the entry's file");
         std::fs::remove_file(&path).expect("removed");
         std::fs::write(&path, &content[..content.len() - 1]).expect("written");

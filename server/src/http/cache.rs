@@ -6,7 +6,7 @@
 use super::key::Key;
 use super::precondition::Wanted;
 use super::upload::Upload;
-use super::{Refusal, plain, webdav};
+use super::{Refusal, drain, plain, webdav};
 use crate::access::{Caller, Denial, JUDGES, READERS, WRITERS};
 use crate::budget::{Crowded, Share};
 use crate::services::{Backend, check_result};
@@ -20,6 +20,9 @@ use prost::Message as _;
 use pumphouse_proto::digest::Digest;
 use pumphouse_proto::limits::BATCH_SIZE_BYTES;
 use pumphouse_proto::reapi::ActionResult;
+
+/// What an upload has in memory until it is written.
+const BLOCK_SIZE_BYTES: u64 = 1024 * 1024;
 
 /// What is possible here.
 const ALLOWED: &str = "GET, HEAD, PUT, DELETE, OPTIONS, MKCOL, PROPFIND";
@@ -45,22 +48,28 @@ async fn answer(
     request: Request,
 ) -> Result<Response<Body>, Refusal> {
     let (head, body) = request.into_parts();
-    let key = Key::of(head.uri.path())?;
-    let method = head.method.as_str();
-    let roles = match (method, &key) {
-        ("GET" | "HEAD" | "OPTIONS" | "PROPFIND", _) => READERS,
-        (_, Key::Blob { .. }) => WRITERS,
-        _ => JUDGES,
+    let key = match may(caller, head.method.as_str(), head.uri.path()) {
+        Ok(key) => key,
+        Err(refusal) => {
+            drain(&head.headers, body).await;
+            return Err(refusal);
+        }
     };
-    caller.check(roles, key.instance_name())?;
-    match method {
-        "GET" | "HEAD" => get(backend, &head.headers, &key).await,
-        "PUT" => put(backend, (caller, share), &key, Upload::new(backend, &head.headers, body)?).await,
+    match head.method.as_str() {
+        "GET" => get(backend, Some(&head.headers), &key).await,
+        "HEAD" => get(backend, None, &key).await,
+        "PUT" => match Upload::new(backend, &head.headers, body) {
+            Ok(upload) => put(backend, (caller, share), &key, upload).await,
+            Err((refusal, body)) => {
+                drain(&head.headers, body).await;
+                Err(refusal)
+            }
+        },
         "DELETE" => delete(backend, caller, &key).await,
         "OPTIONS" => Ok(webdav::options(ALLOWED)),
         "MKCOL" => webdav::make_collection(&key),
         "PROPFIND" => match (&key, find(backend, &key).await?) {
-            (Key::Collection, _) => Ok(webdav::properties(head.uri.path(), None)),
+            (Key::Collection(_), _) => Ok(webdav::properties(head.uri.path(), None)),
             (_, Some(found)) => Ok(webdav::properties(head.uri.path(), Some(found.size_bytes()))),
             (_, None) => Err(absent()),
         },
@@ -70,6 +79,23 @@ async fn answer(
             Ok(response)
         }
     }
+}
+
+/// What a path names, for a caller who may do that with it.
+fn may(caller: &Caller, method: &str, path: &str) -> Result<Key, Refusal> {
+    let key = Key::of(path)?;
+    let roles = match (method, &key) {
+        // Collections are made by nobody, so whoever asks for one may.
+        ("GET" | "HEAD" | "OPTIONS" | "PROPFIND" | "MKCOL", _) => READERS,
+        (_, Key::Blob { .. }) => WRITERS,
+        _ => JUDGES,
+    };
+    caller.check(roles, key.instance_name())?;
+    if method == "PUT" && matches!(key, Key::Name(_)) {
+        // Its content is a blob that everyone may share.
+        caller.check(WRITERS, key.instance_name())?;
+    }
+    Ok(key)
 }
 
 /// What a key stands for.
@@ -97,7 +123,7 @@ fn name_of_result(instance_name: &str, hash: &[u8; 32]) -> String {
 async fn find(backend: &Backend, key: &Key) -> Result<Option<Found>, Refusal> {
     let named = async |name: &str| Ok(backend.action_cache.named(name).await?.map(Found::Blob));
     match key {
-        Key::Collection => Ok(None),
+        Key::Collection(_) => Ok(None),
         Key::Name(name) => named(name).await,
         Key::Result { instance_name, hash } => match backend.action_cache.get_by_hash(instance_name, *hash).await? {
             Some(result) => Ok(Some(Found::Result(result.encode_to_vec().into()))),
@@ -116,7 +142,8 @@ fn absent() -> Refusal {
     Refusal(StatusCode::NOT_FOUND, "there is nothing of this name".to_owned())
 }
 
-async fn get(backend: &Backend, headers: &HeaderMap, key: &Key) -> Result<Response<Body>, Refusal> {
+/// What a key stands for, or only its headers, where there are none that ask for a part.
+async fn get(backend: &Backend, headers: Option<&HeaderMap>, key: &Key) -> Result<Response<Body>, Refusal> {
     match find(backend, key).await?.ok_or_else(absent)? {
         Found::Result(result) => Ok(bytes(result)),
         Found::Blob(digest) => blob(backend, headers, digest).await,
@@ -131,10 +158,10 @@ fn bytes(content: Bytes) -> Response<Body> {
     response
 }
 
-async fn blob(backend: &Backend, headers: &HeaderMap, digest: Digest) -> Result<Response<Body>, Refusal> {
+async fn blob(backend: &Backend, headers: Option<&HeaderMap>, digest: Digest) -> Result<Response<Body>, Refusal> {
     let size = digest.size_bytes();
     let tag = format!("\"{}\"", digest.hash_hex());
-    let (status, range) = match Wanted::by(headers, &tag, size) {
+    let (status, range) = match headers.map_or(Wanted::Whole, |headers| Wanted::by(headers, &tag, size)) {
         Wanted::Nothing => (StatusCode::NOT_MODIFIED, 0..0),
         Wanted::Impossible => (StatusCode::RANGE_NOT_SATISFIABLE, 0..0),
         Wanted::Whole => (StatusCode::OK, 0..size),
@@ -142,6 +169,11 @@ async fn blob(backend: &Backend, headers: &HeaderMap, digest: Digest) -> Result<
     };
     let length = range.end - range.start;
     let mut response = match length {
+        _ if headers.is_none() => {
+            let mut response = bytes(Bytes::new());
+            response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(size));
+            response
+        }
         0 => bytes(Bytes::new()),
         _ => {
             let limit = (length < size).then_some(length);
@@ -155,6 +187,9 @@ async fn blob(backend: &Backend, headers: &HeaderMap, digest: Digest) -> Result<
     };
     *response.status_mut() = status;
     let headers = response.headers_mut();
+    if status == StatusCode::NOT_MODIFIED {
+        headers.remove(header::CONTENT_LENGTH);
+    }
     let content_range = match status {
         StatusCode::PARTIAL_CONTENT => Some(format!("bytes {}-{}/{size}", range.start, range.end - 1)),
         StatusCode::RANGE_NOT_SATISFIABLE => Some(format!("bytes */{size}")),
@@ -175,8 +210,10 @@ async fn put(
     key: &Key,
     mut upload: Upload<'_>,
 ) -> Result<Response<Body>, Refusal> {
+    let most = if matches!(key, Key::Result { .. }) { BATCH_SIZE_BYTES as u64 } else { BLOCK_SIZE_BYTES };
+    let _hold = share.take(upload.declared().map_or(most, |declared| declared.min(most))).await?;
     match key {
-        Key::Collection => return Err(Refusal::bad("the path names nothing: it ends with a slash")),
+        Key::Collection(_) => return Err(Refusal::bad("the path names nothing: it ends with a slash")),
         Key::Blob { hash, .. } => {
             if let Some(Found::Blob(known)) = find(backend, key).await?
                 && upload.declared().is_none_or(|declared| declared == known.size_bytes())
@@ -189,10 +226,9 @@ async fn put(
         Key::Name(name) => {
             let blob = upload.store_unnamed(Bytes::new()).await?;
             backend.action_cache.name(name, blob).await?;
+            tracing::info!(target: "audit", %caller, name, blob = %blob, "put a name");
         }
         Key::Result { instance_name, hash } => {
-            let most = BATCH_SIZE_BYTES as u64;
-            let _hold = share.take(upload.declared().map_or(most, |declared| declared.min(most))).await?;
             let content = upload.beginning(BATCH_SIZE_BYTES).await?;
             let name = name_of_result(instance_name, hash);
             if let Some(result) = as_result(&content) {
@@ -200,6 +236,7 @@ async fn put(
                 backend.action_cache.put_by_hash(instance_name, *hash, result).await?;
                 backend.action_cache.unname(&name).await?;
             } else {
+                caller.check(WRITERS, instance_name)?;
                 let blob = upload.store_unnamed(content).await?;
                 backend.action_cache.name(&name, blob).await?;
                 backend.action_cache.remove_by_hash(instance_name, *hash).await?;
@@ -212,7 +249,8 @@ async fn put(
 
 /// The result that `content` is. What would be sent otherwise than it came is none: its client gets back what it brought.
 fn as_result(content: &Bytes) -> Option<ActionResult> {
-    if content.len() > BATCH_SIZE_BYTES {
+    // Nothing at all would be a success without outputs, which nobody means who sends nothing.
+    if content.is_empty() || content.len() > BATCH_SIZE_BYTES {
         return None;
     }
     let result = ActionResult::decode(content.clone()).ok()?;
@@ -221,13 +259,16 @@ fn as_result(content: &Bytes) -> Option<ActionResult> {
 
 async fn delete(backend: &Backend, caller: &Caller, key: &Key) -> Result<Response<Body>, Refusal> {
     match key {
-        Key::Name(name) => backend.action_cache.unname(name).await?,
+        Key::Name(name) => {
+            backend.action_cache.unname(name).await?;
+            tracing::info!(target: "audit", %caller, name, "removed a name");
+        }
         Key::Result { instance_name, hash } => {
             backend.action_cache.remove_by_hash(instance_name, *hash).await?;
             backend.action_cache.unname(&name_of_result(instance_name, hash)).await?;
             tracing::info!(target: "audit", %caller, instance_name, action = hex::encode(hash), "removed a result");
         }
-        Key::Blob { .. } | Key::Collection => {
+        Key::Blob { .. } | Key::Collection(_) => {
             let message = "only results and names can be deleted; blobs leave when there is no room".to_owned();
             return Err(Refusal(StatusCode::METHOD_NOT_ALLOWED, message));
         }

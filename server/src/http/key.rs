@@ -22,7 +22,7 @@ pub(super) enum Key {
     /// Whatever the client stores under this name.
     Name(String),
     /// What names may be below: only `WebDAV` knows such things.
-    Collection,
+    Collection(String),
 }
 
 impl Key {
@@ -40,7 +40,7 @@ impl Key {
             return Err(Refusal::bad("the path holds a segment of dots"));
         }
         if path.ends_with('/') || segments.is_empty() {
-            return Ok(Self::Collection);
+            return Ok(Self::Collection(segments.join("/")));
         }
         let name = || Self::Name(segments.join("/"));
         let [instance @ .., kind, hash] = &segments[..] else { return Ok(name()) };
@@ -64,7 +64,7 @@ impl Key {
         match self {
             Self::Blob { instance_name, .. } | Self::Result { instance_name, .. } => instance_name,
             Self::Name(name) => name.rsplit_once('/').map_or("", |(place, _)| place),
-            Self::Collection => "",
+            Self::Collection(path) => path,
         }
     }
 }
@@ -89,8 +89,8 @@ mod tests {
             (format!("/ccache/01/{short}"), name(&format!("ccache/01/{short}"))),
             ("/cache/0123".to_owned(), name("cache/0123")),
             ("/.sccache_check".to_owned(), name(".sccache_check")),
-            ("/a/b/".to_owned(), Key::Collection),
-            ("/".to_owned(), Key::Collection),
+            ("/a/b/".to_owned(), Key::Collection("a/b".to_owned())),
+            ("/".to_owned(), Key::Collection(String::new())),
         ] {
             assert_eq!(Key::of(&path).expect("is good"), expect, "{path}");
         }

@@ -1,6 +1,6 @@
 //! Bodies on their way into the CAS: in pieces, with limits, and not for ever.
 
-use super::Refusal;
+use super::{DRAINED_SIZE_BYTES, Refusal};
 use crate::blobs::BlobWriter;
 use crate::services::Backend;
 use crate::services::rate::Rate;
@@ -11,28 +11,32 @@ use futures::StreamExt as _;
 use pumphouse_proto::digest::Digest;
 use pumphouse_proto::limits::TRANSFER_TIMEOUT;
 
-/// How much of a body that nobody needs is read, so that the client gets to read the answer.
-const DRAINED_SIZE_BYTES: u64 = 64 * 1024 * 1024;
-
 /// A body that is being read.
 pub(super) struct Upload<'a> {
     backend: &'a Backend,
     body: axum::body::BodyDataStream,
     declared: Option<u64>,
+    /// Whether the client waits for a word before it sends the body.
+    is_awaited: bool,
     rate: Rate,
 }
 
 impl<'a> Upload<'a> {
     /// The body of a request with these headers.
-    pub(super) fn new(backend: &'a Backend, headers: &HeaderMap, body: Body) -> Result<Self, Refusal> {
+    ///
+    /// # Errors
+    /// It can't be taken; gives it back.
+    pub(super) fn new(backend: &'a Backend, headers: &HeaderMap, body: Body) -> Result<Self, (Refusal, Body)> {
         if let Some(encoding) = headers.get(header::CONTENT_ENCODING).filter(|encoding| *encoding != "identity") {
             let message = format!("content-encoding: {encoding:?} is not supported, only identity is");
-            return Err(Refusal(StatusCode::UNSUPPORTED_MEDIA_TYPE, message));
+            return Err((Refusal(StatusCode::UNSUPPORTED_MEDIA_TYPE, message), body));
         }
         let declared = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
-        let upload = Self { backend, body: body.into_data_stream(), declared, rate: Rate::begin() };
-        upload.check_size(declared.unwrap_or(0))?;
-        Ok(upload)
+        if let Err(refusal) = check_size(backend, declared.unwrap_or(0)) {
+            return Err((refusal, body));
+        }
+        let is_awaited = headers.contains_key(header::EXPECT);
+        Ok(Self { backend, body: body.into_data_stream(), declared, is_awaited, rate: Rate::begin() })
     }
 
     /// How long the client says that it is.
@@ -42,7 +46,7 @@ impl<'a> Upload<'a> {
 
     /// Reads what nobody needs, up to a limit.
     pub(super) async fn drain(mut self) {
-        while self.rate.received() < DRAINED_SIZE_BYTES {
+        while !self.is_awaited && self.rate.received() < DRAINED_SIZE_BYTES {
             match self.next().await {
                 Ok(Some(_)) => {}
                 Ok(None) | Err(_) => return,
@@ -109,16 +113,16 @@ impl<'a> Upload<'a> {
         let Some(piece) = piece else { return Ok(None) };
         let piece = piece.map_err(|error| Refusal::bad(format!("the body broke off: {error}")))?;
         self.rate.add(piece.len() as u64).map_err(|message| Refusal(StatusCode::REQUEST_TIMEOUT, message))?;
-        self.check_size(self.rate.received())?;
+        check_size(self.backend, self.rate.received())?;
         Ok(Some(piece))
     }
+}
 
-    fn check_size(&self, size_bytes: u64) -> Result<(), Refusal> {
-        let most = self.backend.config.blob_size_bytes;
-        if size_bytes <= most {
-            return Ok(());
-        }
-        let message = format!("content-length: {size_bytes} bytes are more than the {most} that a blob may have");
-        Err(Refusal(StatusCode::PAYLOAD_TOO_LARGE, message))
+fn check_size(backend: &Backend, size_bytes: u64) -> Result<(), Refusal> {
+    let most = backend.config.blob_size_bytes;
+    if size_bytes <= most {
+        return Ok(());
     }
+    let message = format!("content-length: {size_bytes} bytes are more than the {most} that a blob may have");
+    Err(Refusal(StatusCode::PAYLOAD_TOO_LARGE, message))
 }

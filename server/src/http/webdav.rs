@@ -19,7 +19,7 @@ pub(super) fn options(allowed: &'static str) -> Response<Body> {
 /// `MKCOL`: there is nothing to be done for it.
 pub(super) fn make_collection(key: &Key) -> Result<Response<Body>, Refusal> {
     match key {
-        Key::Collection | Key::Name(_) => Ok(plain(StatusCode::CREATED, "created")),
+        Key::Collection(_) | Key::Name(_) => Ok(plain(StatusCode::CREATED, "created")),
         Key::Blob { .. } | Key::Result { .. } => {
             Err(Refusal(StatusCode::METHOD_NOT_ALLOWED, "this names something that is no collection".to_owned()))
         }

@@ -1,8 +1,8 @@
-//! Tasks that wait for a worker: by platform, then priority, then party, then build, then arrival.
+//! Tasks that wait for a worker: by platform, then party, then priority, then build, then arrival.
 //!
 //! Between parties the one with the fewest running tasks comes first, then the one that was served longest ago, and between the
-//! builds of a party likewise; so nobody waits for ever for another one of the same priority, however many builds and actions
-//! that one has.
+//! builds of a party likewise; so nobody waits for ever for another one, however many builds and actions that one has, and
+//! whatever priorities it gives them.
 
 use super::ids::{BuildId, TaskId, Time};
 use super::platform::Requirements;
@@ -20,10 +20,12 @@ pub(super) struct Queue {
     served: u64,
 }
 
+/// A party's tasks by priority, and then by build.
+type Levels = BTreeMap<i32, BTreeMap<BuildId, BTreeSet<TaskId>>>;
+
 #[derive(Debug, Default)]
 struct PlatformQueue {
-    /// By priority.
-    levels: BTreeMap<i32, BTreeMap<BuildId, BTreeSet<TaskId>>>,
+    parties: BTreeMap<Arc<str>, Levels>,
     len: usize,
     /// Since when no worker is there that could ever run these.
     unmatched_since: Option<Time>,
@@ -66,7 +68,8 @@ impl Queue {
             self.platforms.insert(execute.requirements.clone(), PlatformQueue::default());
         }
         let platform = self.platforms.get_mut(&execute.requirements).expect("inserted above");
-        platform.levels.entry(priority).or_default().entry(execute.build.clone()).or_default().insert(task);
+        let levels = platform.parties.entry(Arc::clone(&execute.build.party)).or_default();
+        levels.entry(priority).or_default().entry(execute.build.clone()).or_default().insert(task);
         platform.len += 1;
         self.len += 1;
         self.builds.entry(execute.build.clone()).or_default().waiting += 1;
@@ -76,7 +79,8 @@ impl Queue {
     /// Takes a task out that was pushed with the same arguments.
     pub(super) fn remove(&mut self, task: TaskId, execute: &ExecuteTask, priority: i32) {
         let platform = self.platforms.get_mut(&execute.requirements).expect("a queued task's platform is queued");
-        let level = platform.levels.get_mut(&priority).expect("a queued task's priority is queued");
+        let levels = platform.parties.get_mut(&execute.build.party).expect("a queued task's party is queued");
+        let level = levels.get_mut(&priority).expect("a queued task's priority is queued");
         let tasks = level.get_mut(&execute.build).expect("a queued task's build is queued");
         let was_there = tasks.remove(&task);
         assert!(was_there, "only queued tasks are removed");
@@ -84,7 +88,10 @@ impl Queue {
             level.remove(&execute.build);
         }
         if level.is_empty() {
-            platform.levels.remove(&priority);
+            levels.remove(&priority);
+        }
+        if levels.is_empty() {
+            platform.parties.remove(&execute.build.party);
         }
         platform.len -= 1;
         if platform.len == 0 {
@@ -115,24 +122,34 @@ impl Queue {
         satisfies: impl Fn(&Requirements) -> bool,
         may_take: impl Fn(TaskId) -> bool,
     ) -> Option<TaskId> {
-        let mut best: Option<(Rank, TaskId)> = None;
+        let mut best: Option<Rank> = None;
         for (_, platform) in self.platforms.iter().filter(|(requirements, _)| satisfies(requirements)) {
-            for (priority, builds) in &platform.levels {
-                if best.as_ref().is_some_and(|(rank, _)| rank.priority < *priority) {
-                    break;
+            for (party, levels) in &platform.parties {
+                let party = self.parties.get(party).expect("a queued task's party is known").share();
+                if best.as_ref().is_some_and(|best| best.party < party) {
+                    continue;
                 }
-                for (build, tasks) in builds {
-                    let Some(task) = tasks.iter().copied().find(|task| may_take(*task)) else { continue };
-                    let party = self.parties.get(&build.party).expect("a queued task's party is known").share();
-                    let share = self.builds.get(build).expect("a queued task's build is known").share();
-                    let rank = Rank { priority: *priority, party, build: share, task };
-                    if best.as_ref().is_none_or(|(other, _)| rank < *other) {
-                        best = Some((rank, task));
-                    }
-                }
+                let first = levels.iter().find_map(|(priority, builds)| {
+                    let (build, task) = self.first_of(builds, &may_take)?;
+                    Some(Rank { party, priority: *priority, build, task })
+                });
+                best = best.into_iter().chain(first).min();
             }
         }
-        best.map(|(_, task)| task)
+        best.map(|best| best.task)
+    }
+
+    /// Of the builds of one level, the share of the one that is served next, and its first task.
+    fn first_of(
+        &self,
+        builds: &BTreeMap<BuildId, BTreeSet<TaskId>>,
+        may_take: impl Fn(TaskId) -> bool,
+    ) -> Option<((usize, u64), TaskId)> {
+        let firsts = builds.iter().filter_map(|(build, tasks)| {
+            let task = tasks.iter().copied().find(|task| may_take(*task))?;
+            Some((self.builds.get(build).expect("a queued task's build is known").share(), task))
+        });
+        firsts.min()
     }
 
     /// The platforms that tasks wait for.
@@ -143,7 +160,8 @@ impl Queue {
     /// The tasks that wait for a platform.
     pub(super) fn tasks_of(&self, requirements: &Requirements) -> Vec<TaskId> {
         let platform = self.platforms.get(requirements).into_iter();
-        platform.flat_map(|platform| platform.levels.values().flat_map(BTreeMap::values).flatten().copied()).collect()
+        let levels = platform.flat_map(|platform| platform.parties.values().flat_map(BTreeMap::values));
+        levels.flat_map(BTreeMap::values).flatten().copied().collect()
     }
 
     /// Since when a platform has no worker.
@@ -177,9 +195,9 @@ impl Queue {
 /// What comes first: the smallest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Rank {
-    priority: i32,
     /// Running tasks, and when it was last served.
     party: (usize, u64),
+    priority: i32,
     build: (usize, u64),
     task: TaskId,
 }
@@ -243,6 +261,11 @@ mod tests {
     fn a_party_with_many_builds_has_no_more_than_one_with_one() {
         let tasks = [("p/a", 0), ("p/b", 0), ("p/c", 0), ("p/d", 0), ("q/x", 0), ("q/x", 0), ("q/x", 0)];
         check(&tasks, 2, &[0, 4, 1, 5, 2, 6, 3]);
+    }
+
+    #[test]
+    fn priorities_are_a_party_s_own_business() {
+        check(&[("p/a", -5), ("p/a", -5), ("q/x", 9), ("q/x", 3)], 2, &[0, 3, 1, 2]);
     }
 
     #[test]

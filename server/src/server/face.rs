@@ -1,9 +1,9 @@
 //! What every request meets: who calls, whether that one may, and what is counted.
 
 use super::tls::Encryption;
-use crate::access::{Access, Caller, Certificate, Denial, Needed, Role, needed};
+use crate::access::{Access, Again, Caller, Certificate, Denial, Needed, Role, is_known, needed};
 use crate::budget::{Held, Hold, RequestBody, ResponseBody, Share};
-use crate::http::plain;
+use crate::http::{drain, plain};
 use crate::metrics::Metrics;
 use axum::Router;
 use hyper::body::Incoming;
@@ -96,7 +96,8 @@ impl Face {
             None if is_grpc => "Ok".to_owned(),
             None => response.status().as_str().to_owned(),
         };
-        self.metrics().called(&name, &code, begun.elapsed());
+        let name = if is_grpc && !is_known(&name) { "other" } else { &name };
+        self.metrics().called(name, &code, begun.elapsed());
         Ok(response)
     }
 
@@ -120,6 +121,12 @@ impl Face {
                 return (path, Status::from(denial).into_http());
             }
         };
+        if path.starts_with(WORKERS_SERVICE) {
+            let (shared, headers) = (Arc::clone(&self.shared), request.headers().clone());
+            let certificate = peer.certificate.clone();
+            let again = move || shared.access.identify(&headers, certificate.as_ref());
+            request.extensions_mut().insert(Again(Arc::new(again)));
+        }
         request.extensions_mut().insert(caller.party(peer.address.ip()));
         request.extensions_mut().insert(caller);
         request.extensions_mut().insert(peer.share.clone());
@@ -141,7 +148,9 @@ impl Face {
     }
 
     async fn answer_http(&self, peer: &Peer, mut request: Request<Incoming>) -> (String, Response<Body>) {
-        let name = format!("HTTP {}", request.method());
+        let method = request.method().as_str();
+        let is_usual = matches!(method, "GET" | "HEAD" | "PUT" | "DELETE" | "OPTIONS" | "MKCOL" | "PROPFIND");
+        let name = format!("HTTP {}", if is_usual { method } else { "other" });
         let is_free = FOR_STRANGERS.contains(&request.uri().path());
         let caller = self.shared.access.identify(request.headers(), peer.certificate.as_ref()).and_then(|caller| {
             let admitted = if is_free { Ok(()) } else { self.audience.admits(&caller, request.uri().path()) };
@@ -152,7 +161,16 @@ impl Face {
             Err(_) if is_free => Caller::nobody(),
             Err(denial) => {
                 self.denied(peer, request.uri().path(), &denial);
-                return (name, challenged(plain(StatusCode::UNAUTHORIZED, &denial.to_string()).map(Body::new)));
+                drain(&request.headers().clone(), axum::body::Body::new(request.into_body())).await;
+                return (
+                    name,
+                    match denial {
+                        Denial::Unknown(message) => {
+                            challenged(plain(StatusCode::UNAUTHORIZED, &message).map(Body::new))
+                        }
+                        Denial::Forbidden(message) => plain(StatusCode::FORBIDDEN, &message).map(Body::new),
+                    },
+                );
             }
         };
         request.extensions_mut().insert(caller);

@@ -1,9 +1,10 @@
 //! How many connections each peer has, and its share of the memory: one that takes all leaves none for others.
 
+use crate::access::network;
 use crate::budget::{Budget, Share};
 use parking_lot::Mutex;
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 /// The peers that are connected: addresses, or for IPv6 networks of 64 bits, since whoever has one address has as many as
@@ -45,10 +46,7 @@ impl Peers {
 
     /// Counts a connection from `address`; `None` where it has too many.
     pub(super) fn admit(&self, address: IpAddr) -> Option<Admission> {
-        let peer = match address.to_canonical() {
-            IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from(u128::from(address) >> 64 << 64)),
-            address @ IpAddr::V4(_) => address,
-        };
+        let peer = network(address);
         let mut connected = self.connected.lock();
         let known = connected.entry(peer).or_insert_with(|| Peer { connections: 0, share: self.budget.share() });
         if known.connections >= self.most {

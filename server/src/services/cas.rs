@@ -114,7 +114,20 @@ impl ContentAddressableStorage for Backend {
         admit(&extensions, READERS, &request.instance_name)?;
         check_digest_function(request.digest_function)?;
         let blob = digest("blob_digest", request.blob_digest.as_ref())?;
-        let chunks = chunks::split(self, blob).await?;
+        let chunks = match chunks::known(self, blob).await? {
+            Some(chunks) => chunks,
+            None => {
+                // Cutting stores chunks, for which reading is not enough.
+                admit(&extensions, WRITERS, &request.instance_name).map_err(|status| {
+                    Status::not_found(format!(
+                        "blob {blob} is not cut yet, and cutting it takes more: {}",
+                        status.message()
+                    ))
+                })?;
+                let _hold = budget::hold(&extensions, chunks::MEMORY_SIZE_BYTES).await?;
+                chunks::split(self, blob).await?
+            }
+        };
         Ok(Response::new(SplitBlobResponse {
             chunk_digests: chunks.iter().map(Into::into).collect(),
             chunking_function: chunking_function::Value::FastCdc2020.into(),

@@ -26,15 +26,29 @@ const WINDOW_SIZE_BYTES: usize = 4 * LONGEST_SIZE_BYTES;
 /// How many chunks a blob may be put together of: their digests fit into one message.
 const CHUNKS: usize = 40_000;
 
-/// The chunks of a blob that is there, in order. They are stored if they weren't.
-pub(super) async fn split(backend: &Backend, blob: Digest) -> Result<Vec<Digest>, Status> {
+/// How many blobs are cut at a time; each takes a processor, and [`MEMORY_SIZE_BYTES`].
+pub(super) const CUT_TOGETHER: usize = 4;
+
+/// What cutting a blob takes of the memory.
+pub(super) const MEMORY_SIZE_BYTES: u64 = 2 * WINDOW_SIZE_BYTES as u64;
+
+/// The chunks of a blob that is there, in order, as far as they are known.
+pub(super) async fn known(backend: &Backend, blob: Digest) -> Result<Option<Vec<Digest>>, Status> {
     if !backend.blobs.find_missing(&[blob]).await?.is_empty() {
         return Err(StoreError::NotFound(blob).into());
     }
     if blob.size_bytes() <= LONGEST_SIZE_BYTES as u64 {
-        return Ok(vec![blob]);
+        return Ok(Some(vec![blob]));
     }
-    if let Some(chunks) = backend.action_cache.chunks(blob).await? {
+    Ok(backend.action_cache.chunks(blob).await?)
+}
+
+/// The chunks of a blob that is there, in order. They are stored if they weren't.
+pub(super) async fn split(backend: &Backend, blob: Digest) -> Result<Vec<Digest>, Status> {
+    let closed = |_| Status::unavailable("the server is shutting down");
+    let _turn = backend.cutting.acquire().await.map_err(closed)?;
+    // Somebody else may have cut it meanwhile.
+    if let Some(chunks) = known(backend, blob).await? {
         return Ok(chunks);
     }
     if blob.size_bytes() / SHORTEST_SIZE_BYTES as u64 > CHUNKS as u64 {
@@ -123,7 +137,10 @@ pub(super) async fn splice(backend: &Backend, expected: Option<Digest>, chunks: 
         }
     }
     let blob = writer.commit().await?;
-    backend.action_cache.set_chunks(blob, chunks).await?;
+    // One list a blob: what others were told stays.
+    if backend.action_cache.chunks(blob).await?.is_none() {
+        backend.action_cache.set_chunks(blob, chunks).await?;
+    }
     Ok(blob)
 }
 

@@ -62,13 +62,14 @@ impl Operations for Backend {
     async fn get_operation(&self, request: Request<GetOperationRequest>) -> Result<Response<Operation>, Status> {
         let name = OperationName::parse(&request.get_ref().name)?;
         admit(request.extensions(), EXECUTORS, &name.action.instance_name)?;
-        let (action, view) = self.scheduler.view(name.id).ok_or_else(|| not_known(&name))?;
-        Ok(Response::new(self.operation(name.id, action, view).await))
+        let view = self.known(&name)?;
+        Ok(Response::new(self.operation(name.id, name.action, view).await))
     }
 
     async fn delete_operation(&self, request: Request<DeleteOperationRequest>) -> Result<Response<()>, Status> {
         let name = OperationName::parse(&request.get_ref().name)?;
         admit(request.extensions(), EXECUTORS, &name.action.instance_name)?;
+        self.known(&name)?;
         match self.scheduler.delete(name.id) {
             Some(true) => Ok(Response::new(())),
             Some(false) => Err(Status::failed_precondition(format!("operation {name} is not completed; cancel it"))),
@@ -79,6 +80,7 @@ impl Operations for Backend {
     async fn cancel_operation(&self, request: Request<CancelOperationRequest>) -> Result<Response<()>, Status> {
         let name = OperationName::parse(&request.get_ref().name)?;
         admit(request.extensions(), EXECUTORS, &name.action.instance_name)?;
+        self.known(&name)?;
         if self.scheduler.cancel(name.id) { Ok(Response::new(())) } else { Err(not_known(&name)) }
     }
 
@@ -98,6 +100,12 @@ impl Operations for Backend {
 }
 
 impl Backend {
+    /// The operation of that name, whose action has to be the one that is named: the caller has a role for that instance.
+    fn known(&self, name: &OperationName) -> Result<OperationView, Status> {
+        let known = self.scheduler.view(name.id).filter(|(action, _)| *action == name.action);
+        known.map(|(_, view)| view).ok_or_else(|| not_known(name))
+    }
+
     async fn operation(&self, id: OperationId, action: ActionKey, view: OperationView) -> Operation {
         updates::operation(self, &OperationName { action, id }, &InlineRequest::default(), view).await
     }

@@ -20,6 +20,16 @@ const SEAL_SIZE_BYTES: usize = 16;
 /// The key of one server's directory.
 pub(crate) struct RunKey([u8; 32]);
 
+/// What a seal vouches for: who was given which run, of what.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct SealedRun<'a> {
+    /// The run's name, with its seal where that is to be opened.
+    pub(crate) run: &'a str,
+    pub(crate) worker: &'a str,
+    pub(crate) action: &'a ActionKey,
+    pub(crate) do_not_cache: bool,
+}
+
 impl RunKey {
     /// The key in `dir`, made where there is none yet.
     ///
@@ -53,27 +63,26 @@ impl RunKey {
         Ok(Self(key))
     }
 
-    /// The name of `run` of `action` as a worker is told it.
-    pub(crate) fn seal(&self, run: &str, action: &ActionKey) -> String {
-        format!("{run}.{}", self.code(run, action))
+    /// The name of a run as its worker is told it.
+    pub(crate) fn seal(&self, run: &SealedRun<'_>) -> String {
+        format!("{}.{}", run.run, hex::encode(&self.mac(run).finalize().into_bytes()[..SEAL_SIZE_BYTES]))
     }
 
-    /// The name of a run of `action` that has this seal; `None` where it is forged.
-    pub(crate) fn open_seal<'a>(&self, sealed: &'a str, action: &ActionKey) -> Option<&'a str> {
-        let (run, seal) = sealed.rsplit_once('.')?;
+    /// The name of a run that has a seal; `None` where it is forged, or another worker's.
+    pub(crate) fn open_seal<'a>(&self, sealed: &SealedRun<'a>) -> Option<&'a str> {
+        let (run, seal) = sealed.run.rsplit_once('.')?;
         let mut code = [0; SEAL_SIZE_BYTES];
         hex::decode_to_slice(seal, &mut code).ok()?;
-        self.mac(run, action).verify_truncated_left(&code).is_ok().then_some(run)
+        self.mac(&SealedRun { run, ..*sealed }).verify_truncated_left(&code).is_ok().then_some(run)
     }
 
-    fn code(&self, run: &str, action: &ActionKey) -> String {
-        hex::encode(&self.mac(run, action).finalize().into_bytes()[..SEAL_SIZE_BYTES])
-    }
-
-    fn mac(&self, run: &str, action: &ActionKey) -> Hmac<Sha256> {
+    fn mac(&self, run: &SealedRun<'_>) -> Hmac<Sha256> {
+        let SealedRun { run, worker, action, do_not_cache } = *run;
         let mut mac = Hmac::new_from_slice(&self.0).expect("a key may have any length");
+        let digest = action.digest.to_string();
+        let flags = [u8::from(do_not_cache)];
         // Lengths first, so that no two of them give the same bytes.
-        for part in [run.as_bytes(), action.instance_name.as_bytes(), action.digest.to_string().as_bytes()] {
+        for part in [run.as_bytes(), worker.as_bytes(), action.instance_name.as_bytes(), digest.as_bytes(), &flags] {
             mac.update(&(part.len() as u64).to_le_bytes());
             mac.update(part);
         }
@@ -93,18 +102,22 @@ mod tests {
         let action =
             |content: &[u8], instance: &str| ActionKey { instance_name: instance.into(), digest: Digest::of(content) };
         let one = action(b"a", "");
-        let sealed = key.seal("run-1", &one);
+        let given = SealedRun { run: "run-1", worker: "w", action: &one, do_not_cache: false };
+        let sealed = key.seal(&given);
+        let told = SealedRun { run: &sealed, ..given };
         let again = RunKey::open(dir.path()).expect("read");
-        assert_eq!(again.open_seal(&sealed, &one), Some("run-1"));
+        assert_eq!(again.open_seal(&told), Some("run-1"));
         for other in [action(b"b", ""), action(b"a", "x")] {
-            assert_eq!(key.open_seal(&sealed, &other), None);
+            assert_eq!(key.open_seal(&SealedRun { action: &other, ..told }), None);
         }
+        assert_eq!(key.open_seal(&SealedRun { worker: "v", ..told }), None);
+        assert_eq!(key.open_seal(&SealedRun { do_not_cache: true, ..told }), None);
         let seal = sealed.rsplit_once('.').expect("a seal").1;
         for forged in ["run-1", "run-1.", "", &format!("run-2.{seal}"), &format!("run-1.{}", &seal[2..])] {
-            assert_eq!(key.open_seal(forged, &one), None, "{forged}");
+            assert_eq!(key.open_seal(&SealedRun { run: forged, ..given }), None, "{forged}");
         }
         let elsewhere = tempfile::tempdir().expect("a directory");
-        assert_eq!(RunKey::open(elsewhere.path()).expect("made").open_seal(&sealed, &one), None);
+        assert_eq!(RunKey::open(elsewhere.path()).expect("made").open_seal(&told), None);
         std::fs::write(elsewhere.path().join(FILE), "short").expect("written");
         assert!(format!("{:#}", RunKey::open(elsewhere.path()).err().expect("no key")).contains(FILE));
     }

@@ -1,8 +1,9 @@
 //! The workers' end of the scheduler: one stream for as long as a worker lives.
 
 use super::request::{check_instance_name, digest};
-use super::run_seal::RunKey;
+use super::run_seal::{RunKey, SealedRun};
 use super::{AnswerStream, Backend, shutting_down};
+use crate::access::{Again, Caller, Role};
 use crate::scheduler::{ActionKey, Desired, Offer, ReportedRun, RunId, WorkerId, WorkerSession, WorkerState};
 use futures::stream::{self, StreamExt as _};
 use prost_types::Duration;
@@ -28,10 +29,16 @@ impl Workers for Backend {
         &self,
         request: Request<Streaming<CurrentState>>,
     ) -> Result<Response<Self::SessionStream>, Status> {
+        let (_, extensions, incoming) = request.into_parts();
+        let caller = extensions.get::<Caller>().ok_or_else(|| Status::internal("it is not known who calls"))?;
+        caller.check_everywhere()?;
         let session = Session {
             backend: self.clone(),
+            caller: caller.to_string(),
+            again: extensions.get::<Again>().cloned(),
+            worker_id: String::new(),
             worker: self.scheduler.open_session(),
-            incoming: request.into_inner(),
+            incoming,
             display_name: None,
             is_over: false,
         };
@@ -45,6 +52,11 @@ impl Workers for Backend {
 
 struct Session {
     backend: Backend,
+    /// Whose credentials the worker has: another's can't speak for it.
+    caller: String,
+    again: Option<Again>,
+    /// Known as soon as the worker has spoken.
+    worker_id: String,
     worker: WorkerSession,
     incoming: Streaming<CurrentState>,
     /// Known as soon as the worker has spoken.
@@ -81,7 +93,11 @@ impl Session {
             biased;
             spoken = self.incoming.message() => {
                 match spoken? {
-                    Some(state) => self.heard(worker_state(state, &self.backend.run_key)?),
+                    Some(state) => {
+                        self.check_caller()?;
+                        self.worker_id = format!("{}/{}", self.caller, state.worker_id);
+                        self.heard(worker_state(state, &self.worker_id, &self.backend.run_key)?);
+                    }
                     None => self.is_over = true,
                 }
                 Ok(None)
@@ -93,6 +109,14 @@ impl Session {
             }
             () = self.backend.closing.cancelled() => Err(shutting_down()),
         }
+    }
+
+    /// Whether the worker may still be one: its credentials may have been taken back.
+    fn check_caller(&self) -> Result<(), Status> {
+        let Some(Again(again)) = &self.again else { return Ok(()) };
+        let caller = again()?;
+        caller.check_any(&[Role::Worker])?;
+        Ok(caller.check_everywhere()?)
     }
 
     fn heard(&mut self, state: WorkerState) {
@@ -110,7 +134,12 @@ impl Session {
             Desired::Runs(runs) => runs,
         };
         let assignments = runs.into_iter().map(|assignment| Assignment {
-            run_id: self.backend.run_key.seal(&assignment.run.0, &assignment.action),
+            run_id: self.backend.run_key.seal(&SealedRun {
+                run: &assignment.run.0,
+                worker: &self.worker_id,
+                action: &assignment.action,
+                do_not_cache: assignment.do_not_cache,
+            }),
             instance_name: assignment.action.instance_name.to_string(),
             action_digest: Some(assignment.action.digest.into()),
             timeout: Duration::try_from(assignment.timeout).ok(),
@@ -122,8 +151,11 @@ impl Session {
     }
 }
 
-fn worker_state(state: CurrentState, key: &RunKey) -> Result<WorkerState, Status> {
+fn worker_state(state: CurrentState, worker: &str, key: &RunKey) -> Result<WorkerState, Status> {
     check_name("worker_id", &state.worker_id)?;
+    if state.display_name.len() > NAME_SIZE_BYTES {
+        return Err(Status::invalid_argument(format!("display_name: has more than {NAME_SIZE_BYTES} bytes")));
+    }
     if state.slots > SLOTS {
         return Err(Status::invalid_argument(format!("slots: {} are more than {SLOTS}", state.slots)));
     }
@@ -135,14 +167,18 @@ fn worker_state(state: CurrentState, key: &RunKey) -> Result<WorkerState, Status
         display_name: display_name.as_str().into(),
         offer: state.platform.as_ref().map(Offer::from).unwrap_or_default(),
         slots: state.slots as usize,
-        runs: state.runs.into_iter().filter_map(|run| reported_run(run, key).transpose()).collect::<Result<_, _>>()?,
+        runs: state
+            .runs
+            .into_iter()
+            .filter_map(|run| reported_run(run, worker, key).transpose())
+            .collect::<Result<_, _>>()?,
         is_draining: state.draining,
-        id: WorkerId(state.worker_id.into()),
+        id: WorkerId(worker.into()),
     })
 }
 
 /// What a worker says of a run; `None` for one that no server of this directory gave it.
-fn reported_run(run: Run, key: &RunKey) -> Result<Option<ReportedRun>, Status> {
+fn reported_run(run: Run, worker: &str, key: &RunKey) -> Result<Option<ReportedRun>, Status> {
     check_name("runs.run_id", &run.run_id)?;
     check_instance_name(&run.instance_name)?;
     let digest = digest("runs.action_digest", run.action_digest.as_ref())?;
@@ -151,7 +187,8 @@ fn reported_run(run: Run, key: &RunKey) -> Result<Option<ReportedRun>, Status> {
         _ => None,
     };
     let action = ActionKey { instance_name: run.instance_name.into(), digest };
-    let Some(name) = key.open_seal(&run.run_id, &action) else {
+    let sealed = SealedRun { run: &run.run_id, worker, action: &action, do_not_cache: run.do_not_cache };
+    let Some(name) = key.open_seal(&sealed) else {
         tracing::warn!(target: "audit", run = run.run_id, action = %action.digest, "a run that nobody gave is not believed");
         return Ok(None);
     };

@@ -320,7 +320,7 @@ async fn web_tokens_are_believed_for_their_audience_and_their_time() {
         (serde_json::json!({}), "--PPPP"),
         (serde_json::json!({"roles": ["worker", "unknown"]}), "---PP-"),
         (serde_json::json!({"roles": "read write-cas execute"}), "---P-P"),
-        (serde_json::json!({"roles": ["admin"], "instances": ["main"]}), "PPPPP-"),
+        (serde_json::json!({"roles": ["admin"], "instances": ["main"]}), "PPPPPP"),
         (serde_json::json!({"aud": "other"}), "UUUUUU"),
         (serde_json::json!({"iss": "https://other.example"}), "UUUUUU"),
         (serde_json::json!({"exp": now - 600}), "UUUUUU"),

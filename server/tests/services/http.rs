@@ -124,6 +124,8 @@ async fn parts_and_tags_are_as_the_standard_has_them() {
         assert_eq!(seen, (status, range, body.to_owned()), "{header:?}");
         assert_eq!(answer.headers["etag"], tag);
     }
+    let head = request(&server, "HEAD", &path, &[("range", "bytes=2-4")], b"").await;
+    assert_eq!((head.status, head.headers["content-length"].as_str()), (200, "10"), "parts are for GET");
     server.stop().await;
 }
 

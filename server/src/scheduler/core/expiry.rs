@@ -206,8 +206,7 @@ impl Core {
                 next_due = Some(next_due.map_or(due, |other| other.min(due)));
                 continue;
             }
-            let (execute, priority) = (Arc::clone(&task.execute), task.priority);
-            self.queue.remove(id, &execute, priority);
+            self.leave_queue(id);
             self.finish(now, id, &response);
         }
         if let Some(due) = next_due {
