@@ -31,7 +31,7 @@ pub(crate) struct SealedRun<'a> {
 }
 
 impl RunKey {
-    /// The key in `dir`, made where there is none yet.
+    /// The key in `dir`, made where there is none yet, or none any more: runs that were given under another one are not believed.
     ///
     /// # Errors
     /// It can't be read or written.
@@ -39,10 +39,10 @@ impl RunKey {
         let path = dir.join(FILE);
         let name = || path.display().to_string();
         match std::fs::read(&path) {
-            Ok(bytes) => {
-                let key = bytes.try_into().ok().context("is not a key: remove it").with_context(name)?;
-                return Ok(Self(key));
-            }
+            Ok(bytes) => match bytes.try_into() {
+                Ok(key) => return Ok(Self(key)),
+                Err(_) => tracing::warn!(file = name(), "is no key; runs of servers before this one are not believed"),
+            },
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
             Err(error) => return Err(error).with_context(name),
         }
@@ -119,6 +119,9 @@ mod tests {
         let elsewhere = tempfile::tempdir().expect("a directory");
         assert_eq!(RunKey::open(elsewhere.path()).expect("made").open_seal(&told), None);
         std::fs::write(elsewhere.path().join(FILE), "short").expect("written");
-        assert!(format!("{:#}", RunKey::open(elsewhere.path()).err().expect("no key")).contains(FILE));
+        let new = RunKey::open(elsewhere.path()).expect("made anew");
+        let sealed = new.seal(&given);
+        let again = RunKey::open(elsewhere.path()).expect("read");
+        assert_eq!(again.open_seal(&SealedRun { run: &sealed, ..given }), Some("run-1"));
     }
 }
