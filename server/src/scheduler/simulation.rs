@@ -80,6 +80,7 @@ impl SimulatedWorker {
             action: run.assignment.action.clone(),
             do_not_cache: run.assignment.do_not_cache,
             completed: run.completed.clone(),
+            is_vouched_for: true,
         };
         WorkerState {
             id: self.id.clone(),

@@ -27,6 +27,9 @@ pub(crate) struct ReportedRun {
     pub(crate) do_not_cache: bool,
     /// How it ended, if it has.
     pub(crate) completed: Option<Arc<ExecuteResponse>>,
+    /// Whether a server of this directory gave it to that worker, as its seal says: else only a run that the worker shall
+    /// hold is believed.
+    pub(crate) is_vouched_for: bool,
 }
 
 /// A worker, within the core.

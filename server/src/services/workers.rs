@@ -167,18 +167,14 @@ fn worker_state(state: CurrentState, worker: &str, key: &RunKey) -> Result<Worke
         display_name: display_name.as_str().into(),
         offer: state.platform.as_ref().map(Offer::from).unwrap_or_default(),
         slots: state.slots as usize,
-        runs: state
-            .runs
-            .into_iter()
-            .filter_map(|run| reported_run(run, worker, key).transpose())
-            .collect::<Result<_, _>>()?,
+        runs: state.runs.into_iter().map(|run| reported_run(run, worker, key)).collect::<Result<_, _>>()?,
         is_draining: state.draining,
         id: WorkerId(worker.into()),
     })
 }
 
-/// What a worker says of a run; `None` for one that no server of this directory gave it.
-fn reported_run(run: Run, worker: &str, key: &RunKey) -> Result<Option<ReportedRun>, Status> {
+/// What a worker says of a run.
+fn reported_run(run: Run, worker: &str, key: &RunKey) -> Result<ReportedRun, Status> {
     check_name("runs.run_id", &run.run_id)?;
     check_instance_name(&run.instance_name)?;
     let digest = digest("runs.action_digest", run.action_digest.as_ref())?;
@@ -188,11 +184,11 @@ fn reported_run(run: Run, worker: &str, key: &RunKey) -> Result<Option<ReportedR
     };
     let action = ActionKey { instance_name: run.instance_name.into(), digest };
     let sealed = SealedRun { run: &run.run_id, worker, action: &action, do_not_cache: run.do_not_cache };
-    let Some(name) = key.open_seal(&sealed) else {
-        tracing::warn!(target: "audit", run = run.run_id, action = %action.digest, "a run that nobody gave is not believed");
-        return Ok(None);
-    };
-    Ok(Some(ReportedRun { run: RunId(name.into()), action, do_not_cache: run.do_not_cache, completed }))
+    let opened = key.open_seal(&sealed);
+    // What the scheduler knows of needs no seal.
+    let name = opened.unwrap_or_else(|| run.run_id.rsplit_once('.').map_or(run.run_id.as_str(), |(name, _)| name));
+    let (name, is_vouched_for) = (RunId(name.into()), opened.is_some());
+    Ok(ReportedRun { run: name, action, do_not_cache: run.do_not_cache, completed, is_vouched_for })
 }
 
 fn check_name(field: &str, name: &str) -> Result<(), Status> {

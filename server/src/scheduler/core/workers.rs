@@ -93,7 +93,7 @@ impl Core {
     /// Makes use of a run that a worker brings along as it comes (back). Only then: later on it has been told already
     /// to drop the run, and would begin it anew.
     fn use_stray(&mut self, now: Time, worker: &WorkerId, reported: ReportedRun) {
-        if reported.do_not_cache {
+        if reported.do_not_cache || !reported.is_vouched_for {
             return;
         }
         match self.by_action.get(&reported.action).copied() {
