@@ -19,7 +19,7 @@ pub(super) enum Wanted {
 }
 
 impl Wanted {
-    /// Of what has `size_bytes` and this entity tag.
+    /// What the headers of a request want of something that has `size_bytes` and this entity tag.
     pub(super) fn by(headers: &HeaderMap, tag: &str, size_bytes: u64) -> Self {
         let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
         let names_it = |list: &str| list.split(',').map(str::trim).any(|one| one == "*" || weakly(one) == tag);

@@ -1,7 +1,7 @@
 //! `BatchUpdateBlobs` and `BatchReadBlobs`.
 
 use super::suite::{Outcome, Suite, Verdict, check, fails, same};
-use super::target::{Target, compressed, upload};
+use super::target::{DAMAGES, Make, Target, compressed, upload};
 use bytes::Bytes;
 use pumphouse_proto::digest::Digest;
 use pumphouse_proto::reapi::{
@@ -136,9 +136,6 @@ fn add_updates(suite: &mut Suite) {
     });
 }
 
-/// Makes of a blob what is sent for it.
-type Make = fn(&[u8]) -> Bytes;
-
 fn add_compressed_updates(suite: &mut Suite) {
     for size in [0, 1, 1000, 500_000] {
         suite.case(
@@ -153,15 +150,8 @@ fn add_compressed_updates(suite: &mut Suite) {
             },
         );
     }
-    let damages: [(&str, Make); 6] = [
-        ("garbage", |_| Bytes::from_static(b"this is no frame")),
-        ("truncated", |blob| compressed(blob).slice(..compressed(blob).len() - 3)),
-        ("trailing-garbage", |blob| [&compressed(blob)[..], b"more"].concat().into()),
-        ("longer", |blob| compressed(&[blob, b"x"].concat())),
-        ("shorter", |blob| compressed(&blob[1..])),
-        ("nothing", |_| Bytes::new()),
-    ];
-    for (name, make) in damages {
+    let own: (&str, Make) = ("nothing", |_| Bytes::new());
+    for (name, make) in DAMAGES.into_iter().chain([own]) {
         let fact = "zstd that doesn't make the blob is refused, and not stored";
         suite.case(format!("batch/zstd-{name}"), fact, move |target| async move {
             target.batch_zstd()?;

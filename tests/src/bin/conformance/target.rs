@@ -201,6 +201,18 @@ pub(crate) fn pieces(name: &str, content: &Bytes, piece: usize) -> Vec<WriteRequ
         .collect()
 }
 
+/// Makes of a blob what is sent for it.
+pub(crate) type Make = fn(&[u8]) -> Bytes;
+
+/// What is sent as zstd and doesn't make the blob.
+pub(crate) const DAMAGES: [(&str, Make); 5] = [
+    ("garbage", |_| Bytes::from_static(b"this is no frame")),
+    ("truncated", |blob| compressed(blob).slice(..compressed(blob).len() - 3)),
+    ("trailing-garbage", |blob| [&compressed(blob)[..], b"more"].concat().into()),
+    ("longer", |blob| compressed(&[blob, b"x"].concat())),
+    ("shorter", |blob| compressed(&blob[1..])),
+];
+
 /// `content` as one frame of zstd.
 pub(crate) fn compressed(content: &[u8]) -> Bytes {
     zstd::bulk::compress(content, 3).unwrap_or_default().into()
