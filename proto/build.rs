@@ -5,6 +5,7 @@ use std::error::Error;
 use std::path::PathBuf;
 
 const FILES: &[&str] = &[
+    "build/bazel/remote/asset/v1/remote_asset.proto",
     "build/bazel/remote/execution/v2/remote_execution.proto",
     "build/bazel/semver/semver.proto",
     "google/bytestream/bytestream.proto",
@@ -23,6 +24,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     std::fs::write(out.join("descriptors.bin"), descriptors.encode_to_vec())?;
     let mut messages = tonic_prost_build::Config::new();
     messages.enable_type_names().type_name_domain(["."], "type.googleapis.com");
-    tonic_prost_build::configure().bytes(".").compile_fds_with_config(descriptors, messages)?;
+    let digest = (".build.bazel.remote.execution.v2.Digest", "crate::digest::DigestMessage");
+    tonic_prost_build::configure()
+        .bytes(".")
+        .extern_path(digest.0, digest.1)
+        .compile_fds_with_config(descriptors, messages)?;
     Ok(())
 }

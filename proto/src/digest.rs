@@ -2,7 +2,10 @@
 //!
 //! **Source:** Remote Execution API v2, message `Digest`.
 
+mod message;
+
 use crate::reapi;
+pub use message::{DigestMessage, HashText};
 use sha2::{Digest as _, Sha256};
 use std::fmt;
 
@@ -52,14 +55,8 @@ impl Digest {
     /// # Errors
     /// [`InvalidDigest::Hash`] where it is anything else.
     pub fn parse(hash: &str, size_bytes: u64) -> Result<Self, InvalidDigest> {
-        let mut bytes = [0; 32];
-        if hash.len() != 64
-            || hash.bytes().any(|byte| byte.is_ascii_uppercase())
-            || hex::decode_to_slice(hash, &mut bytes).is_err()
-        {
-            return Err(InvalidDigest::Hash(hash.to_owned()));
-        }
-        Ok(Self { hash: bytes, size_bytes })
+        let invalid = || InvalidDigest::Hash(hash.to_owned());
+        message::hash_of(hash.as_bytes()).map(|hash| Self { hash, size_bytes }).ok_or_else(invalid)
     }
 
     /// The 32 bytes of SHA-256.
@@ -69,7 +66,7 @@ impl Digest {
 
     /// The hash as 64 lower-case hexadecimal digits.
     pub fn hash_hex(&self) -> String {
-        hex::encode(self.hash)
+        const_hex::encode(self.hash)
     }
 
     /// The content's length in bytes.
@@ -90,7 +87,7 @@ impl Digest {
 
 impl fmt::Display for Digest {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{}/{}", self.hash_hex(), self.size_bytes)
+        write!(formatter, "{}/{}", HashText::from(self.hash), self.size_bytes)
     }
 }
 
@@ -102,7 +99,7 @@ impl fmt::Debug for Digest {
 
 impl From<Digest> for reapi::Digest {
     fn from(digest: Digest) -> Self {
-        Self { hash: digest.hash_hex(), size_bytes: digest.size_bytes as i64 }
+        Self { hash: digest.hash.into(), size_bytes: digest.size_bytes as i64 }
     }
 }
 
@@ -118,7 +115,8 @@ impl TryFrom<&reapi::Digest> for Digest {
     fn try_from(message: &reapi::Digest) -> Result<Self, InvalidDigest> {
         let size_bytes =
             u64::try_from(message.size_bytes).map_err(|_| InvalidDigest::Size(message.size_bytes.to_string()))?;
-        Self::parse(&message.hash, size_bytes)
+        let invalid = || InvalidDigest::Hash(message.hash.to_string());
+        message.hash.bytes().map(|hash| Self { hash: *hash, size_bytes }).ok_or_else(invalid)
     }
 }
 
@@ -148,7 +146,7 @@ mod tests {
     #[test]
     fn malformed_digests_are_refused() {
         let check = |hash: &str, size_bytes: i64| {
-            Digest::try_from(&reapi::Digest { hash: hash.to_owned(), size_bytes }).expect_err("malformed")
+            Digest::try_from(&reapi::Digest { hash: hash.into(), size_bytes }).expect_err("malformed")
         };
         let good = Digest::EMPTY.hash_hex();
         assert_eq!(check("", 0), InvalidDigest::Hash(String::new()));

@@ -26,7 +26,12 @@ pub mod tree;
 
 pub use generated::FILE_DESCRIPTOR_SET;
 /// `build.bazel.remote.execution.v2`
-pub use generated::build::bazel::remote::execution::v2 as reapi;
+pub mod reapi {
+    pub use crate::digest::DigestMessage as Digest;
+    pub use crate::generated::build::bazel::remote::execution::v2::*;
+}
+/// `build.bazel.remote.asset.v1`
+pub use generated::build::bazel::remote::asset::v1 as asset;
 /// `build.bazel.semver`
 pub use generated::build::bazel::semver;
 /// `google.bytestream`, `google.longrunning`, `google.rpc`

@@ -74,6 +74,15 @@ pub fn overloaded(message: impl Into<String>, retry_after: std::time::Duration) 
     with_details(Code::ResourceExhausted, message.into(), vec![detail])
 }
 
+/// A refusal that says which fields are wrong.
+///
+/// # Panics
+/// Never: a message always encodes into a growing vector.
+pub fn bad_request(code: Code, message: String, field_violations: Vec<rpc::bad_request::FieldViolation>) -> Status {
+    let detail = Any::from_msg(&rpc::BadRequest { field_violations }).expect("a message encodes into a vector");
+    with_details(code, message, vec![detail])
+}
+
 fn missing_blob(violation: &rpc::precondition_failure::Violation) -> Option<Digest> {
     let (hash, size) = violation.subject.strip_prefix("blobs/")?.rsplit_once('/')?;
     (violation.r#type == MISSING).then(|| Digest::parse(hash, size.parse().ok()?).ok()).flatten()

@@ -2,6 +2,7 @@
 //!
 //! **Source:** Remote Execution API v2, service `ActionCache`.
 
+mod assets;
 mod completeness;
 mod disk;
 mod inline;
@@ -9,6 +10,7 @@ mod inline;
 use crate::blobs::{BlobStore, StoreError};
 use crate::config::Config;
 use crate::scheduler::{ActionKey, ResultStore};
+pub use assets::{Asset, AssetKind};
 use async_trait::async_trait;
 use completeness::Completeness;
 use disk::{DiskActionCache, UNKNOWN_SIZE_BYTES, Wanted};

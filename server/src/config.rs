@@ -3,7 +3,10 @@
 mod file;
 
 use crate::access::Policy;
+use pumphouse_proto::reapi::Platform;
+use pumphouse_proto::reapi::platform::Property;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs as _};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -60,6 +63,10 @@ pub struct Config {
     pub tls: Option<Tls>,
     /// Who may do what.
     pub access: Policy,
+    /// The beginnings of addresses from which blobs are brought that clients ask for by address.
+    pub fetch_origins: Vec<String>,
+    /// What is special about instances, by their names.
+    pub instances: BTreeMap<String, Instance>,
     /// Whether everyone is served even where connections come from elsewhere and nobody can become known.
     pub insecure: bool,
 }
@@ -80,7 +87,22 @@ pub struct Tls {
     pub demands_client_certificate: bool,
 }
 
+/// What is special about an instance.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Instance {
+    /// The platform properties of its actions, where they don't give the property themselves.
+    pub platform: BTreeMap<String, String>,
+}
+
 impl Config {
+    /// The properties that hold for actions of an instance that don't give them.
+    pub(crate) fn default_platform(&self, instance_name: &str) -> Option<Platform> {
+        let properties = &self.instances.get(instance_name)?.platform;
+        let property = |(name, value): (&String, &String)| Property { name: name.clone(), value: value.clone() };
+        Some(Platform { properties: properties.iter().map(property).collect() })
+    }
+
     /// Whether the server may be started so.
     ///
     /// # Errors
@@ -177,6 +199,8 @@ impl Default for Config {
             has_private_worker: false,
             tls: None,
             access: Policy::default(),
+            fetch_origins: Vec::new(),
+            instances: BTreeMap::new(),
             insecure: false,
         }
     }

@@ -14,6 +14,7 @@ mod ids;
 mod operation;
 mod platform;
 mod queue;
+mod roster;
 mod shell;
 mod task;
 mod worker;

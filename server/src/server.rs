@@ -18,7 +18,7 @@ use crate::blobs::metered::{MeteredStore, Traffic};
 use crate::config::Config;
 use crate::metrics::Metrics;
 use crate::scheduler::{ResultStore, Scheduler};
-use crate::services::{Backend, RunKey, Watched, cutting};
+use crate::services::{Backend, Origins, RunKey, Watched, cutting};
 use anyhow::Context as _;
 use face::{Audience, Face, Shared};
 use peers::Peers;
@@ -54,6 +54,7 @@ impl Server {
     /// Says which address or directory can't be used, and why.
     pub async fn bind(config: Config) -> anyhow::Result<Self> {
         config.check()?;
+        let origins = Origins::new(&config.fetch_origins)?;
         let listen = config.listen;
         let listener = TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen}"))?;
         let private = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
@@ -84,6 +85,7 @@ impl Server {
             scheduler,
             run_key: Arc::new(run_key),
             cutting: cutting(),
+            origins,
             metrics,
             watched: Some(Watched { disk, traffic: Arc::clone(&traffic) }),
             draining: CancellationToken::new(),
@@ -200,7 +202,7 @@ impl Server {
 fn secret() -> anyhow::Result<String> {
     let mut bytes = [0_u8; 32];
     rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty()).context("drawing a secret")?;
-    Ok(hex::encode(bytes))
+    Ok(const_hex::encode(bytes))
 }
 
 /// All that is kept on the disk.

@@ -3,6 +3,7 @@
 //! Everything that comes in is checked here; an error names the field that is wrong.
 
 pub(crate) mod action_cache;
+mod assets;
 pub(crate) mod bytestream;
 pub(crate) mod capabilities;
 pub(crate) mod cas;
@@ -18,6 +19,7 @@ mod tree_pages;
 pub(crate) mod workers;
 
 pub(crate) use action_cache::check_result;
+pub(crate) use assets::Origins;
 pub(crate) use run_seal::RunKey;
 
 use crate::action_cache::ActionCache;
@@ -53,6 +55,8 @@ pub(crate) struct Backend {
     pub(crate) run_key: Arc<RunKey>,
     /// Turns of cutting blobs.
     pub(crate) cutting: Arc<Semaphore>,
+    /// From where blobs may be brought.
+    pub(crate) origins: Origins,
     pub(crate) metrics: Arc<Metrics>,
     /// The stores behind it, for those who watch; none in tests.
     pub(crate) watched: Option<Watched>,
@@ -97,6 +101,7 @@ impl Backend {
             scheduler,
             run_key,
             cutting: cutting(),
+            origins: Origins::new(&[]).expect("none is good"),
             metrics,
             watched: None,
             draining,

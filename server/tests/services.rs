@@ -9,6 +9,8 @@ mod support;
 mod access;
 #[path = "services/action_cache.rs"]
 mod action_cache;
+#[path = "services/assets.rs"]
+mod assets;
 #[path = "services/bytestream.rs"]
 mod bytestream;
 #[path = "services/cas.rs"]

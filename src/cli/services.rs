@@ -27,6 +27,10 @@ pub(super) struct UpArguments {
     /// The bound of the blobs that the worker keeps, such as 5G
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     worker_cache_size: Option<u64>,
+    /// Where the input root of an action stands that doesn't say it; as /, it is the whole root directory
+    /// [default: /execroot]
+    #[arg(long, value_name = "PATH", value_parser = parse_input_root)]
+    input_root: Option<PathBuf>,
 }
 
 /// How `pumphouse server` is told what to do.
@@ -126,6 +130,10 @@ pub(super) struct WorkerArguments {
     /// What actions can ask for, besides what the worker finds out itself
     #[arg(long = "property", value_name = "NAME=VALUE", value_parser = parse_property)]
     properties: Vec<(String, String)>,
+    /// Where the input root of an action stands that doesn't say it; as /, it is the whole root directory
+    /// [default: /execroot]
+    #[arg(long, value_name = "PATH", value_parser = parse_input_root)]
+    input_root: Option<PathBuf>,
     /// Where to say over HTTP that the worker is well
     #[arg(long, value_name = "ADDRESS")]
     health_listen: Option<SocketAddr>,
@@ -151,6 +159,9 @@ pub(super) fn up(arguments: &UpArguments) -> anyhow::Result<()> {
         }
         if let Some(size) = arguments.worker_cache_size {
             worker.cache_size_bytes = size;
+        }
+        if let Some(path) = &arguments.input_root {
+            worker.exec_root.clone_from(path);
         }
         announce(server.local_addr()?);
         // The worker leaves first, so that what it runs can still be told to the server; if it fails, both end.
@@ -182,6 +193,9 @@ pub(super) fn worker(arguments: WorkerArguments) -> anyhow::Result<()> {
         let dir = directory(arguments.dir.as_deref(), "worker")?;
         let mut config = pumphouse_worker::Config::new(arguments.server, dir);
         config.properties = arguments.properties;
+        if let Some(path) = arguments.input_root {
+            config.exec_root = path;
+        }
         let CredentialArguments { token_file, tls_ca, tls_certificate, tls_key } = arguments.credentials;
         config.credentials = Credentials {
             token_file,
@@ -319,6 +333,10 @@ async fn watch_signals(shutdown: CancellationToken) {
         tracing::info!("leaving; a second signal ends it at once");
         shutdown.cancel();
     }
+}
+
+fn parse_input_root(text: &str) -> Result<PathBuf, String> {
+    pumphouse_worker::action::absolute_path(text).ok_or_else(|| "not an absolute path without `..`".to_owned())
 }
 
 fn parse_slots(text: &str) -> Result<usize, String> {

@@ -28,7 +28,7 @@ impl Default for DaemonName {
         let mut random = [0; 16];
         // Without random numbers, builds of several daemons may be taken for one, which matters to fairness alone.
         let _ = rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty());
-        Self(hex::encode(random))
+        Self(const_hex::encode(random))
     }
 }
 

@@ -221,7 +221,7 @@ impl<V: Volume> Directory<V> {
         if self.volume.list("corrupt")?.len() >= QUARANTINED_FILES {
             return Err(io::Error::other("enough corrupt files are kept already"));
         }
-        self.volume.rename(&name(key), &format!("corrupt/{}", hex::encode(key)))
+        self.volume.rename(&name(key), &format!("corrupt/{}", const_hex::encode(key)))
     }
 
     /// An account for a file that will take `size_bytes` at the most. Keeps no room yet.
@@ -421,7 +421,7 @@ impl<V: Volume> Directory<V> {
 
 /// The name of a file below the root: a shard of the first byte, then the whole hash.
 fn name(key: &Key) -> String {
-    let hash = hex::encode(key);
+    let hash = const_hex::encode(key);
     format!("{}/{hash}", &hash[..2])
 }
 

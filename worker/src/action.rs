@@ -19,6 +19,21 @@ pub const ABSOLUTE_PATH_PROPERTY: &str = "InputRootAbsolutePath";
 /// Where programs are found by commands that don't say where.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
+/// What holds for actions that don't say it.
+#[derive(Debug, Clone, Copy)]
+pub struct Defaults<'a> {
+    /// The properties of the instance's actions.
+    pub platform: Option<&'a reapi::Platform>,
+    /// Where this worker puts input roots.
+    pub exec_root: &'a Path,
+}
+
+impl Default for Defaults<'_> {
+    fn default() -> Self {
+        Self { platform: None, exec_root: Path::new(NEUTRAL_EXEC_ROOT) }
+    }
+}
+
 /// What an action asks a worker to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Action {
@@ -35,7 +50,7 @@ impl Action {
     ///
     /// # Errors
     /// One of them is missing or malformed, or a call failed.
-    pub async fn fetch(cas: &CasClient, digest: Digest) -> Result<Self, ExecutionError> {
+    pub async fn fetch(cas: &CasClient, digest: Digest, defaults: &Defaults<'_>) -> Result<Self, ExecutionError> {
         let action: reapi::Action = read(cas, "action", digest).await?;
         let input_root = Digest::try_from(&action.input_root_digest)?;
         let command_digest = Digest::try_from(&action.command_digest)?;
@@ -43,13 +58,21 @@ impl Action {
             Err(ExecutionError::Missing(missing)) => return Err(missing_besides(cas, missing, input_root).await?),
             outcome => outcome?,
         };
-        Self::parse(&action, &command, input_root)
+        Self::parse(&action, &command, input_root, defaults)
     }
 
     #[expect(deprecated, reason = "clients of API 2.0 know only Command.platform")]
-    fn parse(action: &reapi::Action, command: &reapi::Command, input_root: Digest) -> Result<Self, ExecutionError> {
+    fn parse(
+        action: &reapi::Action,
+        command: &reapi::Command,
+        input_root: Digest,
+        defaults: &Defaults<'_>,
+    ) -> Result<Self, ExecutionError> {
         let platform = action.platform.as_ref().or(command.platform.as_ref());
-        let exec_root = exec_root(platform)?;
+        let exec_root = match exec_root(platform)? {
+            Some(own) => own,
+            None => exec_root(defaults.platform)?.unwrap_or_else(|| defaults.exec_root.to_owned()),
+        };
         let working_directory = working_directory(&command.working_directory)?;
         let promises = Promises::of(command)?;
         if exec_root != Path::new("/")
@@ -91,19 +114,24 @@ async fn missing_besides(
     Ok(ExecutionError::Missing(missing))
 }
 
-fn exec_root(platform: Option<&reapi::Platform>) -> Result<PathBuf, ExecutionError> {
+/// Where the input root stands, if the platform says it.
+fn exec_root(platform: Option<&reapi::Platform>) -> Result<Option<PathBuf>, ExecutionError> {
     let properties = platform.map_or(&[][..], |platform| &platform.properties);
     let mut values = properties.iter().filter(|property| property.name == ABSOLUTE_PATH_PROPERTY);
-    let Some(property) = values.next() else { return Ok(PathBuf::from(NEUTRAL_EXEC_ROOT)) };
-    let path = Path::new(&property.value);
+    let Some(property) = values.next() else { return Ok(None) };
+    let path = absolute_path(&property.value).filter(|_| values.next().is_none());
+    path.map(Some).ok_or_else(|| {
+        ExecutionError::Invalid(format!("{ABSOLUTE_PATH_PROPERTY} {:?} is not one absolute path", property.value))
+    })
+}
+
+/// Reads an absolute path that goes down all the way.
+pub fn absolute_path(text: &str) -> Option<PathBuf> {
+    let path = Path::new(text);
     let is_plain = path.is_absolute()
-        && !property.value.contains('\0')
+        && !text.contains('\0')
         && path.components().all(|component| matches!(component, Component::RootDir | Component::Normal(_)));
-    if is_plain && values.next().is_none() {
-        Ok(path.components().collect())
-    } else {
-        Err(ExecutionError::Invalid(format!("{ABSOLUTE_PATH_PROPERTY} {:?} is not one absolute path", property.value)))
-    }
+    is_plain.then(|| path.components().collect())
 }
 
 fn working_directory(path: &str) -> Result<PathBuf, ExecutionError> {
@@ -170,7 +198,7 @@ mod tests {
             .into_iter()
             .collect();
         let action = reapi::Action { platform: Some(reapi::Platform { properties }), ..reapi::Action::default() };
-        Action::parse(&action, command, Digest::EMPTY)
+        Action::parse(&action, command, Digest::EMPTY, &Defaults::default())
     }
 
     #[test]
@@ -185,6 +213,21 @@ mod tests {
         check(Some("home"), None);
         check(Some("/a/../b"), None);
         check(Some(""), None);
+    }
+
+    #[test]
+    fn what_an_action_does_not_say_its_instance_does_or_the_worker() {
+        let property = |value: &str| Property { name: ABSOLUTE_PATH_PROPERTY.to_owned(), value: value.to_owned() };
+        let platform_of = |value: &str| reapi::Platform { properties: vec![property(value)] };
+        let (instance, exec_root) = (platform_of("/instance"), Path::new("/worker"));
+        let check = |own: Option<&str>, platform: Option<&reapi::Platform>, expect: &str| {
+            let action = reapi::Action { platform: own.map(platform_of), ..reapi::Action::default() };
+            let parsed = Action::parse(&action, &command(), Digest::EMPTY, &Defaults { platform, exec_root });
+            assert_eq!(parsed.expect("well formed").command.exec_root, Path::new(expect));
+        };
+        check(Some("/own"), Some(&instance), "/own");
+        check(None, Some(&instance), "/instance");
+        check(None, None, "/worker");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What a worker is told at its start, with defaults for all but the server and the directory.
 
-use crate::sandbox::{Level, Limits};
+use crate::sandbox::{Level, Limits, NEUTRAL_EXEC_ROOT};
 use pumphouse_proto::connection::Credentials;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -50,6 +50,8 @@ pub struct Config {
     pub health_listen: Option<SocketAddr>,
     /// How long a worker that leaves waits for its runs.
     pub drain_timeout: Duration,
+    /// Where the input root of an action stands that says nothing of it: as `/`, it is the whole root directory.
+    pub exec_root: PathBuf,
     /// Directories directly below `/` that actions without an absolute input root see, read-only.
     pub host_entries: Vec<PathBuf>,
     /// How much an action may write in all, in bytes; it is memory. Half of the machine's by default.
@@ -76,6 +78,7 @@ impl Config {
             isolation: Level::UserNamespaces,
             health_listen: None,
             drain_timeout: DEFAULT_DRAIN_TIMEOUT,
+            exec_root: PathBuf::from(NEUTRAL_EXEC_ROOT),
             host_entries: DEFAULT_HOST_ENTRIES.iter().map(PathBuf::from).collect(),
             scratch_size_bytes: rustix::system::sysinfo().totalram as u64 / 2,
             memory_size_bytes: None,
@@ -101,5 +104,5 @@ fn unique_id(host: &str) -> String {
     let mut random = [0; 8];
     // Without random numbers the host and the process must do.
     let _ = rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty());
-    format!("{host}-{}-{}", std::process::id(), hex::encode(random))
+    format!("{host}-{}-{}", std::process::id(), const_hex::encode(random))
 }

@@ -4,7 +4,7 @@
 //!
 //! **Source:** Remote Execution API v2, messages `ExecuteResponse`, `ActionResult`, `ExecutedActionMetadata`.
 
-use crate::action::Action;
+use crate::action::{Action, Defaults};
 use crate::blob_cache::BlobCache;
 use crate::directories::DirectoryCache;
 use crate::error::ExecutionError;
@@ -18,9 +18,10 @@ use prost_types::Timestamp;
 use pumphouse_proto::cas_client::CasClient;
 use pumphouse_proto::connection::Connection;
 use pumphouse_proto::digest::Digest;
-use pumphouse_proto::reapi::{ActionResult, ExecuteResponse, ExecutedActionMetadata};
+use pumphouse_proto::reapi::{ActionResult, ExecuteResponse, ExecutedActionMetadata, Platform};
 use pumphouse_proto::status;
 use std::os::fd::AsFd as _;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use tokio::sync::oneshot;
@@ -51,6 +52,8 @@ pub struct Task {
     pub instance_name: String,
     /// The action.
     pub action: Digest,
+    /// What holds for actions of the instance that don't say it.
+    pub default_platform: Option<Platform>,
     /// How long the command may run.
     pub timeout: Duration,
 }
@@ -66,6 +69,8 @@ pub struct Executor {
     pub blobs: Arc<BlobCache>,
     /// The worker's directories.
     pub directories: DirectoryCache,
+    /// Where input roots stand that nobody else places.
+    pub exec_root: PathBuf,
     /// The worker's name for people.
     pub display_name: String,
     /// The machine's kills for want of memory.
@@ -114,7 +119,7 @@ impl Executor {
 
         progress(Stage::Preparing);
         metadata.input_fetch_start_timestamp = Some(now());
-        let (action, mut lease) = or_cancelled(cancelled, self.prepare(&cas, task.action)).await?;
+        let (action, mut lease) = or_cancelled(cancelled, self.prepare(&cas, task)).await?;
         metadata.input_fetch_completed_timestamp = Some(now());
 
         progress(Stage::Executing);
@@ -135,8 +140,9 @@ impl Executor {
     }
 
     /// Reads the action and lays its inputs out in a slot.
-    async fn prepare(&self, cas: &CasClient, action: Digest) -> Result<(Action, Lease), ExecutionError> {
-        let action = Action::fetch(cas, action).await?;
+    async fn prepare(&self, cas: &CasClient, task: &Task) -> Result<(Action, Lease), ExecutionError> {
+        let defaults = Defaults { platform: task.default_platform.as_ref(), exec_root: &self.exec_root };
+        let action = Action::fetch(cas, task.action, &defaults).await?;
         let mut lease = self.slots.lease(action.input_root, &self.directories).await;
         let slot = lease.slot();
         if slot.replica.root() != Some(action.input_root) {

@@ -44,7 +44,7 @@ use pumphouse_proto::address::Address;
 use pumphouse_proto::connection::{Connection, Dialer};
 use pumphouse_proto::reapi::Platform;
 use pumphouse_proto::reapi::platform::Property;
-use sandbox::{ControlGroups, Isolation};
+use sandbox::{ControlGroups, Isolation, NEUTRAL_EXEC_ROOT};
 use session::{Identity, Session};
 use slots::Slots;
 use std::fs;
@@ -76,6 +76,11 @@ pub async fn run(mut config: Config, shutdown: impl Future<Output = ()> + Send) 
     config.dir = fs::canonicalize(&config.dir).with_context(|| format!("looking for {}", config.dir.display()))?;
     let limits = config.limits();
     let isolation = Isolation::probe(config.isolation, &limits, &config.dir).await?;
+    anyhow::ensure!(
+        isolation.reproduces_absolute_paths() || config.exec_root == Path::new(NEUTRAL_EXEC_ROOT),
+        "input roots can't stand at {}: isolation: {isolation}",
+        config.exec_root.display()
+    );
     // Nobody needs to read it.
     let _ = writeln!(std::io::stderr(), "isolation: {isolation}");
     tracing::info!(%isolation, slots = config.slots, "worker starts");
@@ -92,6 +97,7 @@ pub async fn run(mut config: Config, shutdown: impl Future<Output = ()> + Send) 
         slots,
         blobs,
         directories: DirectoryCache::new(DIRECTORIES_SIZE_BYTES),
+        exec_root: config.exec_root.clone(),
         display_name: config.display_name.clone(),
         memory_pressure: MemoryPressure::new(),
     });

@@ -14,6 +14,7 @@ use anyhow::Context as _;
 use bytes::Bytes;
 use pumphouse_proto::cas_client::{Source, Upload};
 use pumphouse_proto::digest::Digest;
+use pumphouse_proto::reapi::command::OutputDirectoryFormat;
 use pumphouse_proto::reapi::{ActionResult, Command, OutputDirectory, OutputFile, OutputSymlink};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
@@ -58,7 +59,9 @@ struct Promise {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Promises {
     working_directory: PathBuf,
-    promises: Vec<Promise>,
+    promised: Vec<Promise>,
+    /// As what directories are reported.
+    directory_format: OutputDirectoryFormat,
 }
 
 /// What a command has made.
@@ -92,13 +95,17 @@ impl Promises {
                 return Err(ExecutionError::Invalid(format!("output path {:?} is not relative", promise.path)));
             }
         }
-        Ok(Self { working_directory: PathBuf::from(&command.working_directory), promises })
+        Ok(Self {
+            working_directory: PathBuf::from(&command.working_directory),
+            promised: promises,
+            directory_format: command.output_directory_format(),
+        })
     }
 
     /// The directories that must be there before the command runs, relative to the exec root: those above outputs.
     pub fn parents(&self) -> Vec<PathBuf> {
         let mut parents: Vec<PathBuf> = self
-            .promises
+            .promised
             .iter()
             .filter(|promise| !promise.path.is_empty())
             .map(|promise| self.working_directory.join(&promise.path))
@@ -122,7 +129,7 @@ impl Promises {
                 depth < 0
             })
         };
-        self.promises.iter().find(leaves).map(|promise| promise.path.as_str())
+        self.promised.iter().find(leaves).map(|promise| promise.path.as_str())
     }
 
     /// Finds and reads the outputs below `exec_root`. Blocks.
@@ -131,7 +138,7 @@ impl Promises {
     /// A name is not UTF-8, a tree is too large, or the file system fails.
     pub fn collect(&self, exec_root: impl AsFd) -> Result<Outputs, ExecutionError> {
         let mut outputs = Outputs::default();
-        for promise in &self.promises {
+        for promise in &self.promised {
             self.collect_one(exec_root.as_fd(), promise, &mut outputs)?;
         }
         Ok(outputs)
@@ -162,12 +169,12 @@ impl Promises {
                 let directory =
                     in_root::open_entry(place.parent.as_fd(), &place.name, OFlags::RDONLY | OFlags::DIRECTORY)
                         .with_context(|| format!("opening {}", path.display()))?;
-                let tree_digest = outputs.add_tree(directory.as_fd())?;
+                let digests = outputs.add_directory(directory.as_fd(), self.directory_format)?;
                 outputs.result.output_directories.push(OutputDirectory {
                     path: promise.path.clone(),
-                    tree_digest: Some(tree_digest.into()),
-                    is_topologically_sorted: true,
-                    ..OutputDirectory::default()
+                    tree_digest: digests.tree.map(Into::into),
+                    is_topologically_sorted: digests.tree.is_some(),
+                    root_directory_digest: digests.root.map(Into::into),
                 });
             }
             FileType::Symlink => outputs.add_symlink(exec_root, &path, &place, promise)?,

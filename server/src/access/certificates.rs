@@ -51,7 +51,7 @@ impl Certificate {
             names.extend(end.valid_dns_names().map(|name| CertificateName::Dns(name.to_ascii_lowercase())));
             names.extend(end.valid_uri_names().map(|name| CertificateName::Uri(name.to_owned())));
         }
-        names.push(CertificateName::Fingerprint(hex::encode(Sha256::digest(certificate))));
+        names.push(CertificateName::Fingerprint(const_hex::encode(Sha256::digest(certificate))));
         Some(Self { names })
     }
 

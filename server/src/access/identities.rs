@@ -66,7 +66,7 @@ impl Identities {
             }
             (None, Some(hash)) => {
                 let mut bytes = [0; 32];
-                hex::decode_to_slice(hash, &mut bytes).context("token-sha256")?;
+                const_hex::decode_to_slice(hash, &mut bytes).context("token-sha256")?;
                 Some(bytes)
             }
             (None, None) => None,
@@ -127,7 +127,7 @@ mod tests {
 
     #[test]
     fn a_hash_stands_for_its_secret() {
-        let hash = hex::encode(Sha256::digest("a secret that is long"));
+        let hash = const_hex::encode(Sha256::digest("a secret that is long"));
         let text = format!("[[identity]]\nname = \"a\"\nroles = [\"worker\"]\ntoken-sha256 = \"{hash}\"\n");
         let identities = Identities::parse(&text).expect("makes sense");
         assert_eq!(identities.by_token("a secret that is long").map(|caller| caller.to_string()), Some("a".to_owned()));

@@ -64,6 +64,8 @@ pub(crate) fn needed(path: &str) -> Needed {
             _ => &[Role::Admin],
         },
         ("build.bazel.remote.execution.v2.Execution", "Execute" | "WaitExecution") => EXECUTORS,
+        ("build.bazel.remote.asset.v1.Fetch", "FetchBlob" | "FetchDirectory") => READERS,
+        ("build.bazel.remote.asset.v1.Push", "PushBlob" | "PushDirectory") => JUDGES,
         ("google.longrunning.Operations", _) => EXECUTORS,
         ("pumphouse.worker.v1.Workers", _) => WORKERS,
         _ => &[Role::Admin],

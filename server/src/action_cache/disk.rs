@@ -285,7 +285,7 @@ mod tests {
     async fn torn_entries_are_absent() {
         let dir = tempfile::tempdir().expect("a directory");
         open(dir.path()).put(&action(""), result(1)).await.expect("stored");
-        let name = hex::encode(key_of(&action("")));
+        let name = const_hex::encode(key_of(&action("")));
         let path = dir.path().join("action-cache").join(&name[..2]).join(&name);
         let content = std::fs::read(&path).expect("the entry's file");
         std::fs::remove_file(&path).expect("removed");

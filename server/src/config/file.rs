@@ -2,11 +2,12 @@
 //!
 //! What isn't said keeps its value. Sizes are numbers of bytes, or text with a unit (`"50G"`); durations are seconds.
 
-use super::{Config, Tls, parse_listen};
+use super::{Config, Instance, Tls, parse_listen};
 use crate::access::{Role, Roles, TokenPolicy};
 use anyhow::Context as _;
 use pumphouse_proto::size::{format_size, parse_size};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -171,6 +172,14 @@ group!(
     }
 );
 
+/// `[fetch]`
+#[derive(Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+struct Fetch {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    origins: Option<Vec<String>>,
+}
+
 /// `[access]`
 #[derive(Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
@@ -216,6 +225,9 @@ struct File {
     #[serde(skip_serializing_if = "Option::is_none")]
     tls: Option<Tls>,
     access: Access,
+    fetch: Fetch,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    instances: BTreeMap<String, Instance>,
 }
 
 impl Config {
@@ -230,13 +242,15 @@ impl Config {
     }
 
     fn apply_text(&mut self, text: &str) -> anyhow::Result<()> {
-        let File { network, workers, storage, execution, tls, access } = toml::from_str(text)?;
+        let File { network, workers, storage, execution, tls, access, fetch, instances } = toml::from_str(text)?;
         network.apply(self);
         self.worker_listen = workers.listen.map(Into::into).or(self.worker_listen);
         storage.apply(self);
         execution.apply(self);
         access.apply(self);
         self.tls = tls.or(self.tls.take());
+        self.fetch_origins = fetch.origins.unwrap_or(std::mem::take(&mut self.fetch_origins));
+        self.instances.extend(instances);
         Ok(())
     }
 
@@ -252,6 +266,8 @@ impl Config {
             execution: Execution::of(self),
             tls: self.tls.clone(),
             access: Access::of(self),
+            fetch: Fetch { origins: Some(self.fetch_origins.clone()) },
+            instances: self.instances.clone(),
         };
         Ok(toml::to_string(&file)?)
     }
@@ -272,6 +288,8 @@ mod tests {
             client_ca_file: None,
             demands_client_certificate: true,
         });
+        let platform = BTreeMap::from([("InputRootAbsolutePath".to_owned(), "/".to_owned())]);
+        config.instances.insert("bst/main".to_owned(), Instance { platform });
         let text = config.to_text().expect("can be said");
         let mut read = Config::default();
         read.apply_text(&text).expect("can be read");
@@ -294,6 +312,7 @@ mod tests {
             ("[access]\nanonymous = [\"root\"]\n", "root"),
             ("[tls]\ncertificate-file = \"c\"\n", "key-file"),
             ("[network]\nlisten = 1\n", "line 2"),
+            ("[instances.main]\nplatforms = 1\n", "platforms"),
         ] {
             let error = format!("{:#}", config.apply_text(text).expect_err("is refused"));
             assert!(error.contains(expect), "{text}: {error}");

@@ -117,7 +117,7 @@ impl Found {
 
 /// The name of what isn't a result, but was brought as one.
 fn name_of_result(instance_name: &str, hash: &[u8; 32]) -> String {
-    format!("{instance_name}/ac/{}", hex::encode(hash))
+    format!("{instance_name}/ac/{}", const_hex::encode(hash))
 }
 
 async fn find(backend: &Backend, key: &Key) -> Result<Option<Found>, Refusal> {
@@ -241,7 +241,7 @@ async fn put(
                 backend.action_cache.name(&name, blob).await?;
                 backend.action_cache.remove_by_hash(instance_name, *hash).await?;
             }
-            tracing::info!(target: "audit", %caller, instance_name, action = hex::encode(hash), "put a result");
+            tracing::info!(target: "audit", %caller, instance_name, action = const_hex::encode(hash), "put a result");
         }
     }
     Ok(plain(StatusCode::CREATED, "stored"))
@@ -266,7 +266,7 @@ async fn delete(backend: &Backend, caller: &Caller, key: &Key) -> Result<Respons
         Key::Result { instance_name, hash } => {
             backend.action_cache.remove_by_hash(instance_name, *hash).await?;
             backend.action_cache.unname(&name_of_result(instance_name, hash)).await?;
-            tracing::info!(target: "audit", %caller, instance_name, action = hex::encode(hash), "removed a result");
+            tracing::info!(target: "audit", %caller, instance_name, action = const_hex::encode(hash), "removed a result");
         }
         Key::Blob { .. } | Key::Collection(_) => {
             let message = "only results and names can be deleted; blobs leave when there is no room".to_owned();

@@ -16,8 +16,8 @@ use super::effect::{Assignment, Effect};
 use super::ids::{ActionKey, OperationId, RunId, SessionId, TaskId, Time, WorkerId};
 use super::operation::{Operation, OperationState, OperationView, Stage};
 use super::queue::Queue;
+use super::roster::Roster;
 use super::task::{ExecuteTask, Task, TaskState};
-use super::worker::Worker;
 pub(crate) use clients::Refused;
 use expiry::Timer;
 use pumphouse_proto::reapi::ExecuteResponse;
@@ -36,7 +36,7 @@ pub(crate) struct Core {
     /// The task that a further execution of an action joins. Never iterated.
     by_action: HashMap<ActionKey, TaskId>,
     operations: BTreeMap<OperationId, Operation>,
-    workers: BTreeMap<WorkerId, Worker>,
+    workers: Roster,
     /// Since when a task could have noticed that there is no worker; none while there are some.
     deserted_since: Option<Time>,
     sessions: BTreeMap<SessionId, WorkerId>,
@@ -77,7 +77,7 @@ impl Core {
             tasks: BTreeMap::new(),
             by_action: HashMap::new(),
             operations: BTreeMap::new(),
-            workers: BTreeMap::new(),
+            workers: Roster::default(),
             deserted_since: None,
             sessions: BTreeMap::new(),
             queue: Queue::default(),
@@ -114,13 +114,12 @@ impl Core {
 
     /// Counts.
     pub(crate) fn statistics(&self) -> Statistics {
-        let connected = || self.workers.values().filter(|worker| worker.session.is_some());
         Statistics {
             queued_tasks: self.queue.len(),
             running_tasks: self.tasks.len() - self.queue.len(),
             operations: self.operations.len(),
-            workers: connected().count(),
-            slots: connected().map(|worker| worker.slots).sum(),
+            workers: self.workers.connected(),
+            slots: self.workers.slots(),
         }
     }
 
@@ -211,16 +210,10 @@ impl Core {
         if self.is_draining {
             return None;
         }
-        let requirements = &self.task(id).execute.requirements;
-        let all_rest = self.all_rest();
-        let fits = |worker: &Worker| {
-            worker.free_slots() > 0 && (all_rest || !worker.health.rests()) && worker.offer.satisfies(requirements)
-        };
-        let workers = self.workers.iter().filter(|(_, worker)| fits(worker));
-        let load = |worker: &Worker| worker.busy * 1024 / worker.slots;
-        let mut workers: Vec<_> = workers.map(|(worker, state)| (load(state), worker)).collect();
-        workers.sort_unstable();
-        workers.into_iter().map(|(_, worker)| worker).find(|worker| self.may_take(worker, id)).cloned()
+        let task = self.task(id);
+        let nobody = BTreeSet::new();
+        let avoided = if self.has_untried(id) { &task.avoided } else { &nobody };
+        self.workers.least_used(&task.execute.requirements, avoided)
     }
 
     /// Whether the worker isn't to be avoided for the task, or there is no other.
@@ -231,20 +224,13 @@ impl Core {
     /// Whether a worker is connected that could run the task and has not failed to.
     fn has_untried(&self, id: TaskId) -> bool {
         let task = self.task(id);
-        self.workers.iter().any(|(worker, state)| {
-            !task.avoided.contains(worker) && state.session.is_some() && state.can_ever_run(&task.execute.requirements)
-        })
-    }
-
-    /// Whether no connected worker is trusted with anything: then the others have to do.
-    fn all_rest(&self) -> bool {
-        self.workers.values().all(|worker| worker.session.is_none() || worker.health.rests())
+        self.workers.has_other_than(&task.avoided, &task.execute.requirements)
     }
 
     /// Gives waiting tasks to a worker for as long as it has free slots.
     fn fill(&mut self, now: Time, id: &WorkerId) {
         while let Some(worker) = self.workers.get(id).filter(|worker| worker.free_slots() > 0 && !self.is_draining) {
-            if worker.health.rests() && !self.all_rest() {
+            if worker.health.rests() && !self.workers.all_rest() {
                 return;
             }
             let satisfies = |requirements: &_| worker.offer.satisfies(requirements);
@@ -287,9 +273,11 @@ impl Core {
         self.task_mut(id).state = TaskState::Assigned { worker: worker.clone(), run: run.clone(), overdue };
         let build = self.task(id).execute.build.clone();
         self.queue.begin(&build);
-        let state = self.workers.get_mut(worker).expect("tasks are given to known workers");
-        state.runs.insert(run, id);
-        state.busy += 1;
+        let held = self.workers.change(worker, |state| {
+            state.runs.insert(run, id);
+            state.busy += 1;
+        });
+        held.expect("tasks are given to known workers");
         self.changed_workers.insert(worker.clone());
     }
 
@@ -328,8 +316,7 @@ impl Core {
                 (worker.clone(), run.clone())
             }
         };
-        if let Some(state) = self.workers.get_mut(&worker) {
-            state.runs.remove(&run);
+        if self.workers.change(&worker, |state| state.runs.remove(&run)).is_some() {
             self.changed_workers.insert(worker.clone());
         }
         Some((worker, run))
@@ -342,19 +329,15 @@ impl Core {
         let (worker, overdue, build) = (worker.clone(), *overdue, task.execute.build.clone());
         self.timers.remove(&(overdue, Timer::Overdue(id)));
         self.queue.end(&build);
-        if let Some(state) = self.workers.get_mut(&worker) {
-            state.busy -= 1;
-        }
+        self.workers.change(&worker, |state| state.busy -= 1);
     }
 
     /// A run failed on a worker that is there, for a reason that isn't the action's.
     fn worker_failed(&mut self, now: Time, id: TaskId, worker: &WorkerId, response: ExecuteResponse) {
-        let mut is_proven = true;
-        if let Some(state) = self.workers.get_mut(worker) {
-            is_proven = state.health.is_proven();
-            if let Some(until) = state.health.failed(now) {
-                self.timers.insert((until, Timer::Rested(worker.clone())));
-            }
+        let failed = self.workers.change(worker, |state| (state.health.is_proven(), state.health.failed(now)));
+        let (is_proven, rest) = failed.unwrap_or((true, None));
+        if let Some(until) = rest {
+            self.timers.insert((until, Timer::Rested(worker.clone())));
         }
         self.task_mut(id).avoided.insert(worker.clone());
         let fault = if is_proven || !self.has_untried(id) { Fault::Unknown } else { Fault::Worker };
@@ -372,9 +355,7 @@ impl Core {
         if is_worker_failure(&response) {
             return self.worker_failed(now, id, &worker, Arc::unwrap_or_clone(response));
         }
-        if let Some(state) = self.workers.get_mut(&worker) {
-            state.health.succeeded();
-        }
+        self.workers.change(&worker, |state| state.health.succeeded());
         let execute = Arc::clone(&self.task(id).execute);
         annotate(Arc::make_mut(&mut response), &execute);
         if !is_cacheable(&response) || execute.do_not_cache {
@@ -514,7 +495,8 @@ impl Core {
                 assert!(self.tasks[task].operations.contains(id), "an operation's task knows it");
             }
         }
-        for (id, worker) in &self.workers {
+        self.workers.check();
+        for (id, worker) in self.workers.iter() {
             let assigned = |task: &TaskId| matches!(self.tasks[task].state, TaskState::Assigned { .. });
             assert_eq!(worker.busy, worker.runs.values().filter(|task| assigned(task)).count());
             if let Some(session) = worker.session {

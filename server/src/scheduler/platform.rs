@@ -14,6 +14,18 @@ const ANY: &str = "*";
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Requirements(BTreeSet<(String, String)>);
 
+impl Requirements {
+    /// These, and those of `defaults` whose names are none of these.
+    #[must_use]
+    pub(crate) fn with_defaults(mut self, defaults: Option<&Platform>) -> Self {
+        let is_unsaid = |name: &str| !self.0.iter().any(|(own, _)| own == name);
+        let properties = defaults.iter().flat_map(|defaults| &defaults.properties);
+        let unsaid: Vec<_> = properties.filter(|property| is_unsaid(&property.name)).collect();
+        self.0.extend(unsaid.into_iter().map(|property| (property.name.clone(), property.value.clone())));
+        self
+    }
+}
+
 impl From<&Platform> for Requirements {
     fn from(platform: &Platform) -> Self {
         Self(platform.properties.iter().map(|property| (property.name.clone(), property.value.clone())).collect())
@@ -21,7 +33,7 @@ impl From<&Platform> for Requirements {
 }
 
 /// The properties that a worker has: each name with its values.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Offer(BTreeMap<String, BTreeSet<String>>);
 
 impl From<&Platform> for Offer {
@@ -94,6 +106,13 @@ mod tests {
         check(&[("cpu", "a"), ("cpu", "b")], &[("cpu", "a"), ("cpu", "b")], true);
         check(&[("cpu", "a"), ("cpu", "c")], &[("cpu", "a"), ("cpu", "b")], false);
         check(&[("root", "/a"), ("root", "/b")], &[("root", "*")], true);
+    }
+
+    #[test]
+    fn defaults_hold_for_what_is_not_said() {
+        let defaults = platform(&[("os", "linux"), ("root", "/")]);
+        let asked = Requirements::from(&platform(&[("root", "/a"), ("cpu", "x")])).with_defaults(Some(&defaults));
+        assert_eq!(asked, Requirements::from(&platform(&[("root", "/a"), ("cpu", "x"), ("os", "linux")])));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use super::health::Health;
 use super::ids::ActionKey;
 use super::ids::{RunId, SessionId, TaskId, Time, WorkerId};
-use super::platform::{Offer, Requirements};
+use super::platform::Offer;
 use pumphouse_proto::reapi::ExecuteResponse;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -60,8 +60,13 @@ impl Worker {
         self.health.usable(self.slots).saturating_sub(self.busy)
     }
 
-    /// Whether it may run such actions, now or when it has a free slot.
-    pub(super) fn can_ever_run(&self, requirements: &Requirements) -> bool {
-        !self.is_draining && self.slots > 0 && self.offer.satisfies(requirements)
+    /// Whether it runs anything, now or when it has a free slot.
+    pub(super) fn is_able(&self) -> bool {
+        !self.is_draining && self.slots > 0
+    }
+
+    /// How much of it is used, in 1,024ths.
+    pub(super) fn load(&self) -> usize {
+        self.busy * 1024 / self.slots.max(1)
     }
 }

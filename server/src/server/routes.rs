@@ -2,6 +2,8 @@
 
 use crate::services::Backend;
 use pumphouse_proto::FILE_DESCRIPTOR_SET;
+use pumphouse_proto::asset::fetch_server::FetchServer;
+use pumphouse_proto::asset::push_server::PushServer;
 use pumphouse_proto::bytestream::byte_stream_server::ByteStreamServer;
 use pumphouse_proto::limits::DECODED_MESSAGE_SIZE_BYTES;
 use pumphouse_proto::longrunning::operations_server::OperationsServer;
@@ -17,17 +19,38 @@ use tonic_health::server::HealthReporter;
 /// Tells those who ask whether the server serves.
 pub(super) struct Health(HealthReporter);
 
+/// The services by name, and the server as a whole, which has none.
+const SERVICES: [&str; 10] = [
+    "",
+    "build.bazel.remote.asset.v1.Fetch",
+    "build.bazel.remote.asset.v1.Push",
+    "build.bazel.remote.execution.v2.ActionCache",
+    "build.bazel.remote.execution.v2.Capabilities",
+    "build.bazel.remote.execution.v2.ContentAddressableStorage",
+    "build.bazel.remote.execution.v2.Execution",
+    "google.bytestream.ByteStream",
+    "google.longrunning.Operations",
+    "pumphouse.worker.v1.Workers",
+];
+
+/// The service that takes no new work once the server drains, besides the server as a whole.
+const EXECUTION: &str = "build.bazel.remote.execution.v2.Execution";
+
 impl Health {
     /// New work should go elsewhere.
     pub(super) async fn draining(&self) {
-        self.0.set_service_status("", ServingStatus::NotServing).await;
+        for service in ["", EXECUTION] {
+            self.0.set_service_status(service, ServingStatus::NotServing).await;
+        }
     }
 }
 
 /// The services of a backend, with health and reflection.
 pub(super) async fn routes(backend: &Backend) -> anyhow::Result<(Routes, Health)> {
     let (reporter, health) = tonic_health::server::health_reporter();
-    reporter.set_service_status("", ServingStatus::Serving).await;
+    for service in SERVICES {
+        reporter.set_service_status(service, ServingStatus::Serving).await;
+    }
     let reflection = || {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
@@ -42,6 +65,8 @@ pub(super) async fn routes(backend: &Backend) -> anyhow::Result<(Routes, Health)
         .add_service(ByteStreamServer::new(backend.clone()).max_decoding_message_size(size))
         .add_service(ActionCacheServer::new(backend.clone()).max_decoding_message_size(size))
         .add_service(ExecutionServer::new(backend.clone()).max_decoding_message_size(size))
+        .add_service(FetchServer::new(backend.clone()))
+        .add_service(PushServer::new(backend.clone()))
         .add_service(OperationsServer::new(backend.clone()))
         .add_service(WorkersServer::new(backend.clone()).max_decoding_message_size(size))
         .prepare();

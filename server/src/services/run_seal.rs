@@ -65,14 +65,14 @@ impl RunKey {
 
     /// The name of a run as its worker is told it.
     pub(crate) fn seal(&self, run: &SealedRun<'_>) -> String {
-        format!("{}.{}", run.run, hex::encode(&self.mac(run).finalize().into_bytes()[..SEAL_SIZE_BYTES]))
+        format!("{}.{}", run.run, const_hex::encode(&self.mac(run).finalize().into_bytes()[..SEAL_SIZE_BYTES]))
     }
 
     /// The name of a run that has a seal; `None` where it is forged, or another worker's.
     pub(crate) fn open_seal<'a>(&self, sealed: &SealedRun<'a>) -> Option<&'a str> {
         let (run, seal) = sealed.run.rsplit_once('.')?;
         let mut code = [0; SEAL_SIZE_BYTES];
-        hex::decode_to_slice(seal, &mut code).ok()?;
+        const_hex::decode_to_slice(seal, &mut code).ok()?;
         self.mac(&SealedRun { run, ..*sealed }).verify_truncated_left(&code).is_ok().then_some(run)
     }
 

@@ -144,6 +144,7 @@ impl Session {
             action_digest: Some(assignment.action.digest.into()),
             timeout: Duration::try_from(assignment.timeout).ok(),
             do_not_cache: assignment.do_not_cache,
+            default_platform: self.backend.config.default_platform(&assignment.action.instance_name),
         });
         let interval = self.backend.scheduler.limits().heartbeat_interval;
         let heartbeat_interval = Duration::try_from(interval).ok();

@@ -46,7 +46,7 @@ impl<V: Volume> Directory<V> {
         let mut keys: HashSet<Key> = HashSet::new();
         for name in self.volume.list(&format!("{shard:02x}"))? {
             let mut key = Key::default();
-            if hex::decode_to_slice(&name, &mut key).is_ok() && key[0] == shard {
+            if const_hex::decode_to_slice(&name, &mut key).is_ok() && key[0] == shard {
                 keys.insert(key);
             }
         }

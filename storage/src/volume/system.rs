@@ -219,7 +219,7 @@ fn lock(path: &Path) -> io::Result<File> {
 fn boot_id() -> [u8; 16] {
     let mut boot = [0; 16];
     let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-    if hex::decode_to_slice(text.trim().replace('-', ""), &mut boot).is_err() {
+    if const_hex::decode_to_slice(text.trim().replace('-', ""), &mut boot).is_err() {
         let _ = rustix::rand::getrandom(&mut boot, rustix::rand::GetRandomFlags::empty());
     }
     boot

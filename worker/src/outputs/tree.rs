@@ -1,6 +1,7 @@
-//! Output directories as `Tree` messages.
+//! Output directories as `Tree` messages, and as `Directory` messages where a client wants these.
 //!
-//! **Source:** Remote Execution API v2, messages `Tree` and `OutputDirectory` (`is_topologically_sorted`).
+//! **Source:** Remote Execution API v2, messages `Tree` and `OutputDirectory` (`is_topologically_sorted`),
+//! `Command.output_directory_format`.
 
 use super::{Outputs, read_link};
 use crate::error::ExecutionError;
@@ -11,6 +12,7 @@ use prost::Message as _;
 use pumphouse_proto::cas_client::{Source, Upload};
 use pumphouse_proto::digest::Digest;
 use pumphouse_proto::limits;
+use pumphouse_proto::reapi::command::OutputDirectoryFormat;
 use pumphouse_proto::reapi::{Directory, DirectoryNode, FileNode, SymlinkNode, Tree};
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
 use rustix::io::Errno;
@@ -30,13 +32,43 @@ struct Walk {
     entries: usize,
 }
 
+/// What names an output directory, as the client wants it.
+#[derive(Debug, Default)]
+pub(super) struct Digests {
+    pub(super) tree: Option<Digest>,
+    /// Of its own `Directory`, which names those below it.
+    pub(super) root: Option<Digest>,
+}
+
 impl Outputs {
-    /// Reads a directory and all below it; gives the digest of its `Tree`.
-    pub(super) fn add_tree(&mut self, directory: BorrowedFd<'_>) -> Result<Digest, ExecutionError> {
+    /// Reads a directory and all below it.
+    pub(super) fn add_directory(
+        &mut self,
+        directory: BorrowedFd<'_>,
+        format: OutputDirectoryFormat,
+    ) -> Result<Digests, ExecutionError> {
         let mut walk = Walk::default();
         let root = self.walk(directory, 0, &mut walk)?;
         // Each directory stands before those that it contains.
         walk.finished.reverse();
+        let mut digests = Digests::default();
+        if format != OutputDirectoryFormat::TreeOnly {
+            for directory in [&root].into_iter().chain(&walk.finished) {
+                let encoded = Bytes::from(directory.encode_to_vec());
+                let digest = Digest::of(&encoded);
+                digests.root.get_or_insert(digest);
+                if digest != Digest::EMPTY {
+                    self.uploads.push(Upload { digest, source: Source::Bytes(encoded) });
+                }
+            }
+        }
+        if format != OutputDirectoryFormat::DirectoryOnly {
+            digests.tree = Some(self.add_tree(root, walk)?);
+        }
+        Ok(digests)
+    }
+
+    fn add_tree(&mut self, root: Directory, walk: Walk) -> Result<Digest, ExecutionError> {
         let tree = Tree { root: Some(root), children: walk.finished };
         let encoded = Bytes::from(tree.encode_to_vec());
         let digest = Digest::of(&encoded);

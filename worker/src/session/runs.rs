@@ -157,6 +157,7 @@ impl Runs {
         let timeout = assignment.timeout.and_then(|timeout| Duration::try_from(timeout).ok());
         let task = Task {
             instance_name: assignment.instance_name.clone(),
+            default_platform: assignment.default_platform.clone(),
             action,
             timeout: timeout.unwrap_or(DEFAULT_TIMEOUT),
         };

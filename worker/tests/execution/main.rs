@@ -3,6 +3,7 @@
 mod support;
 
 use pumphouse_proto::digest::Digest;
+use pumphouse_proto::reapi::command::OutputDirectoryFormat;
 use pumphouse_proto::reapi::{Command, ExecuteResponse};
 use pumphouse_proto::status;
 use pumphouse_proto::tree::TreeBuilder;
@@ -60,6 +61,53 @@ async fn the_whole_root_can_be_the_input_root() {
     assert!(printed.ends_with("/home/me/project\n"), "{printed}");
     assert_eq!(result.output_files[0].path, "../made");
     assert_eq!(cluster.read(result.output_files[0].digest.as_ref()).await, "text");
+}
+
+#[tokio::test]
+async fn a_worker_can_be_one_whose_actions_bring_their_whole_root() {
+    let cluster = Cluster::start_with(1, |config| config.exec_root = "/".into()).await;
+    let mut tree = TreeBuilder::new();
+    cluster.add_program(&mut tree, "/bin/sh").await;
+    let command = Command {
+        arguments: ["/bin/sh", "-c", "echo /*; echo $PWD"].map(str::to_owned).to_vec(),
+        ..Command::default()
+    };
+    let result = cluster.execute(&command, &tree, &[]).await.result.expect("a result");
+    let printed = String::from_utf8_lossy(&result.stdout_raw).into_owned();
+    assert!(printed.starts_with("/bin /dev /lib") && printed.ends_with("/proc /tmp\n/\n"), "{printed}");
+    let response = cluster.execute_with(&sh("echo $PWD"), &[], &[("InputRootAbsolutePath", "/place")]).await;
+    assert_eq!(response.result.expect("a result").stdout_raw, "/place\n", "who says it has it so");
+}
+
+#[tokio::test]
+async fn output_directories_come_as_the_client_wants_them() {
+    let cluster = Cluster::start(1).await;
+    for (format, is_tree, is_directory) in [
+        (OutputDirectoryFormat::TreeOnly, true, false),
+        (OutputDirectoryFormat::DirectoryOnly, false, true),
+        (OutputDirectoryFormat::TreeAndDirectory, true, true),
+    ] {
+        let command = Command {
+            output_paths: vec!["out".to_owned()],
+            output_directory_format: format.into(),
+            ..sh("mkdir -p out/a/b out/c/b; echo 1 > out/a/b/x; echo 1 > out/c/b/x")
+        };
+        let result = cluster.execute_with(&command, &[], &[]).await.result.expect("a result");
+        let [directory] = &result.output_directories[..] else { panic!("{result:?}") };
+        assert_eq!(directory.tree_digest.is_some(), is_tree, "{format:?}");
+        assert_eq!(directory.root_directory_digest.is_some(), is_directory, "{format:?}");
+        if is_tree {
+            assert_eq!(cluster.tree(directory.tree_digest.as_ref()).await.children.len(), 2, "equal ones stand once");
+        }
+        if is_directory {
+            let root = cluster.directory(directory.root_directory_digest.as_ref()).await;
+            let names: Vec<_> = root.directories.iter().map(|node| node.name.as_str()).collect();
+            assert_eq!(names, ["a", "c"]);
+            let below = cluster.directory(root.directories[1].digest.as_ref()).await;
+            let deep = cluster.directory(below.directories[0].digest.as_ref()).await;
+            assert_eq!(deep.files[0].name, "x");
+        }
+    }
 }
 
 #[tokio::test]

@@ -42,15 +42,20 @@ impl Cluster {
 
     /// A worker that uses no better isolation than `level`.
     pub(crate) async fn start_at(level: Level, slots: usize) -> Self {
+        Self::start_with(slots, |config| config.isolation = level).await
+    }
+
+    /// A worker that is told what `tell` says, too.
+    pub(crate) async fn start_with(slots: usize, tell: impl FnOnce(&mut pumphouse_worker::Config)) -> Self {
         let dir = TempDir::new().expect("a scratch directory");
         std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755)).expect("opened");
         let any_port = "127.0.0.1:0".parse().expect("an address");
         let (address, server) = serve(any_port, dir.path()).await.expect("the server starts");
-        let config = pumphouse_worker::Config {
+        let mut config = pumphouse_worker::Config {
             slots,
-            isolation: level,
             ..pumphouse_worker::Config::new(format!("grpc://{address}"), dir.path().join("worker"))
         };
+        tell(&mut config);
         let (stop_worker, stopped) = oneshot::channel();
         let worker = tokio::spawn(pumphouse_worker::run(config, async {
             let _ = stopped.await;
@@ -207,6 +212,10 @@ impl Cluster {
 
     pub(crate) async fn tree(&self, digest: Option<&reapi::Digest>) -> Tree {
         Tree::decode(self.blob(digest).await).expect("a tree")
+    }
+
+    pub(crate) async fn directory(&self, digest: Option<&reapi::Digest>) -> reapi::Directory {
+        reapi::Directory::decode(self.blob(digest).await).expect("a directory")
     }
 
     async fn blob(&self, digest: Option<&reapi::Digest>) -> Bytes {

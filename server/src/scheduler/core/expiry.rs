@@ -58,8 +58,7 @@ impl Core {
             Timer::Lost(worker) => self.lost(now, &worker),
             Timer::Silent(worker) => self.silent(now, worker),
             Timer::Rested(id) => {
-                if let Some(worker) = self.workers.get_mut(&id) {
-                    worker.health.wake(now);
+                if self.workers.change(&id, |worker| worker.health.wake(now)).is_some() {
                     self.fill_all(now);
                 }
             }
@@ -186,7 +185,7 @@ impl Core {
     }
 
     fn has_match(&self, requirements: &Requirements) -> bool {
-        self.workers.values().any(|worker| worker.can_ever_run(requirements))
+        self.workers.has_match(requirements)
     }
 
     fn match_wait(&self) -> Duration {
@@ -219,7 +218,7 @@ impl Core {
             let wait = self.limits.no_worker_wait;
             return Status::unavailable(format!("no worker has been connected for {wait:?}"));
         }
-        let workers = self.workers.values().map(|worker| (&*worker.display_name, &worker.offer));
+        let workers = self.workers.iter().map(|(_, worker)| (&*worker.display_name, &worker.offer));
         Status::failed_precondition(platform::explain(requirements, workers))
     }
 }

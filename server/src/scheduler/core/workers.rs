@@ -27,13 +27,16 @@ impl Core {
         if !is_known {
             self.begin_session(now, session, &id);
         }
-        let worker = self.workers.get_mut(&id).expect("a session's worker is known");
-        let could_run = (std::mem::replace(&mut worker.offer, offer), worker.is_draining, worker.slots);
-        worker.display_name = display_name;
-        worker.slots = slots;
-        worker.is_draining = is_draining;
-        worker.heard = now;
-        let has_changed = could_run != (worker.offer.clone(), is_draining, slots);
+        let has_changed = self.workers.change(&id, |worker| {
+            let has_changed = (&worker.offer, worker.is_draining, worker.slots) != (&offer, is_draining, slots);
+            worker.offer = offer;
+            worker.display_name = display_name;
+            worker.slots = slots;
+            worker.is_draining = is_draining;
+            worker.heard = now;
+            has_changed
+        });
+        let has_changed = has_changed.expect("a session's worker is known");
         for run in runs {
             if let Some(stray) = self.run_reported(now, &id, run).filter(|_| !is_known) {
                 self.use_stray(now, &id, stray);
@@ -49,9 +52,11 @@ impl Core {
     /// A session's stream ended: the worker may come back.
     pub(crate) fn session_ended(&mut self, now: Time, session: SessionId) {
         let Some(id) = self.sessions.remove(&session) else { return };
-        let worker = self.workers.get_mut(&id).expect("a session's worker is known");
-        worker.session = None;
-        worker.heard = now;
+        let left = self.workers.change(&id, |worker| {
+            worker.session = None;
+            worker.heard = now;
+        });
+        left.expect("a session's worker is known");
         self.timers.insert((now + self.limits.worker_grace, Timer::Lost(id)));
         self.fill_all(now);
     }
@@ -59,7 +64,7 @@ impl Core {
     fn begin_session(&mut self, now: Time, session: SessionId, id: &WorkerId) {
         self.sessions.insert(session, id.clone());
         self.deserted_since = None;
-        let worker = self.workers.entry(id.clone()).or_insert_with(|| Worker {
+        self.workers.add(id, || Worker {
             display_name: id.0.clone(),
             offer: super::super::platform::Offer::default(),
             slots: 0,
@@ -70,7 +75,7 @@ impl Core {
             busy: 0,
             health: super::super::health::Health::default(),
         });
-        if let Some(old) = worker.session.replace(session) {
+        if let Some(old) = self.workers.change(id, |worker| worker.session.replace(session)).flatten() {
             self.sessions.remove(&old);
             self.effects.push(Effect::EndSession(old, "the worker began another session"));
         }
@@ -80,7 +85,8 @@ impl Core {
 
     /// Notes how a run is that the worker shall hold; gives one that it shall not hold.
     fn run_reported(&mut self, now: Time, worker: &WorkerId, reported: ReportedRun) -> Option<ReportedRun> {
-        let Some(task) = self.workers.get(worker).and_then(|state| state.runs.get(&reported.run)).copied() else {
+        let run = self.workers.get(worker).and_then(|state| state.runs.get(&reported.run));
+        let Some(task) = run.copied() else {
             self.changed_workers.insert(worker.clone());
             return Some(reported);
         };
@@ -168,7 +174,7 @@ impl Core {
         if self.queue.is_empty() {
             return;
         }
-        let workers: Vec<WorkerId> = self.workers.keys().cloned().collect();
+        let workers: Vec<WorkerId> = self.workers.free().cloned().collect();
         for worker in workers {
             self.fill(now, &worker);
         }

@@ -50,7 +50,9 @@ impl Inputs {
         }
         let root_directory = read(blobs, "action.input_root_digest", root).await?;
         tree::decode(root, root_directory.ok_or_else(|| status::missing_blobs(&[root]))?)?;
-        Ok(Self { do_not_cache: action.do_not_cache, requirements: requirements(&action, &command), timeout })
+        let defaults = backend.config.default_platform(&key.instance_name);
+        let requirements = requirements(&action, &command).with_defaults(defaults.as_ref());
+        Ok(Self { do_not_cache: action.do_not_cache, requirements, timeout })
     }
 
     /// What the scheduler takes.

@@ -220,5 +220,5 @@ pub(crate) fn compressed(content: &[u8]) -> Bytes {
 
 /// A digest that says something else than what the API allows.
 pub(crate) fn raw_digest(hash: &str, size_bytes: i64) -> reapi::Digest {
-    reapi::Digest { hash: hash.to_owned(), size_bytes }
+    reapi::Digest { hash: hash.into(), size_bytes }
 }

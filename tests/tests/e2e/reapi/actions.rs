@@ -129,7 +129,7 @@ async fn equal_actions_in_flight_are_one_run() -> Result<()> {
     let runs = futures::future::try_join_all((0..8).map(|_| remote.execute(action.clone()))).await?;
     let digests: std::collections::BTreeSet<_> = runs
         .iter()
-        .filter_map(|response| Some(response.result.as_ref()?.output_files.first()?.digest.as_ref()?.hash.clone()))
+        .filter_map(|response| Some(response.result.as_ref()?.output_files.first()?.digest.as_ref()?.hash.to_string()))
         .collect();
     ensure!(digests.len() == 1, "{} runs", digests.len());
     Ok(())

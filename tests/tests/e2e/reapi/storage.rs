@@ -211,7 +211,7 @@ async fn malformed_digests_are_refused_everywhere() -> Result<()> {
     for (hash, size_bytes) in
         [("", 1), ("abc", 1), (&*"z".repeat(64), 1), (&*"a".repeat(64), -1), ("../../../etc/passwd", 1)]
     {
-        let bad = reapi::Digest { hash: hash.to_owned(), size_bytes };
+        let bad = reapi::Digest { hash: hash.into(), size_bytes };
         ensure!(code(remote.missing(vec![bad.clone()]).await) == Code::InvalidArgument, "{bad:?}");
         let request = GetActionResultRequest { action_digest: Some(bad.clone()), ..Default::default() };
         ensure!(code(remote.action_cache.clone().get_action_result(request).await) == Code::InvalidArgument, "{bad:?}");
