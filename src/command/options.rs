@@ -124,6 +124,44 @@ pub(crate) fn names_output_next(argument: &OsStr) -> bool {
     })
 }
 
+/// Flags that have neither a driver nor a compiler proper look for anything else.
+const LOOKING_NOWHERE: [&str; 28] = [
+    "-O",
+    "-O0",
+    "-O1",
+    "-O2",
+    "-O3",
+    "-Og",
+    "-Os",
+    "-Oz",
+    "-fPIC",
+    "-fPIE",
+    "-fdata-sections",
+    "-fexceptions",
+    "-ffunction-sections",
+    "-fno-common",
+    "-fno-exceptions",
+    "-fno-omit-frame-pointer",
+    "-fno-rtti",
+    "-fno-strict-aliasing",
+    "-fomit-frame-pointer",
+    "-fpic",
+    "-fpie",
+    "-fstack-clash-protection",
+    "-fstack-protector",
+    "-fstack-protector-strong",
+    "-fstrict-aliasing",
+    "-fvisibility-inlines-hidden",
+    "-fvisibility=hidden",
+    "-fwrapv",
+];
+
+/// Whether an argument has compilers look for nothing else, whatever else stands beside it: levels of optimisation, the
+/// language's version, and how code is made.
+pub(crate) fn changes_no_look(argument: &OsStr) -> bool {
+    argument.to_str().is_some_and(|text| text.starts_with("-std=") || LOOKING_NOWHERE.binary_search(&text).is_ok())
+}
+
 /// Whether a flag names the machine whose instructions are used, not just the one to tune for.
 pub(crate) fn names_architecture(flag: &Flag) -> bool {
     flag.meaning == Meaning::Plain(Plain::Machine) && flag.spelling != "-mtune="
@@ -163,6 +201,16 @@ pub(crate) fn short_spelling(argument: &[u8], family: Family) -> Option<OsString
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn flags_that_look_nowhere_are_sorted_and_name_nothing() {
+        assert!(LOOKING_NOWHERE.is_sorted());
+        for flag in LOOKING_NOWHERE {
+            let found = find(flag.as_bytes(), Family::Gcc).map(|(flag, _)| flag.names);
+            assert!(!matches!(found, Some(Names::Path(_))), "{flag}");
+        }
+        assert!(changes_no_look(OsStr::new("-std=c++20")) && !changes_no_look(OsStr::new("-Ofast")));
+    }
 
     #[test]
     fn distccs_places_are_a_row() {

@@ -42,6 +42,8 @@ pub(crate) const MAX_PROGRAM_WITH_USES_BYTES: usize = 64 << 20;
 pub(crate) const MAX_SETTINGS: usize = 4_096;
 /// How many compilers' answers are kept, each under some flags.
 pub(crate) const MAX_PROBES: usize = 4_096;
+/// How many compilers' looks are kept, to serve for questions that are alike.
+pub(crate) const MAX_KNOWN_LOOKS: usize = 256;
 /// How many files' words are kept.
 pub(crate) const MAX_WORDS_FILES: usize = 8_192;
 /// How many bytes of closures are kept.

@@ -64,6 +64,26 @@ fn gives_the_same_closure_while_nothing_changes() {
 }
 
 #[test]
+fn one_traced_question_serves_all_directories_and_what_looks_nowhere_else() {
+    let directory = tempfile::tempdir().expect("temporary directory");
+    let scanner = Scanner::open(None);
+    let scan = |name: &str, flags: &[&str]| {
+        let base = directory.path().canonicalize().expect("canonical").join(name);
+        fs::create_dir_all(&base).expect("created");
+        fs::write(base.join("t.c"), "").expect("written");
+        let argv: Vec<_> = ["gcc", "-c", "t.c"].iter().chain(flags).map(|word| OsString::from(*word)).collect();
+        let environment = [(OsString::from("PATH"), std::env::var_os("PATH").expect("PATH is set"))];
+        let command = command::parse(&argv, &base, &environment).expect("understood");
+        scanner.scan(&command).expect("scanned");
+        scanner.memory().world.probes.counts()
+    };
+    assert_eq!(scan("one", &["-O2"]), (1, 1));
+    assert_eq!(scan("two", &["-O2"]), (1, 1), "the answer is the same from anywhere");
+    assert_eq!(scan("one", &["-O3", "-std=c99", "-fPIC"]), (2, 1), "macros differ, and nothing else");
+    assert_eq!(scan("one", &["-O2", "-m32"]), (3, 2), "other directories");
+}
+
+#[test]
 fn sees_every_edit() {
     let tree = Tree::new(&[("t.c", "#include \"a.h\"\n"), ("a.h", "#include \"b.h\"\n"), ("b.h", ""), ("c.h", "")]);
     tree.check(&[], &["a.h", "b.h"]);

@@ -63,6 +63,14 @@ fn a_whole_compile_is_followed_into_all_of_its_programs() {
 }
 
 #[test]
+fn a_line_of_standard_input_that_a_message_would_quote_hangs_on_no_directory() {
+    let tree = Tree::new();
+    let request = ["-x", "c", "-E", "-dD", "-v", "-"];
+    let traced = tree.trace("/usr/bin/gcc", &request).expect("a compile can be traced");
+    assert!(!traced.looks.iter().any(|(path, _)| path.ends_with("<stdin>")));
+}
+
+#[test]
 fn outcomes_are_told_apart() {
     let tree = Tree::new();
     std::fs::create_dir(tree.path().join("listed")).expect("create");

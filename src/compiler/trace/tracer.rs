@@ -39,6 +39,8 @@ const HARMLESS: [&str; 11] = [
     "/sys/devices/system/cpu/possible",
     "/sys/kernel/mm/transparent_hugepage/enabled",
 ];
+/// Where gcc would read a line of its standard input again, to quote it in a message.
+const STANDARD_INPUT: &str = "<stdin>";
 /// Where nothing that stands keeps its name or its content.
 const FLEETING: [&str; 3] = ["/dev", "/proc", "/sys"];
 
@@ -405,6 +407,9 @@ impl<'a> Tracer<'a> {
             if is_read && !HARMLESS.iter().any(|harmless| path == Path::new(harmless)) {
                 self.refuse(thread, Deed::Reads(path));
             }
+            return;
+        }
+        if outcome == Outcome::Absent && is_relative && path.ends_with(STANDARD_INPUT) {
             return;
         }
         self.looks.has_relative |= is_relative;

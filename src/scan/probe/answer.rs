@@ -2,6 +2,7 @@
 
 use crate::command::Family;
 use crate::compiler::answer::{FrontEnd, SearchPath, option_files};
+use crate::compiler::process::Answer as Said;
 use crate::scan::preprocess::tokens::{TokenModes, name_length};
 use crate::scan::probe::question;
 use std::path::{Path, PathBuf};
@@ -69,6 +70,21 @@ pub(super) struct Answer {
     pub(super) features: Values,
 }
 
+/// Where the compiler looks, as it says itself: the program that the driver runs, directories, and files.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Places {
+    front_end: Option<PathBuf>,
+    lists: [Vec<Vec<u8>>; 5],
+    is_configured: bool,
+}
+
+impl Transcript {
+    /// What a program said.
+    pub(super) fn of(said: Said) -> Self {
+        Self { standard_output: said.standard_output, standard_error: said.standard_error, ..Self::default() }
+    }
+}
+
 /// How the compiler reads a source.
 #[expect(clippy::struct_excessive_bools, reason = "independent traits of a language")]
 #[derive(Debug, Default)]
@@ -104,6 +120,13 @@ impl Traits {
 }
 
 impl Answer {
+    /// Where the compiler looks.
+    pub(super) fn places(&self) -> Places {
+        let lists =
+            [&self.directories, &self.driver_directories, &self.standard_directories, &self.missing, &self.resources];
+        Places { front_end: self.front_end.clone(), lists: lists.map(Clone::clone), is_configured: self.is_configured }
+    }
+
     /// Reads an answer to [`question::first`]; `None` where it is none. Of a driver that read a configuration file, that
     /// alone is an answer: what the file includes may be missing without the directories of the command line.
     pub(super) fn parse(transcript: &Transcript, family: Family) -> Option<Self> {

@@ -1,6 +1,6 @@
 //! The key under which a compiler's answers are kept.
 
-use crate::command::{AskedFrom, CompileCommand};
+use crate::command::{AskedFrom, CompileCommand, options};
 use crate::compiler::process::Request;
 use crate::fallback::{Fallback, Reason};
 use crate::files::file::SourceFile;
@@ -69,6 +69,13 @@ impl ProbeKey {
     /// Whether the answer is the same from any directory, as far as flags and variables tell.
     pub(super) fn is_from_anywhere(&self) -> bool {
         self.request.directory == Path::new(ANYWHERE)
+    }
+
+    /// The key without the flags that have a compiler look for nothing else.
+    pub(super) fn alike(&self) -> Self {
+        let mut key = self.clone();
+        key.request.arguments.retain(|argument| !options::changes_no_look(argument));
+        key
     }
 
     /// The key of what the same compiler says to `request`.

@@ -5,13 +5,14 @@
 
 use crate::command::CompileCommand;
 use crate::compiler::process::Request;
+use crate::compiler::trace::Looks;
 use crate::compiler::trace::sights::{Role, Sights};
 use crate::fallback::{Fallback, Reason};
 use crate::files::resolve::Trail;
 use crate::files::stamp::Moment;
 use crate::files::{FileStore, View, as_path};
-use crate::scan::limits::{MAX_DRIVER_ANSWERS, MAX_PROBES, MAX_SCAN_ATTEMPTS};
-use crate::scan::probe::answer::{Answer, Feature, KeptSight, Transcript};
+use crate::scan::limits::{MAX_DRIVER_ANSWERS, MAX_KNOWN_LOOKS, MAX_PROBES, MAX_SCAN_ATTEMPTS};
+use crate::scan::probe::answer::{Answer, Feature, KeptSight, Places, Transcript};
 use crate::scan::probe::build::{Context, build};
 use crate::scan::probe::driver::{DriverAnswer, Question};
 use crate::scan::probe::key::ProbeKey;
@@ -30,11 +31,20 @@ use std::sync::atomic::{AtomicU32, Ordering};
 /// An answer, and what it depends on.
 type Asking = (Answer, Sights);
 
+/// What a traced compiler looked for, and what it said of where.
+#[derive(Debug)]
+struct KnownLooks {
+    looks: Looks,
+    places: Places,
+}
+
 /// All probes of a scanner.
 #[derive(Debug)]
 pub(crate) struct Probes {
     known: Cache<ProbeKey, Arc<Probe>>,
     drivers: Cache<Question, Arc<DriverAnswer>>,
+    /// By questions without the flags that have compilers look for nothing else.
+    looks: Cache<ProbeKey, Arc<KnownLooks>>,
     /// Keys of answers that hang on the working directory, which they don't name.
     directory_bound: Cache<ProbeKey, ()>,
     directory: Option<PathBuf>,
@@ -52,6 +62,7 @@ impl Probes {
         Self {
             known: Cache::new(MAX_PROBES),
             drivers: Cache::new(MAX_DRIVER_ANSWERS),
+            looks: Cache::new(MAX_KNOWN_LOOKS),
             directory_bound: Cache::new(MAX_PROBES),
             directory: directory.map(|directory| directory.join(KEPT)),
             next: AtomicU32::new(0),
@@ -205,21 +216,27 @@ impl Probes {
         for place in installation_places(&request.arguments, command) {
             listed.watch(&place);
         }
-        let (output, looks) = run::traced(request, &question::first())?;
-        let mut text = Transcript {
-            standard_output: output.standard_output,
-            standard_error: output.standard_error,
-            ..Transcript::default()
+        let alike = key.alike();
+        let (mut text, answer, looks) = match self.ask_alike(&alike, request, command)? {
+            Some((text, answer, known)) => (text, answer, Some(known)),
+            None => {
+                let (output, looks) = run::traced(request, &question::first())?;
+                let text = Transcript::of(output);
+                let Some(answer) = Answer::parse(&text, command.family) else { return Ok(None) };
+                let looks = looks.map(|looks| Arc::new(KnownLooks { looks, places: answer.places() }));
+                (text, answer, looks)
+            }
         };
-        let Some(answer) = Answer::parse(&text, command.family) else { return Ok(None) };
         let sights = match looks {
-            Some(looks) => {
-                if looks.depend_on_directory(request) && !key.is_bound_to(&request.directory) {
+            Some(known) => {
+                if !known.looks.depend_on_directory(request) {
+                    self.looks.insert(alike, Arc::clone(&known));
+                } else if !key.is_bound_to(&request.directory) {
                     self.bind(key, &request.directory);
                 }
                 let mut sights = Sights::default();
                 sights
-                    .add(&looks)
+                    .add(&known.looks)
                     .and_then(|()| sights.stood_at(began))
                     .map_err(|changed| Fallback::new(Reason::Changing, changed.to_string()))?;
                 sights
@@ -248,6 +265,21 @@ impl Probes {
         Ok(Some((answer, sights)))
     }
 
+    /// Asks the compiler without looking over its shoulder, where that was done when it was asked the like: under flags that
+    /// have it look for nothing else, as its words on where it looks confirm.
+    fn ask_alike(
+        &self,
+        alike: &ProbeKey,
+        request: &Request,
+        command: &CompileCommand,
+    ) -> Result<Option<(Transcript, Answer, Arc<KnownLooks>)>, Fallback> {
+        let Some(known) = self.looks.get(alike) else { return Ok(None) };
+        let directory = if alike.is_from_anywhere() { PathBuf::new() } else { request.directory.clone() };
+        let text = Transcript::of(run::preprocess(&Request { directory, ..request.clone() }, &question::first())?);
+        let answer = Answer::parse(&text, command.family).filter(|answer| answer.places() == known.places);
+        Ok(answer.map(|answer| (text, answer, known)))
+    }
+
     /// Notes that the answer for `key` hangs on `directory`, and makes it the key for that.
     fn bind(&self, key: &mut ProbeKey, directory: &Path) {
         self.directory_bound.insert(key.clone(), ());
@@ -263,6 +295,12 @@ impl Probes {
         let stands =
             sights.outline().1.to_string() == text.seen && answer.directories_stand(&command.working_directory);
         stands.then_some((answer, sights))
+    }
+
+    /// How many answers there are, and how many times a compiler was traced for them.
+    #[cfg(test)]
+    pub(crate) fn counts(&self) -> (usize, usize) {
+        (self.known.len(), self.looks.len())
     }
 
     /// Keeps what compilers said since they were asked first.
