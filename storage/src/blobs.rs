@@ -9,7 +9,7 @@
 //!
 //! Invariant: no byte of a blob is given as the last one before all of it was compared.
 
-use crate::directory::{Directory, Temporary};
+use crate::directory::{Directory, Packed, Temporary};
 use crate::error::StorageError;
 use crate::record::{Entry, Key, Seal};
 use crate::space::Reservation;
@@ -118,9 +118,27 @@ impl<V: Volume> Blobs<V> {
     }
 
     fn open_known(&self, digest: Digest, entry: Entry) -> Result<OpenBlob<V>, Problem> {
+        if entry.place().is_some() {
+            match self.directory.packed(digest.hash(), entry)? {
+                Packed::Whole(content) => {
+                    let (directory, end) = (Arc::clone(&self.directory), digest.size_bytes());
+                    return Ok(OpenBlob { directory, source: Source::Content(content), digest, at: 0, end });
+                }
+                Packed::Rotten => {
+                    self.directory.quarantine(digest.hash());
+                    return Err(Problem::Corrupt(digest));
+                }
+                Packed::Torn => {
+                    self.directory.quarantine(digest.hash());
+                    return Err(Problem::NotFound(digest));
+                }
+                Packed::Gone => {}
+            }
+        }
         let (file, sum) = self.sealed(digest, entry)?;
         let directory = Arc::clone(&self.directory);
-        Ok(OpenBlob { directory, file, digest, at: 0, end: digest.size_bytes(), expected: Some((sum, Sum::default())) })
+        let source = Source::File { file, expected: Some((sum, Box::default())) };
+        Ok(OpenBlob { directory, source, digest, at: 0, end: digest.size_bytes() })
     }
 
     /// Opens a blob to read it from `offset` to `end`; compares all of it first, unless that was done lately.
@@ -132,12 +150,20 @@ impl<V: Volume> Blobs<V> {
         if (offset, end) == (0, digest.size_bytes()) {
             return Ok(blob);
         }
+        if matches!(blob.source, Source::Content(_)) {
+            (blob.at, blob.end) = (offset, end);
+            return Ok(blob);
+        }
         let now = self.directory.seconds();
         if self.compared.get(&digest).is_none_or(|then| now.abs_diff(then) > COMPARED_SECONDS) {
             while !blob.read(COMPARE_SIZE_BYTES)?.is_empty() {}
             self.compared.insert(digest, now);
         }
-        Ok(OpenBlob { at: offset, end, expected: None, ..blob })
+        if let Source::File { expected, .. } = &mut blob.source {
+            *expected = None;
+        }
+        (blob.at, blob.end) = (offset, end);
+        Ok(blob)
     }
 
     /// The whole blob.
@@ -156,16 +182,47 @@ impl<V: Volume> Blobs<V> {
     /// # Errors
     /// It is not what the digest names, there is no room, or the file system says no.
     pub fn put(&self, digest: Digest, blob: &[u8]) -> Result<(), Problem> {
-        if blob.len() as u64 != digest.size_bytes() {
-            return Err(wrong_size(digest, blob.len() as u64));
-        }
-        let actual = Digest::of(blob);
-        if actual != digest {
-            return Err(wrong_hash(digest, actual));
-        }
+        compare(digest, blob)?;
         if self.has(digest) {
             return Ok(());
         }
+        if self.directory.packs(digest.size_bytes()) {
+            return Ok(self.directory.publish_content(digest.hash(), blob)?);
+        }
+        self.put_file(digest, blob)
+    }
+
+    /// As [`Self::put`], for many blobs, of which the small ones are stored together; one answer a blob, in order.
+    pub fn put_many<B: AsRef<[u8]>>(&self, blobs: &[(Digest, B)]) -> Vec<Result<(), Problem>> {
+        let mut small = Vec::new();
+        let mut answers: Vec<_> = blobs
+            .iter()
+            .enumerate()
+            .map(|(position, (digest, blob))| {
+                let blob = blob.as_ref();
+                compare(*digest, blob)?;
+                if self.has(*digest) {
+                    return Ok(());
+                }
+                if self.directory.packs(digest.size_bytes()) {
+                    small.push((position, (*digest.hash(), blob)));
+                    return Ok(());
+                }
+                self.put_file(*digest, blob)
+            })
+            .collect();
+        let contents: Vec<_> = small.iter().map(|(_, content)| *content).collect();
+        if self.directory.publish_contents(&contents).is_err() {
+            // Some of them may fit, or be taken.
+            for (position, (key, blob)) in small {
+                answers[position] = self.directory.publish_content(&key, blob).map_err(Into::into);
+            }
+        }
+        answers
+    }
+
+    /// Stores a blob that was compared and isn't packed.
+    fn put_file(&self, digest: Digest, blob: &[u8]) -> Result<(), Problem> {
         let mut reservation = self.directory.reservation(digest.size_bytes())?;
         self.directory.reserve(&mut reservation, digest.size_bytes())?;
         let mut temporary = self.directory.temporary()?;
@@ -178,7 +235,10 @@ impl<V: Volume> Blobs<V> {
         if digest == Digest::EMPTY {
             return true;
         }
-        let Ok(Entry { seal: Some(seal), .. }) = self.entry(digest) else { return false };
+        let Ok(entry @ Entry { seal: Some(seal), .. }) = self.entry(digest) else { return false };
+        if entry.place().is_some() {
+            return entry.is_certain();
+        }
         let Ok(Some((_, stat))) = self.directory.read(digest.hash()) else { return false };
         let is_same = (stat.size_bytes, stat.modified) == (digest.size_bytes(), seal.modified);
         if !is_same {
@@ -206,8 +266,7 @@ impl<V: Volume> Blobs<V> {
 
     fn begin(&self, expected: Option<Digest>, size_bytes: u64) -> Result<Upload<V>, Problem> {
         let reservation = self.directory.reservation(size_bytes)?;
-        let temporary = self.directory.temporary()?;
-        Ok(Upload { expected, temporary, hasher: Sha256::new(), received: 0, reservation })
+        Ok(Upload { expected, kept: Kept::InMemory(Vec::new()), hasher: Sha256::new(), received: 0, reservation })
     }
 
     /// The digest of the blob with the hash `key`, if it is there to all appearance; it counts as used now.
@@ -284,12 +343,22 @@ impl<V: Volume> Blobs<V> {
 #[derive(Debug)]
 pub struct OpenBlob<V: Volume = SystemVolume> {
     directory: Arc<Directory<V>>,
-    file: V::File,
+    source: Source<V::File>,
     digest: Digest,
     at: u64,
     end: u64,
-    /// What all of it should sum up to, and what it has so far; `None` for parts.
-    expected: Option<(u64, Sum)>,
+}
+
+/// Where the bytes come from.
+#[derive(Debug)]
+enum Source<F> {
+    /// The whole content, which was compared.
+    Content(Vec<u8>),
+    File {
+        file: F,
+        /// What all of it should sum up to, and what it has so far; `None` for parts.
+        expected: Option<(u64, Box<Sum>)>,
+    },
 }
 
 impl<V: Volume> OpenBlob<V> {
@@ -304,12 +373,23 @@ impl<V: Volume> OpenBlob<V> {
     /// The blob is corrupt: what was read before it is nothing either. Or the file system says no.
     pub fn read(&mut self, most: usize) -> Result<Vec<u8>, Problem> {
         let size = self.left().min(most as u64) as usize;
+        let (file, expected) = match &mut self.source {
+            Source::Content(content) if size == content.len() => {
+                self.at = self.end;
+                return Ok(std::mem::take(content));
+            }
+            Source::Content(content) => {
+                let at = self.at as usize;
+                self.at += size as u64;
+                return Ok(content[at..at + size].to_vec());
+            }
+            Source::File { file, expected } => (file, expected),
+        };
         let mut piece = vec![0; size];
-        let read =
-            self.file.read_full_at(&mut piece, self.at).map_err(|error| Problem::Unreadable(self.digest, error))?;
+        let read = file.read_full_at(&mut piece, self.at).map_err(|error| Problem::Unreadable(self.digest, error))?;
         self.at += size as u64;
         let is_good = read == size
-            && self.expected.as_mut().is_none_or(|(expected, sum)| {
+            && expected.as_mut().is_none_or(|(expected, sum)| {
                 sum.add(&piece);
                 self.at < self.end || sum.value() == *expected
             });
@@ -326,10 +406,18 @@ impl<V: Volume> OpenBlob<V> {
 pub struct Upload<V: Volume = SystemVolume> {
     /// What it has to be; `None` where that is found out.
     expected: Option<Digest>,
-    temporary: Temporary<V::File>,
+    kept: Kept<V::File>,
     hasher: Sha256,
     received: u64,
     reservation: Reservation,
+}
+
+/// What has come of a blob.
+#[derive(Debug)]
+enum Kept<F: VolumeFile> {
+    /// As long as it may be packed.
+    InMemory(Vec<u8>),
+    InFile(Box<Temporary<F>>),
 }
 
 impl<V: Volume> Upload<V> {
@@ -343,11 +431,22 @@ impl<V: Volume> Upload<V> {
         if let Some(expected) = self.expected.filter(|expected| self.received > expected.size_bytes()) {
             return Err(wrong_size(expected, self.received));
         }
-        blobs.directory.reserve(&mut self.reservation, size_bytes)?;
+        let directory = &blobs.directory;
+        directory.reserve(&mut self.reservation, size_bytes)?;
+        let failed = |error| directory.write_error("write", "tmp", error);
+        if let Kept::InMemory(content) = &self.kept
+            && !directory.packs(self.received)
+        {
+            let mut temporary = directory.temporary()?;
+            temporary.write(content).map_err(failed)?;
+            self.kept = Kept::InFile(Box::new(temporary));
+        }
         for piece in pieces {
             self.hasher.update(piece);
-            let written = self.temporary.write(piece.as_ref());
-            written.map_err(|error| blobs.directory.write_error("write", "tmp", error))?;
+            match &mut self.kept {
+                Kept::InMemory(content) => content.extend(piece.as_ref()),
+                Kept::InFile(temporary) => temporary.write(piece.as_ref()).map_err(failed)?,
+            }
         }
         Ok(())
     }
@@ -364,11 +463,28 @@ impl<V: Volume> Upload<V> {
         if let Some(expected) = self.expected.filter(|expected| *expected != actual) {
             return Err(wrong_hash(expected, actual));
         }
-        if actual != Digest::EMPTY {
-            blobs.publish(actual, &self.temporary)?;
+        if actual == Digest::EMPTY {
+            return Ok(actual);
+        }
+        match self.kept {
+            Kept::InMemory(content) => {
+                // It is accounted for anew.
+                drop(self.reservation);
+                blobs.directory.publish_content(actual.hash(), &content)?;
+            }
+            Kept::InFile(temporary) => blobs.publish(actual, &temporary)?,
         }
         Ok(actual)
     }
+}
+
+/// Whether a whole blob is what its digest says.
+fn compare(digest: Digest, blob: &[u8]) -> Result<(), Problem> {
+    if blob.len() as u64 != digest.size_bytes() {
+        return Err(wrong_size(digest, blob.len() as u64));
+    }
+    let actual = Digest::of(blob);
+    if actual == digest { Ok(()) } else { Err(wrong_hash(digest, actual)) }
 }
 
 /// The seal of a file whose content is the blob; `None` where it is another.

@@ -12,17 +12,20 @@
 //! time; what is evicted leaves the index first.
 
 mod check;
+mod small;
 mod threads;
 
 use crate::error::StorageError;
 use crate::index::{Index, RESOLUTION_SECONDS};
 use crate::journal::Journal;
-use crate::record::{Entry, Key, Record, Seal};
+use crate::packs::Packs;
+use crate::record::{Entry, Key, Place, Record, Seal};
 use crate::space::{Reservation, Space};
 use crate::sum::Sum;
 use crate::volume::{FileStat, SystemVolume, Volume, VolumeFile};
 use check::Unchecked;
 use parking_lot::{Mutex, MutexGuard};
+pub(crate) use small::Packed;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -54,6 +57,8 @@ pub struct Directory<V: Volume = SystemVolume> {
     volume: Arc<V>,
     index: Arc<Index>,
     journal: Arc<Journal<V>>,
+    /// The contents that have no file of their own.
+    packs: Packs<V>,
     space: Arc<Space>,
     stripes: Vec<Mutex<()>>,
     limits: Limits,
@@ -95,15 +100,24 @@ impl<V: Volume> Directory<V> {
         if !opened.is_whole {
             index.doubt_all();
         }
+        let packs = Packs::open(&volume, index.places().into_iter())
+            .map_err(|source| io_error("read the packs of", volume.place(""), source))?;
+        let unchecked = Unchecked::new(&opened, packs.last_live());
+        if opened.is_whole
+            && let Err(error) = packs.remove_empty()
+        {
+            tracing::warn!(%error, "cannot remove packs in which nothing is left");
+        }
         let directory = Self {
             volume,
+            packs,
             index,
             journal: Arc::new(journal),
             space: Arc::new(Space::new(limits.free_disk_bytes)),
             stripes: (0..STRIPES).map(|_| Mutex::new(())).collect(),
             limits,
             next_temporary: AtomicU64::new(0),
-            unchecked: Unchecked::new(opened.is_whole),
+            unchecked,
             writer: Mutex::default(),
         };
         Ok((Arc::new(directory), opened.is_whole))
@@ -164,7 +178,7 @@ impl<V: Volume> Directory<V> {
         self.find(std::iter::once(*key)).pop().flatten()
     }
 
-    /// Opens a file for reading; `None` where it is not there (any more).
+    /// Opens a file for reading that is not packed; `None` where it is not there (any more).
     ///
     /// # Errors
     /// The file system says no.
@@ -194,7 +208,13 @@ impl<V: Volume> Directory<V> {
     pub fn quarantine(&self, key: &Key) {
         let _stripe = self.stripe(key);
         let name = name(key);
-        self.forget(key);
+        if let Some(entry) = self.forget(key)
+            && let Some(place) = entry.place()
+        {
+            tracing::error!(file = self.volume.place(&name), "a packed content is corrupt and counts as absent");
+            self.free(place, entry.size_bytes);
+            return;
+        }
         let kept = self.keep_corrupt(key);
         tracing::error!(file = self.volume.place(&name), ?kept, "a file is corrupt and counts as absent");
         if kept.is_err() {
@@ -209,7 +229,11 @@ impl<V: Volume> Directory<V> {
     pub fn remove(&self, key: &Key) -> Result<(), StorageError> {
         let _stripe = self.stripe(key);
         let name = name(key);
-        self.forget(key);
+        if let Some(entry) = self.forget(key)
+            && let Some(place) = entry.place()
+        {
+            return self.packs.free(place, entry.size_bytes).map_err(|error| self.io_error("remove", &name, error));
+        }
         match self.volume.remove(&name) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(self.io_error("remove", &name, error)),
             _ => Ok(()),
@@ -295,7 +319,10 @@ impl<V: Volume> Directory<V> {
     ) -> Result<(), StorageError> {
         let name = name(key);
         let stripe = self.stripe(key);
-        if self.index.peek(key).is_some_and(|entry| entry.is_certain()) {
+        let known = self.index.peek(key);
+        if known.is_some_and(|entry| entry.is_certain()) {
+            // Who stored it once more was promised as much.
+            self.find_one(key);
             return Ok(());
         }
         match self.link(&temporary.file, &name) {
@@ -357,8 +384,12 @@ impl<V: Volume> Directory<V> {
 
     fn know(&self, key: Key, entry: Entry) {
         let now = self.volume.seconds();
+        let former = self.index.peek(&key).and_then(|former| Some((former.place()?, former.size_bytes)));
         self.index.insert(key, entry, now);
         self.journal.append(&[Record::Present(key, entry, now)]);
+        if let Some((place, size_bytes)) = former.filter(|(place, _)| entry.place() != Some(*place)) {
+            self.free(place, size_bytes);
+        }
     }
 
     fn link(&self, file: &V::File, name: &str) -> io::Result<()> {
@@ -391,6 +422,11 @@ impl<V: Volume> Directory<V> {
             }
             let _stripe = self.stripe(&key);
             let Some(entry) = self.index.remove_unused(&key, used) else { continue };
+            if let Some(place) = entry.place() {
+                self.journal.append(&[Record::Removed(key)]);
+                self.free(place, entry.size_bytes);
+                return Ok(Some(entry.size_bytes));
+            }
             let name = name(&key);
             match self.volume.remove(&name) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -404,9 +440,19 @@ impl<V: Volume> Directory<V> {
         }
     }
 
-    fn forget(&self, key: &Key) {
-        if self.index.remove(key).is_some() {
+    fn forget(&self, key: &Key) -> Option<Entry> {
+        let entry = self.index.remove(key);
+        if entry.is_some() {
             self.journal.append(&[Record::Removed(*key)]);
+        }
+        entry
+    }
+
+    /// Gives the room of a packed content back that counts no longer. Where the file system says no, it is found again by a
+    /// start that looks for such.
+    fn free(&self, place: Place, size_bytes: u64) {
+        if let Err(error) = self.packs.free(place, size_bytes) {
+            tracing::warn!(%error, directory = self.volume.place(""), "cannot give the room of a content back");
         }
     }
 

@@ -4,7 +4,7 @@
 //! used. A use within [`RESOLUTION_SECONDS`] of the last one changes nothing, which keeps hot files cheap.
 //! Some 80 bytes a file. Knows neither files nor clocks.
 
-use crate::record::{Entry, Key, Record, Seal};
+use crate::record::{Entry, Key, Place, Record, Seal};
 use foldhash::quality::RandomState;
 use hashbrown::HashTable;
 use parking_lot::{Mutex, MutexGuard};
@@ -127,12 +127,16 @@ impl Index {
         self.size_bytes.fetch_add(entry.size_bytes, Ordering::Relaxed);
     }
 
-    /// Notes that a file is there and what seal its content has; gives what the journal must know.
+    /// Notes that a file is there and what seal its content has; gives what the journal must know. What is packed meanwhile, or
+    /// packed elsewhere, stays as it is.
     pub(crate) fn confirm(&self, key: &Key, seal: Option<Seal>) -> Option<Record> {
         let hash = self.hash(key);
         let mut shard = self.shard(key);
         let node = shard.find(key, hash)?;
         let node = &mut shard.nodes[node as usize];
+        if node.entry().place() != seal.as_ref().and_then(Seal::place) {
+            return None;
+        }
         let confirmed = Entry { seal, is_confirmed: true, ..node.entry() };
         let is_news = node.entry().seal != seal;
         *node = Node { newer: node.newer, older: node.older, ..Node::new(*key, confirmed, node.used) };
@@ -198,6 +202,16 @@ impl Index {
             }
             records
         })
+    }
+
+    /// The places of all that is packed.
+    pub(crate) fn places(&self) -> Vec<Place> {
+        let places = |shard: &Mutex<Shard>| {
+            let shard = shard.lock();
+            let nodes = shard.table.iter().map(|node| shard.nodes[*node as usize].entry());
+            nodes.filter_map(|entry| entry.place()).collect::<Vec<_>>()
+        };
+        self.shards.iter().flat_map(places).collect()
     }
 
     fn shard(&self, key: &Key) -> MutexGuard<'_, Shard> {

@@ -45,6 +45,8 @@ const MOST_SEGMENTS: usize = 8;
 pub(crate) struct Opened {
     /// It was ended in order, and nothing in it is damaged.
     pub(crate) is_whole: bool,
+    /// Something in it is damaged: more may be lost than its end.
+    pub(crate) is_damaged: bool,
 }
 
 /// The open journal of a directory.
@@ -101,7 +103,8 @@ impl<V: Volume> Journal<V> {
             news: Condvar::new(),
             segment: Mutex::new(Segment { file: None, next, records }),
         };
-        Ok((journal, Opened { is_whole }))
+        let is_damaged = !replay.is_whole || files.segments.is_empty() && !is_new;
+        Ok((journal, Opened { is_whole, is_damaged }))
     }
 
     /// Takes records, to be written soon. Doesn't block on the disk.
@@ -255,7 +258,7 @@ impl JournalFiles {
     fn list<V: Volume>(volume: &V) -> io::Result<Self> {
         let (mut snapshots, mut segments, mut has_shards) = (Vec::new(), Vec::new(), false);
         for name in volume.list("")? {
-            has_shards |= name.len() == 2;
+            has_shards |= name.len() == 2 || name == "packs";
             let Some((kind, number)) = name.split_once('-') else { continue };
             match (kind, number.parse()) {
                 ("snapshot", Ok(number)) => snapshots.push(number),

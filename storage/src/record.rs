@@ -6,17 +6,46 @@ pub(crate) const RECORD_SIZE: usize = 64;
 /// The hash that names a file.
 pub type Key = [u8; 32];
 
+/// Where a packed content is. Later ones are greater.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Place {
+    pub(crate) pack: u32,
+    /// Below [`BLOCKS`].
+    pub(crate) block: u32,
+}
+
+/// How many blocks a pack has at the most.
+const BLOCKS: u32 = 1 << 16;
+
+/// What tells places from times.
+pub(crate) const PACKED: u64 = 1 << 63;
+
 /// What a file's content was when it was last compared with its name: it is believed for as long as the time of
-/// modification stays, and checked against the sum whenever it is read.
+/// modification stays, and checked against the sum whenever it is read. Of a content that is packed, where it is instead.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Seal {
-    /// The time of modification in nanoseconds since 1970; never 0.
+    /// The time of modification in nanoseconds since 1970; never 0. Or, with [`PACKED`], a place.
     pub modified: u64,
     /// XXH3 of the content: a tenth of what the name's own hash costs, and enough against bits that rot.
     pub sum: u64,
 }
 
-/// A file.
+impl Seal {
+    /// The seal of a packed content.
+    pub(crate) fn packed(place: Place, sum: u64) -> Self {
+        let number = u64::from(place.pack) * u64::from(BLOCKS) + u64::from(place.block);
+        Self { modified: PACKED | number, sum }
+    }
+
+    /// Where the content is, if it is packed.
+    pub(crate) fn place(&self) -> Option<Place> {
+        let number = (self.modified & PACKED != 0).then_some(self.modified & !PACKED)?;
+        let blocks = u64::from(BLOCKS);
+        Some(Place { pack: (number / blocks) as u32, block: (number % blocks) as u32 })
+    }
+}
+
+/// A file, or a content that is packed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Entry {
     /// Its length.
@@ -33,9 +62,14 @@ impl Entry {
         self.is_confirmed && self.seal.is_some()
     }
 
-    /// The entry without its seal.
+    /// The entry without its seal; one that is packed keeps its place, and is doubted.
     pub(crate) fn unsealed(self) -> Self {
-        Self { seal: None, ..self }
+        if self.place().is_some() { Self { is_confirmed: false, ..self } } else { Self { seal: None, ..self } }
+    }
+
+    /// Where the content is, if it is packed.
+    pub(crate) fn place(&self) -> Option<Place> {
+        self.seal.as_ref().and_then(Seal::place)
     }
 }
 
@@ -103,13 +137,22 @@ impl Record {
 }
 
 /// FNV-1a: tells torn and zeroed records, not forged ones.
-fn checksum(bytes: &[u8]) -> u32 {
+pub(crate) fn checksum(bytes: &[u8]) -> u32 {
     bytes.iter().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn places_are_told_from_times() {
+        for place in [Place { pack: 0, block: 0 }, Place { pack: u32::MAX, block: BLOCKS - 1 }] {
+            assert_eq!(Seal::packed(place, 3).place(), Some(place));
+        }
+        assert_eq!(Seal { modified: PACKED - 1, sum: 3 }.place(), None);
+        assert!(Place { pack: 1, block: 0 } > Place { pack: 0, block: 9 });
+    }
 
     #[test]
     fn records_come_back_as_they_were_and_damaged_ones_do_not() {

@@ -131,6 +131,9 @@ impl World {
         match self.random.below(34) {
             0..=7 => {
                 let content = self.contents[number as usize].clone();
+                if self.random.one_in(3) {
+                    return self.put_many();
+                }
                 let put = self.blobs.put(digest, &content);
                 self.note(format!("put {number}: {:?}", put.as_ref().err()));
                 self.stored(number, put);
@@ -180,7 +183,8 @@ impl World {
             }
             27 if self.random.one_in(3) => {
                 let hash = digest.hash_hex();
-                if self.volume.rot(&format!("{}/{hash}", &hash[..2])) {
+                let is_file = self.volume.rot(&format!("{}/{hash}", &hash[..2]));
+                if is_file || self.volume.rot_behind("packs", digest.hash()) {
                     self.note(format!("{number} rots"));
                     self.rotten.insert(number);
                 }
@@ -211,6 +215,19 @@ impl World {
         if self.was_whole && self.blobs.directory().size_bytes() > most {
             let size_bytes = self.blobs.directory().size_bytes();
             self.fail(&format!("{size_bytes} bytes exceed {most}"));
+        }
+    }
+
+    fn put_many(&mut self) {
+        let numbers: Vec<u64> = (0..=self.random.below(20)).map(|_| self.random.below(BLOBS)).collect();
+        let blob = |number: &u64| (self.digests[*number as usize], self.contents[*number as usize].clone());
+        let put = self.blobs.put_many(&numbers.iter().map(blob).collect::<Vec<_>>());
+        self.note(format!(
+            "put {numbers:?}: {:?}",
+            put.iter().filter_map(|put| put.as_ref().err()).collect::<Vec<_>>()
+        ));
+        for (number, put) in numbers.into_iter().zip(put) {
+            self.stored(number, put);
         }
     }
 
@@ -309,13 +326,17 @@ impl World {
     fn settle(&mut self) {
         self.volume.fail_one_in(0);
         self.restart();
+        self.blobs.directory().check_all_packs();
         for shard in 0..=u8::MAX {
             self.blobs.directory().check_shard(shard).expect("no faults");
         }
-        let files = self.volume.files();
+        let (files, packed) = (self.volume.files(), self.blobs.directory().all_packed());
         let (len, size_bytes) = (self.blobs.directory().len(), self.blobs.directory().size_bytes());
-        if (len, size_bytes) != (files.len(), files.values().sum()) {
-            self.fail(&format!("{len} files of {size_bytes} bytes are known, and there are {files:?}"));
+        let sizes = files.values().copied().chain(packed.iter().map(|size_bytes| u64::from(*size_bytes)));
+        if (len, size_bytes) != (files.len() + packed.len(), sizes.sum()) {
+            self.fail(&format!(
+                "{len} files of {size_bytes} bytes are known; there are {files:?}, and packed {packed:?}"
+            ));
         }
         self.look();
         for number in 0..BLOBS {

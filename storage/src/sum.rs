@@ -12,6 +12,11 @@ use twox_hash::XxHash3_64;
 pub(crate) struct Sum(XxHash3_64);
 
 impl Sum {
+    /// The sum of `bytes`, which are all.
+    pub(crate) fn of(bytes: &[u8]) -> u64 {
+        XxHash3_64::oneshot(bytes)
+    }
+
     pub(crate) fn add(&mut self, piece: &[u8]) {
         self.0.write(piece);
     }

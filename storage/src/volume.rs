@@ -30,6 +30,12 @@ pub trait Volume: Debug + Send + Sync + 'static {
     /// `NotFound`, or what the file system says.
     fn open(&self, name: &str) -> io::Result<Self::File>;
 
+    /// Opens a file for reading and for writing into the middle of it.
+    ///
+    /// # Errors
+    /// `NotFound`, or what the file system says.
+    fn open_to_change(&self, name: &str) -> io::Result<Self::File>;
+
     /// A new file for writing that has no name in the directory, or one in `tmp`. It vanishes when it is dropped.
     ///
     /// # Errors
@@ -42,7 +48,7 @@ pub trait Volume: Debug + Send + Sync + 'static {
     /// `AlreadyExists`, `NotFound` where the name's own directory is absent, or what the file system says.
     fn link(&self, file: &Self::File, name: &str) -> io::Result<()>;
 
-    /// A new file `name` for writing, in place of one that was there.
+    /// A new file `name` for reading and writing, in place of one that was there.
     ///
     /// # Errors
     /// What the file system says.
@@ -87,6 +93,9 @@ pub trait Volume: Debug + Send + Sync + 'static {
     /// Which boot of the machine this is: what an earlier one wrote may be torn.
     fn boot(&self) -> [u8; 16];
 
+    /// A number that nobody can guess.
+    fn random(&self) -> u64;
+
     /// Seconds since 1970. A clock that goes back makes files look younger, never older.
     fn seconds(&self) -> u32;
 
@@ -107,6 +116,18 @@ pub trait VolumeFile: Debug + Send + Sync + 'static {
     /// # Errors
     /// What the file system says.
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
+
+    /// Writes some of `bytes` at `offset`, which may be behind the end, and says how many.
+    ///
+    /// # Errors
+    /// What the file system says; nothing was written then.
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize>;
+
+    /// Gives room back: what was there reads as zeros.
+    ///
+    /// # Errors
+    /// What the file system says, which may not be able to.
+    fn punch(&self, offset: u64, length: u64) -> io::Result<()>;
 
     /// Looks at the file.
     ///
@@ -129,6 +150,25 @@ pub trait VolumeFile: Debug + Send + Sync + 'static {
             match self.write(bytes) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(written) => bytes = &bytes[written..],
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes all of `bytes` at `offset`.
+    ///
+    /// # Errors
+    /// What the file system says; some of it may have been written.
+    fn write_all_at(&self, mut bytes: &[u8], mut offset: u64) -> io::Result<()> {
+        while !bytes.is_empty() {
+            match self.write_at(bytes, offset) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(written) => {
+                    bytes = &bytes[written..];
+                    offset += written as u64;
+                }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }

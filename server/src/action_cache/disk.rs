@@ -10,7 +10,7 @@ use crate::scheduler::ActionKey;
 use prost::Message as _;
 use pumphouse_proto::digest::Digest;
 use pumphouse_proto::reapi::ActionResult;
-use pumphouse_storage::{Directory, Key, Limits, SystemVolume, Temporaries, VolumeFile as _};
+use pumphouse_storage::{Directory, Key, Limits, SystemVolume, Temporaries};
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 use sha2::{Digest as _, Sha256};
@@ -103,10 +103,7 @@ impl DiskActionCache {
         }
         let (directory, recent, action) = (Arc::clone(&self.directory), Arc::clone(&self.recent), action.clone());
         blocking(move || {
-            let Some((file, stat)) = directory.read(&key)? else { return Ok(None) };
-            let mut content = vec![0; stat.size_bytes as usize];
-            let read = file.read_full_at(&mut content, 0);
-            read.map_err(|error| directory.write_error("read", "an entry", error))?;
+            let Some(content) = directory.content(&key)? else { return Ok(None) };
             let Some(rest) = checked(&content) else {
                 directory.quarantine(&key);
                 return Ok(None);
@@ -127,6 +124,11 @@ impl DiskActionCache {
         let (directory, recent) = (Arc::clone(&self.directory), Arc::clone(&self.recent));
         blocking(move || {
             let size_bytes = content.len() as u64;
+            if directory.packs(size_bytes) {
+                directory.replace_content(&key, &content)?;
+                recent.insert(key, stored);
+                return Ok(());
+            }
             let mut reservation = directory.reservation(size_bytes)?;
             directory.reserve(&mut reservation, size_bytes)?;
             let mut temporary = directory.temporary()?;
@@ -285,11 +287,12 @@ mod tests {
     async fn torn_entries_are_absent() {
         let dir = tempfile::tempdir().expect("a directory");
         open(dir.path()).put(&action(""), result(1)).await.expect("stored");
-        let name = const_hex::encode(key_of(&action("")));
-        let path = dir.path().join("action-cache").join(&name[..2]).join(&name);
-        let content = std::fs::read(&path).expect("the entry's file");
-        std::fs::remove_file(&path).expect("removed");
-        std::fs::write(&path, &content[..content.len() - 1]).expect("written");
+        let path = dir.path().join("action-cache/packs/0");
+        let mut content = std::fs::read(&path).expect("the pack");
+        let header = header(&action(""));
+        let at = content.windows(header.len()).position(|window| window == header.as_bytes()).expect("the entry");
+        content[at + header.len()..].fill(0xff);
+        std::fs::write(&path, &content).expect("written");
         let cache = open(dir.path());
         assert_eq!(cache.get(Wanted::Action(&action(""))).await.expect("reads"), None);
         cache.put(&action(""), result(2)).await.expect("stored");

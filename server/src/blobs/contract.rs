@@ -208,10 +208,20 @@ impl OnDisk {
         self.dir.path().join("cas").join(&hash[..2]).join(hash)
     }
 
-    /// Turns a bit of a blob's file, and leaves its time of modification as it is.
-    fn rot(&self, digest: Digest, position: usize) {
+    /// Turns a bit of a blob on the disk, and leaves the time of modification as it is.
+    fn rot(&self, blob: &[u8], position: usize) {
         use std::os::unix::fs::{FileExt as _, PermissionsExt as _};
-        let path = self.path(digest);
+        let own = self.path(Digest::of(blob));
+        let (path, position) = if own.exists() {
+            (own, position)
+        } else {
+            let packed = |path: std::path::PathBuf| {
+                let content = std::fs::read(&path).expect("reads");
+                let at = content.windows(blob.len()).rposition(|window| window == blob)?;
+                Some((path, at + position))
+            };
+            self.packs().into_iter().find_map(packed).expect("it is packed")
+        };
         let metadata = std::fs::metadata(&path).expect("there is a file");
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).expect("writable");
         let file = std::fs::File::options().read(true).write(true).open(&path).expect("opens");
@@ -219,6 +229,13 @@ impl OnDisk {
         file.read_exact_at(&mut byte, position as u64).expect("reads");
         file.write_all_at(&[byte[0] ^ 1], position as u64).expect("writes");
         file.set_modified(metadata.modified().expect("a time")).expect("set");
+    }
+
+    /// The files in which small blobs are.
+    fn packs(&self) -> Vec<std::path::PathBuf> {
+        let entries = std::fs::read_dir(self.dir.path().join("cas/packs")).expect("a directory");
+        let paths = entries.map(|entry| entry.expect("an entry").path());
+        paths.filter(|path| !path.ends_with("secret")).collect()
     }
 
     /// Writes something else into a blob's file.
@@ -232,11 +249,11 @@ impl OnDisk {
 #[tokio::test]
 async fn blobs_survive_a_restart() {
     let disk = OnDisk::new(|_| {});
-    let blob = content(10_000);
+    let blob = content(100_000);
     let digest = Digest::of(&blob);
     disk.open().put(digest, blob.clone()).await.expect("stores");
     let store = disk.open();
-    assert_eq!((store.len(), store.size_bytes()), (1, 10_000));
+    assert_eq!((store.len(), store.size_bytes()), (1, 100_000));
     assert!(store.find_missing(&[digest]).await.expect("looks").is_empty());
     assert!(store.get(digest).await.expect("reads") == blob);
     let mode = std::os::unix::fs::MetadataExt::mode(&std::fs::metadata(disk.path(digest)).expect("a file"));
@@ -247,7 +264,7 @@ async fn blobs_survive_a_restart() {
 async fn corrupt_files_are_moved_away() {
     let disk = OnDisk::new(|_| {});
     let store = disk.open();
-    for size in [100, 1_000_000] {
+    for size in [100_000, 1_000_000] {
         let blob = content(size);
         let digest = Digest::of(&blob);
         let mut flipped = blob.to_vec();
@@ -283,7 +300,7 @@ async fn what_rots_in_place_is_never_given_whole_and_comes_back_with_the_next_up
         let digest = Digest::of(&blob);
         for (offset, limit) in [(0, None), (10, None), (3, Some(50))] {
             store.put(digest, blob.clone()).await.expect("stores");
-            disk.rot(digest, size / 2);
+            disk.rot(&blob, size / 2);
             let read = read(&store, digest, offset, limit).await;
             assert!(
                 matches!(read, Err(StoreError::Corrupt(_))),
@@ -293,7 +310,7 @@ async fn what_rots_in_place_is_never_given_whole_and_comes_back_with_the_next_up
             assert_eq!(store.find_missing(&[digest]).await.expect("looks"), [digest]);
         }
         store.put(digest, blob.clone()).await.expect("stores");
-        disk.rot(digest, size - 1);
+        disk.rot(&blob, size - 1);
         assert!(matches!(store.get(digest).await, Err(StoreError::Corrupt(_))));
         store.put(digest, blob.clone()).await.expect("stores");
         assert!(store.get(digest).await.expect("reads") == blob);
@@ -316,7 +333,7 @@ fn reboot(disk: &OnDisk) {
 #[tokio::test]
 async fn after_a_crash_of_the_machine_torn_blobs_are_missing() {
     let disk = OnDisk::new(|_| {});
-    let blobs: Vec<Bytes> = (1..5).map(|number| content(number * 1000)).collect();
+    let blobs: Vec<Bytes> = (1..5).map(|number| content(number * 100_000)).collect();
     let digests: Vec<Digest> = blobs.iter().map(|blob| Digest::of(blob)).collect();
     let store = disk.open();
     for (digest, blob) in digests.iter().zip(&blobs) {
@@ -324,7 +341,7 @@ async fn after_a_crash_of_the_machine_torn_blobs_are_missing() {
     }
     drop(store);
     disk.corrupt(digests[0], b"");
-    disk.corrupt(digests[2], &[0; 3000]);
+    disk.corrupt(digests[2], &[0; 300_000]);
     std::fs::remove_file(disk.path(digests[3])).expect("removed");
     reboot(&disk);
     let store = disk.open();
@@ -339,7 +356,7 @@ async fn after_a_crash_of_the_machine_torn_blobs_are_missing() {
 #[tokio::test]
 async fn a_torn_blob_that_the_journal_lost_is_replaced() {
     let disk = OnDisk::new(|_| {});
-    let blob = content(5000);
+    let blob = content(500_000);
     let digest = Digest::of(&blob);
     disk.open().put(digest, blob.clone()).await.expect("stores");
     for journal in std::fs::read_dir(disk.dir.path().join("cas")).expect("a directory") {
@@ -348,7 +365,7 @@ async fn a_torn_blob_that_the_journal_lost_is_replaced() {
             std::fs::remove_file(path).expect("removed");
         }
     }
-    disk.corrupt(digest, &[0; 5000]);
+    disk.corrupt(digest, &vec![0; 500_000]);
     let store = disk.open();
     store.put(digest, blob.clone()).await.expect("stores");
     assert!(store.get(digest).await.expect("reads") == blob);
@@ -357,7 +374,7 @@ async fn a_torn_blob_that_the_journal_lost_is_replaced() {
 #[tokio::test]
 async fn what_a_damaged_journal_lacks_is_found_on_the_disk() {
     let disk = OnDisk::new(|_| {});
-    let blobs: Vec<Bytes> = (1..20).map(|number| content(number * 10)).collect();
+    let blobs: Vec<Bytes> = (1..20).map(|number| content(100_000 + number * 10)).collect();
     let digests: Vec<Digest> = blobs.iter().map(|blob| Digest::of(blob)).collect();
     let store = disk.open();
     for (digest, blob) in digests.iter().zip(&blobs) {
@@ -383,21 +400,60 @@ async fn what_a_damaged_journal_lacks_is_found_on_the_disk() {
 }
 
 #[tokio::test]
-async fn the_least_recently_stored_make_room() {
+async fn what_is_packed_is_found_without_a_journal_and_gone_when_it_is_evicted() {
     let disk = OnDisk::new(|config| {
-        config.cas_size_bytes = 100_000;
+        config.cas_size_bytes = 1_000_000;
         config.promised_lifetime = Duration::ZERO;
     });
-    let blobs: Vec<Bytes> = (0..30).map(|number| content(10_000 + number)).collect();
+    let blobs: Vec<Bytes> = (0..200).map(|number| content(5000 + number)).collect();
     let digests: Vec<Digest> = blobs.iter().map(|blob| Digest::of(blob)).collect();
     let store = disk.open();
     for (digest, blob) in digests.iter().zip(&blobs) {
         store.put(*digest, blob.clone()).await.expect("stores");
-        assert!(store.size_bytes() <= 100_000);
+    }
+    let missing = store.find_missing(&digests).await.expect("looks");
+    let before = (store.len(), store.size_bytes());
+    assert!(!missing.is_empty() && before.1 <= 1_000_000, "{before:?}");
+    drop(store);
+    let allocated = |path: &std::path::PathBuf| {
+        std::os::unix::fs::MetadataExt::blocks(&std::fs::metadata(path).expect("a file")) * 512
+    };
+    let on_disk: u64 = disk.packs().iter().map(allocated).sum();
+    assert!(on_disk < 200 * 8192, "{on_disk} bytes: the room of what was evicted has come back");
+    for entry in std::fs::read_dir(disk.dir.path().join("cas")).expect("a directory") {
+        let path = entry.expect("an entry").path();
+        if path.to_string_lossy().contains("journal-") {
+            std::fs::remove_file(path).expect("removed");
+        }
+    }
+    let store = disk.open();
+    assert_eq!(
+        store.find_missing(&digests).await.expect("looks"),
+        missing,
+        "and nothing that was evicted has come back"
+    );
+    for (digest, blob) in digests.iter().zip(&blobs).filter(|(digest, _)| !missing.contains(digest)) {
+        assert!(store.get(*digest).await.expect("reads") == *blob);
+    }
+    assert_eq!((store.len(), store.size_bytes()), before);
+}
+
+#[tokio::test]
+async fn the_least_recently_stored_make_room() {
+    let disk = OnDisk::new(|config| {
+        config.cas_size_bytes = 1_000_000;
+        config.promised_lifetime = Duration::ZERO;
+    });
+    let blobs: Vec<Bytes> = (0..30).map(|number| content(100_000 + number)).collect();
+    let digests: Vec<Digest> = blobs.iter().map(|blob| Digest::of(blob)).collect();
+    let store = disk.open();
+    for (digest, blob) in digests.iter().zip(&blobs) {
+        store.put(*digest, blob.clone()).await.expect("stores");
+        assert!(store.size_bytes() <= 1_000_000);
         assert!(disk.path(*digest).exists());
     }
     let missing = store.find_missing(&digests).await.expect("looks");
-    assert_eq!(missing.len(), 21, "nine of some 10,000 bytes fit");
+    assert_eq!(missing.len(), 21, "nine of some 100,000 bytes fit");
     assert!(missing.iter().all(|digest| !disk.path(*digest).exists()), "what is evicted is gone from the disk");
     drop(store);
     let store = disk.open();

@@ -13,11 +13,14 @@ use bytes::Bytes;
 use pumphouse_proto::digest::Digest;
 use pumphouse_storage::{Blobs, Directory, Limits, Problem, StorageError, SystemVolume, Temporaries};
 use scrub::Scrub;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use tokio::sync::Semaphore;
 
 /// How many threads are in the file system at a time.
 const CONCURRENT_CALLS: usize = 64;
+
+/// How many threads run at a time: asking costs several reads of files.
+static PROCESSORS: LazyLock<usize> = LazyLock::new(|| std::thread::available_parallelism().map_or(1, usize::from));
 
 /// Batches of fewer blobs than this are stored by one thread.
 const BLOBS_PER_THREAD: usize = 16;
@@ -129,14 +132,16 @@ impl BlobStore for DiskBlobStore {
     }
 
     async fn put_many(&self, mut blobs: Vec<(Digest, Bytes)>) -> Vec<Result<(), StoreError>> {
-        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        let threads = *PROCESSORS;
         let share = blobs.len().div_ceil(threads).max(BLOBS_PER_THREAD);
-        let put = |store: &Blobs, (digest, blob): &(Digest, Bytes)| store.put(*digest, blob).map_err(store_error);
         let mut calls = Vec::new();
         while !blobs.is_empty() {
             let rest = blobs.split_off(share.min(blobs.len()));
             let share = std::mem::replace(&mut blobs, rest);
-            calls.push(self.run(move |store| share.iter().map(|blob| put(store, blob)).collect::<Vec<_>>()));
+            let put = move |store: &Blobs| store.put_many(&share);
+            calls.push(
+                self.run(move |store| put(store).into_iter().map(|put| put.map_err(store_error)).collect::<Vec<_>>()),
+            );
         }
         futures::future::join_all(calls).await.into_iter().flatten().collect()
     }

@@ -1,38 +1,53 @@
 //! What a journal says that was not ended in order, compared with the disk.
 
-use super::{Directory, name};
-use crate::record::{Entry, Key};
+use super::{Directory, Packed, name};
+use crate::journal::Opened;
+use crate::packs::Header;
+use crate::record::{Entry, Key, Place, Seal};
+use crate::sum::Sum;
 use crate::volume::Volume;
 use parking_lot::Mutex;
 use std::collections::HashSet;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// The first bytes of names that were not compared yet.
+/// What was not compared yet.
 #[derive(Debug)]
 pub(super) struct Unchecked {
+    /// The first bytes of the names of files.
     shards: Mutex<HashSet<u8>>,
-    is_empty: AtomicBool,
+    has_shards: AtomicBool,
+    /// The first of the packs. Held while they are looked through.
+    packs: Mutex<Option<u32>>,
+    has_packs: AtomicBool,
 }
 
 impl Unchecked {
-    pub(super) fn new(is_whole: bool) -> Self {
-        let shards = if is_whole { HashSet::new() } else { (0..=u8::MAX).collect() };
-        Self { shards: Mutex::new(shards), is_empty: AtomicBool::new(is_whole) }
+    /// `last_live` is the last pack that the journal knows of: records that weren't written were of that one or later ones.
+    pub(super) fn new(opened: &Opened, last_live: Option<u32>) -> Self {
+        let shards = if opened.is_whole { HashSet::new() } else { (0..=u8::MAX).collect() };
+        let first = if opened.is_damaged { 0 } else { last_live.unwrap_or_default() };
+        Self {
+            shards: Mutex::new(shards),
+            has_shards: AtomicBool::new(!opened.is_whole),
+            packs: Mutex::new((!opened.is_whole).then_some(first)),
+            has_packs: AtomicBool::new(!opened.is_whole),
+        }
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.is_empty.load(Ordering::Relaxed)
+        !self.has_shards.load(Ordering::Relaxed) && !self.has_packs.load(Ordering::Relaxed)
     }
 
     fn contains(&self, shard: u8) -> bool {
-        !self.is_empty() && self.shards.lock().contains(&shard)
+        self.has_packs.load(Ordering::Relaxed)
+            || self.has_shards.load(Ordering::Relaxed) && self.shards.lock().contains(&shard)
     }
 
     fn remove(&self, shard: u8) {
         let mut shards = self.shards.lock();
         shards.remove(&shard);
-        self.is_empty.store(shards.is_empty(), Ordering::Relaxed);
+        self.has_shards.store(!shards.is_empty(), Ordering::Relaxed);
     }
 }
 
@@ -43,6 +58,7 @@ impl<V: Volume> Directory<V> {
     /// # Errors
     /// The file system says no.
     pub fn check_shard(&self, shard: u8) -> io::Result<()> {
+        self.check_packs()?;
         let mut keys: HashSet<Key> = HashSet::new();
         for name in self.volume.list(&format!("{shard:02x}"))? {
             let mut key = Key::default();
@@ -69,9 +85,20 @@ impl<V: Volume> Directory<V> {
     /// # Errors
     /// The file system says no.
     pub fn check(&self, key: &Key) -> io::Result<()> {
+        self.check_packs()?;
         let _stripe = self.stripe(key);
         let known = self.index.peek(key);
         if known.is_some_and(|entry| entry.is_confirmed) {
+            return Ok(());
+        }
+        if let Some((entry, place)) = known.and_then(|entry| Some((entry, entry.place()?))) {
+            match self.packed(key, entry).map_err(io::Error::other)? {
+                Packed::Whole(_) => {}
+                Packed::Rotten | Packed::Torn | Packed::Gone => {
+                    self.forget(key);
+                    self.free(place, entry.size_bytes);
+                }
+            }
             return Ok(());
         }
         let stat = match self.volume.stat(&name(key)) {
@@ -89,5 +116,75 @@ impl<V: Volume> Directory<V> {
             _ => self.know(*key, Entry { size_bytes: stat.size_bytes, seal: None, is_confirmed: true }),
         }
         Ok(())
+    }
+
+    /// Looks through the packs in which something may stand that the journal doesn't know of.
+    ///
+    /// # Errors
+    /// The file system says no.
+    pub(crate) fn check_packs(&self) -> io::Result<()> {
+        if !self.unchecked.has_packs.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let mut unchecked = self.unchecked.packs.lock();
+        let Some(first) = *unchecked else { return Ok(()) };
+        self.check_packs_from(first)?;
+        *unchecked = None;
+        self.unchecked.has_packs.store(false, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Takes in all that stands in the packs from `first` on and counts.
+    pub(super) fn check_packs_from(&self, first: u32) -> io::Result<()> {
+        for pack in self.packs.earlier_from(first) {
+            for (place, header) in self.packs.scan(pack)? {
+                self.found(place, &header)?;
+            }
+        }
+        self.packs.remove_empty()
+    }
+
+    /// A content stands in a pack, though the journal may not know of it.
+    fn found(&self, place: Place, header: &Header) -> io::Result<()> {
+        let _stripe = self.stripe(&header.key);
+        let known = self.index.peek(&header.key);
+        let known_place = known.as_ref().and_then(Entry::place);
+        if known_place == Some(place) {
+            return Ok(());
+        }
+        let size_bytes = u64::from(header.size_bytes);
+        // A crash of the machine may have torn it. A file of that name may be older or newer; nobody was promised which.
+        let counts = match known_place {
+            Some(known) => known < place && self.is_whole(place, header)?,
+            None => known.is_none(),
+        };
+        self.packs.adopt(place);
+        if counts {
+            let seal = Some(Seal::packed(place, header.sum));
+            self.know(header.key, Entry { size_bytes, seal, is_confirmed: false });
+        } else {
+            self.free(place, size_bytes);
+        }
+        Ok(())
+    }
+
+    fn is_whole(&self, place: Place, header: &Header) -> io::Result<bool> {
+        let read = self.packs.read(place, u64::from(header.size_bytes))?;
+        Ok(read.is_some_and(|(_, content)| Sum::of(&content) == header.sum))
+    }
+}
+
+#[cfg(test)]
+impl<V: Volume> Directory<V> {
+    /// Looks through all packs, whatever the journal says.
+    pub(crate) fn check_all_packs(&self) {
+        self.check_packs_from(0).expect("no faults");
+    }
+
+    /// The sizes of all that stands in packs.
+    pub(crate) fn all_packed(&self) -> Vec<u32> {
+        let packs = self.packs.earlier_from(0).into_iter();
+        let found = packs.flat_map(|pack| self.packs.scan(pack).expect("no faults"));
+        found.map(|(_, header)| header.size_bytes).collect()
     }
 }

@@ -31,6 +31,10 @@ impl Directory {
     fn check_in_background(self: &Arc<Self>) {
         let weak = Arc::downgrade(self);
         let check = move || {
+            // So that whoever asks for something that nobody knows of waits for that alone.
+            if let Some(Err(error)) = weak.upgrade().map(|directory| directory.check_packs()) {
+                tracing::warn!(%error, "cannot look through the packs");
+            }
             for shard in 0..=u8::MAX {
                 let Some(directory) = weak.upgrade() else { return };
                 if let Err(error) = directory.check_shard(shard) {

@@ -38,6 +38,30 @@ struct Content {
     modified: u64,
     /// How many of the bytes a crash of the machine can't take.
     synced: usize,
+    /// What stood where it was written over since, and may come back in a crash.
+    undo: Vec<(usize, Vec<u8>)>,
+    /// How many bytes take no room.
+    holes: u64,
+}
+
+impl Content {
+    fn write_back(&mut self) {
+        self.synced = self.bytes.len();
+        self.undo.clear();
+    }
+
+    /// Writes into the middle, or behind the end.
+    fn write_at(&mut self, bytes: &[u8], at: usize) {
+        let end = at + bytes.len();
+        if at < self.synced {
+            self.undo.push((at, self.bytes[at..end.min(self.synced)].to_vec()));
+        }
+        if end > self.bytes.len() {
+            self.holes += at.saturating_sub(self.bytes.len()) as u64;
+            self.bytes.resize(end, 0);
+        }
+        self.bytes[at..end].copy_from_slice(bytes);
+    }
 }
 
 /// A change of names that a crash of the machine may undo, whole.
@@ -139,7 +163,7 @@ impl SimulatedVolume {
         let mut state = self.0.lock();
         state.synced_names = state.names.clone();
         state.changes.clear();
-        state.contents.values_mut().for_each(|content| content.synced = content.bytes.len());
+        state.contents.values_mut().for_each(Content::write_back);
         state.collect();
     }
 
@@ -147,6 +171,13 @@ impl SimulatedVolume {
     pub(crate) fn crash(&self) {
         let mut state = self.0.lock();
         let State { random, contents, names, synced_names, changes, boot, .. } = &mut *state;
+        for content in contents.values_mut() {
+            for (at, bytes) in std::mem::take(&mut content.undo).into_iter().rev() {
+                if random.one_in(2) {
+                    content.bytes[at..at + bytes.len()].copy_from_slice(&bytes);
+                }
+            }
+        }
         for content in contents.values_mut().filter(|content| content.synced < content.bytes.len()) {
             match random.below(4) {
                 0 => {}
@@ -183,6 +214,23 @@ impl SimulatedVolume {
         let position = random.below(content.bytes.len() as u64) as usize;
         content.bytes[position] ^= 1 << random.below(8);
         true
+    }
+
+    /// Turns one bit of what stands behind `text` in a file of the directory, and nobody is told.
+    pub(crate) fn rot_behind(&self, directory: &str, text: &[u8]) -> bool {
+        let mut state = self.0.lock();
+        let State { random, contents, names, .. } = &mut *state;
+        for (_, inode) in names.iter().filter(|(name, _)| name.split_once('/').is_some_and(|(of, _)| of == directory)) {
+            let Some(content) = contents.get_mut(inode) else { continue };
+            if let Some(at) = content.bytes.windows(text.len()).rposition(|window| window == text) {
+                let behind = (content.bytes.len() - at - text.len()).min(64);
+                if behind > 0 {
+                    content.bytes[at + text.len() + random.below(behind as u64) as usize] ^= 1 << random.below(8);
+                    return true;
+                }
+            }
+        }
+        false
     }
 
     /// All files of two-letter directories: the last part of the name, and the length.
@@ -237,7 +285,7 @@ impl State {
     }
 
     fn used_bytes(&self) -> u64 {
-        self.contents.values().map(|content| content.bytes.len() as u64).sum()
+        self.contents.values().map(|content| (content.bytes.len() as u64).saturating_sub(content.holes)).sum()
     }
 
     /// Forgets contents that have neither a name, nor could get one back in a crash, nor are open.
@@ -265,6 +313,14 @@ fn not_found() -> io::Error {
 
 impl Volume for SimulatedVolume {
     type File = SimulatedFile;
+
+    fn open_to_change(&self, name: &str) -> io::Result<SimulatedFile> {
+        self.open(name)
+    }
+
+    fn random(&self) -> u64 {
+        self.0.lock().random.next()
+    }
 
     fn open(&self, name: &str) -> io::Result<SimulatedFile> {
         let inode = self.call()?.names.get(name).copied().ok_or_else(not_found)?;
@@ -352,13 +408,21 @@ impl Volume for SimulatedVolume {
     }
 }
 
-impl VolumeFile for SimulatedFile {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+impl SimulatedFile {
+    /// One call that writes at `at`, or else at the end: whether it fails, and how much it writes all the same.
+    fn begin_write(
+        &self,
+        wanted: usize,
+        at: Option<u64>,
+    ) -> (parking_lot::MutexGuard<'_, State>, io::Result<()>, usize) {
         let mut state = self.state.lock();
         let mut called = state.call();
-        let room = state.capacity_bytes.saturating_sub(state.used_bytes());
-        let mut length = bytes.len().min(room as usize);
-        if called.is_ok() && length == 0 && !bytes.is_empty() {
+        let room = state.capacity_bytes.saturating_sub(state.used_bytes()) as usize;
+        // What is written over takes no room.
+        let length = state.contents.get(&self.inode).map_or(0, |content| content.bytes.len());
+        let over = at.map_or(0, |at| length.saturating_sub(at as usize));
+        let mut length = wanted.min(room + over);
+        if called.is_ok() && length == 0 && wanted > 0 {
             called = Err(io::ErrorKind::StorageFull.into());
         }
         let is_short = called.is_err() && state.random.one_in(2) || state.fault_rate > 0 && state.random.one_in(4);
@@ -366,14 +430,42 @@ impl VolumeFile for SimulatedFile {
             length = state.random.below(length as u64 + 1) as usize;
         }
         // A process that dies may have written some of it.
-        if called.is_ok() || state.calls_left == Some(0) {
-            let ticks = state.ticks;
-            if let Some(content) = state.contents.get_mut(&self.inode) {
-                content.bytes.extend_from_slice(&bytes[..length]);
-                content.modified = ticks;
-            }
+        let writes = called.is_ok() || state.calls_left == Some(0);
+        (state, called, if writes { length } else { 0 })
+    }
+}
+
+impl VolumeFile for SimulatedFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let (mut state, called, length) = self.begin_write(bytes.len(), None);
+        let (inode, ticks) = (self.inode, state.ticks);
+        if let Some(content) = state.contents.get_mut(&inode) {
+            content.bytes.extend_from_slice(&bytes[..length]);
+            content.modified = ticks;
         }
         called.map(|()| length)
+    }
+
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {
+        let (mut state, called, length) = self.begin_write(bytes.len(), Some(offset));
+        let (inode, ticks) = (self.inode, state.ticks);
+        if let Some(content) = state.contents.get_mut(&inode).filter(|_| length > 0) {
+            content.write_at(&bytes[..length], offset as usize);
+            content.modified = ticks;
+        }
+        called.map(|()| length)
+    }
+
+    fn punch(&self, offset: u64, length: u64) -> io::Result<()> {
+        let mut state = self.state.lock();
+        state.call()?;
+        let Some(content) = state.contents.get_mut(&self.inode) else { return Ok(()) };
+        let end = (offset + length).min(content.bytes.len() as u64) as usize;
+        if (offset as usize) < end {
+            content.write_at(&vec![0; end - offset as usize], offset as usize);
+            content.holes += (end - offset as usize) as u64;
+        }
+        Ok(())
     }
 
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
@@ -397,7 +489,7 @@ impl VolumeFile for SimulatedFile {
         let mut state = self.state.lock();
         state.call()?;
         if let Some(content) = state.contents.get_mut(&self.inode) {
-            content.synced = content.bytes.len();
+            content.write_back();
         }
         Ok(())
     }

@@ -1,7 +1,8 @@
 //! A real directory.
 
 use super::{FileStat, Volume, VolumeFile};
-use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags};
+use crate::record::PACKED;
+use rustix::fs::{AtFlags, FallocateFlags, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 use std::fs::File;
 use std::io::{self, Write as _};
@@ -131,8 +132,12 @@ impl Volume for SystemVolume {
         Ok(())
     }
 
+    fn open_to_change(&self, name: &str) -> io::Result<SystemFile> {
+        Ok(SystemFile { file: self.open_at(name, OFlags::RDWR, Mode::empty())?, named: None })
+    }
+
     fn create(&self, name: &str) -> io::Result<SystemFile> {
-        let flags = OFlags::CREATE | OFlags::TRUNC | OFlags::WRONLY;
+        let flags = OFlags::CREATE | OFlags::TRUNC | OFlags::RDWR;
         Ok(SystemFile { file: self.open_at(name, flags, Mode::from_raw_mode(0o644))?, named: None })
     }
 
@@ -174,6 +179,15 @@ impl Volume for SystemVolume {
         self.boot
     }
 
+    fn random(&self) -> u64 {
+        let mut bytes = [0; 8];
+        // Without random numbers the boot's name must do.
+        if rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty()).is_err() {
+            bytes.copy_from_slice(&self.boot[..8]);
+        }
+        u64::from_le_bytes(bytes)
+    }
+
     fn seconds(&self) -> u32 {
         SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs() as u32)
     }
@@ -192,6 +206,15 @@ impl VolumeFile for SystemFile {
         self.file.read_at(buffer, offset)
     }
 
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {
+        self.file.write_at(bytes, offset)
+    }
+
+    fn punch(&self, offset: u64, length: u64) -> io::Result<()> {
+        let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        Ok(rustix::fs::fallocate(&self.file, flags, offset, length)?)
+    }
+
     fn stat(&self) -> io::Result<FileStat> {
         Ok(file_stat(&rustix::fs::fstat(&self.file)?))
     }
@@ -203,7 +226,7 @@ impl VolumeFile for SystemFile {
 
 fn file_stat(stat: &rustix::fs::Stat) -> FileStat {
     let modified = (stat.st_mtime as u64).wrapping_mul(1_000_000_000).wrapping_add(stat.st_mtime_nsec);
-    FileStat { size_bytes: stat.st_size as u64, modified: modified.max(1) }
+    FileStat { size_bytes: stat.st_size as u64, modified: modified.clamp(1, PACKED - 1) }
 }
 
 fn lock(path: &Path) -> io::Result<File> {
