@@ -24,6 +24,7 @@ mod simulation;
 
 pub use core::Statistics;
 pub use ids::{ActionKey, BuildId, OperationId};
+pub(crate) use effect::Assignment;
 pub(crate) use ids::{RunId, WorkerId};
 pub use operation::{OperationView, Stage};
 pub(crate) use platform::Offer;

@@ -6,11 +6,13 @@
 use crate::error::ExecutionError;
 use crate::outputs::Promises;
 use crate::sandbox::{self, NEUTRAL_EXEC_ROOT};
+use bytes::Bytes;
 use prost::Message;
 use pumphouse_proto::cas_client::CasClient;
 use pumphouse_proto::digest::Digest;
 use pumphouse_proto::limits;
 use pumphouse_proto::reapi;
+use std::collections::HashMap;
 use std::path::{Component, Path, PathBuf};
 
 /// The platform property that says where the input root stands.
@@ -46,15 +48,20 @@ pub struct Action {
 }
 
 impl Action {
-    /// Reads the action `digest` and its command.
+    /// Reads the action `digest` and its command, from what is `given` or else from the CAS.
     ///
     /// # Errors
     /// One of them is missing or malformed, or a call failed.
-    pub async fn fetch(cas: &CasClient, digest: Digest, defaults: &Defaults<'_>) -> Result<Self, ExecutionError> {
-        let action: reapi::Action = read(cas, "action", digest).await?;
+    pub async fn fetch(
+        cas: &CasClient,
+        digest: Digest,
+        given: &HashMap<Digest, Bytes>,
+        defaults: &Defaults<'_>,
+    ) -> Result<Self, ExecutionError> {
+        let action: reapi::Action = read(cas, "action", digest, given).await?;
         let input_root = Digest::try_from(&action.input_root_digest)?;
         let command_digest = Digest::try_from(&action.command_digest)?;
-        let command = match read::<reapi::Command>(cas, "command", command_digest).await {
+        let command = match read::<reapi::Command>(cas, "command", command_digest, given).await {
             Err(ExecutionError::Missing(missing)) => return Err(missing_besides(cas, missing, input_root).await?),
             outcome => outcome?,
         };
@@ -93,11 +100,20 @@ impl Action {
     }
 }
 
-async fn read<M: Message + Default>(cas: &CasClient, what: &str, digest: Digest) -> Result<M, ExecutionError> {
+async fn read<M: Message + Default>(
+    cas: &CasClient,
+    what: &str,
+    digest: Digest,
+    given: &HashMap<Digest, Bytes>,
+) -> Result<M, ExecutionError> {
     if digest.size_bytes() > limits::METADATA_BLOB_SIZE_BYTES {
         return Err(ExecutionError::Invalid(format!("{what} {digest} is too large")));
     }
-    let blob = if digest == Digest::EMPTY { Some(bytes::Bytes::new()) } else { cas.read(digest).await? };
+    let blob = match given.get(&digest) {
+        Some(blob) => Some(blob.clone()),
+        None if digest == Digest::EMPTY => Some(Bytes::new()),
+        None => cas.read(digest).await?,
+    };
     let Some(blob) = blob else { return Err(ExecutionError::Missing(vec![digest])) };
     M::decode(blob).map_err(|error| ExecutionError::Invalid(format!("{what} {digest} can't be decoded: {error}")))
 }

@@ -121,6 +121,18 @@ impl DirectoryCache {
         Ok(found)
     }
 
+    /// Takes a directory in that came by itself.
+    ///
+    /// # Errors
+    /// It is not canonical.
+    pub fn take(&self, digest: Digest, blob: &bytes::Bytes) -> Result<(), ExecutionError> {
+        if self.lock().touch(digest).is_none() {
+            let directory = Arc::new(Directory::decode(digest, blob.clone())?);
+            self.lock().insert(digest, directory, self.limit_bytes);
+        }
+        Ok(())
+    }
+
     /// Gives a directory if it is here.
     pub fn peek(&self, digest: Digest) -> Option<Arc<Directory>> {
         self.lock().entries.get(&digest).map(|(directory, _)| Arc::clone(directory))

@@ -14,12 +14,14 @@ use crate::replica::Difference;
 use crate::sandbox::{Finished, Outcome};
 use crate::slots::{Lease, Slots};
 use anyhow::Context as _;
+use bytes::Bytes;
 use prost_types::Timestamp;
 use pumphouse_proto::cas_client::CasClient;
 use pumphouse_proto::connection::Connection;
 use pumphouse_proto::digest::Digest;
 use pumphouse_proto::reapi::{ActionResult, ExecuteResponse, ExecutedActionMetadata, Platform};
 use pumphouse_proto::status;
+use std::collections::HashMap;
 use std::os::fd::AsFd as _;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -52,6 +54,8 @@ pub struct Task {
     pub instance_name: String,
     /// The action.
     pub action: Digest,
+    /// Blobs that came along, by their digests.
+    pub given: HashMap<Digest, Bytes>,
     /// What holds for actions of the instance that don't say it.
     pub default_platform: Option<Platform>,
     /// How long the command may run.
@@ -142,7 +146,10 @@ impl Executor {
     /// Reads the action and lays its inputs out in a slot.
     async fn prepare(&self, cas: &CasClient, task: &Task) -> Result<(Action, Lease), ExecutionError> {
         let defaults = Defaults { platform: task.default_platform.as_ref(), exec_root: &self.exec_root };
-        let action = Action::fetch(cas, task.action, &defaults).await?;
+        let action = Action::fetch(cas, task.action, &task.given, &defaults).await?;
+        if let Some(root) = task.given.get(&action.input_root) {
+            self.directories.take(action.input_root, root)?;
+        }
         let mut lease = self.slots.lease(action.input_root, &self.directories).await;
         let slot = lease.slot();
         if slot.replica.root() != Some(action.input_root) {

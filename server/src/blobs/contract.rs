@@ -341,7 +341,7 @@ async fn after_a_crash_of_the_machine_torn_blobs_are_missing() {
     }
     drop(store);
     disk.corrupt(digests[0], b"");
-    disk.corrupt(digests[2], &[0; 300_000]);
+    disk.corrupt(digests[2], &vec![0; 300_000]);
     std::fs::remove_file(disk.path(digests[3])).expect("removed");
     reboot(&disk);
     let store = disk.open();

@@ -4,13 +4,22 @@ use super::request::{check_instance_name, digest};
 use super::run_seal::{RunKey, SealedRun};
 use super::{AnswerStream, Backend, shutting_down};
 use crate::access::{Again, Caller, Role};
-use crate::scheduler::{ActionKey, Desired, Offer, ReportedRun, RunId, WorkerId, WorkerSession, WorkerState};
+use crate::blobs::BlobStore;
+use crate::scheduler::{self, ActionKey, Desired, Offer, ReportedRun, RunId, WorkerId, WorkerSession, WorkerState};
+use bytes::Bytes;
 use futures::stream::{self, StreamExt as _};
+use prost::Message as _;
 use prost_types::Duration;
+use pumphouse_proto::digest::Digest;
+use pumphouse_proto::reapi::Action;
 use pumphouse_proto::worker::workers_server::Workers;
 use pumphouse_proto::worker::{Assignment, CurrentState, DesiredState, Run, run};
+use std::collections::HashMap;
 use std::sync::Arc;
 use tonic::{Request, Response, Status, Streaming};
+
+/// The largest blob that is sent along with an assignment.
+const FIRST_BLOB_SIZE_BYTES: u64 = 64 * 1024;
 
 /// How many slots a worker may have.
 const SLOTS: u32 = 4096;
@@ -40,6 +49,7 @@ impl Workers for Backend {
             worker: self.scheduler.open_session(),
             incoming,
             display_name: None,
+            told: HashMap::new(),
             is_over: false,
         };
         let desired = stream::unfold(session, |mut session| async {
@@ -61,6 +71,8 @@ struct Session {
     incoming: Streaming<CurrentState>,
     /// Known as soon as the worker has spoken.
     display_name: Option<Arc<str>>,
+    /// What the worker was told last to hold, without blobs.
+    told: HashMap<RunId, Assignment>,
     is_over: bool,
 }
 
@@ -105,7 +117,7 @@ impl Session {
             changed = self.worker.desired.changed() => {
                 changed.map_err(|_| shutting_down())?;
                 let desired = self.worker.desired.borrow_and_update().clone();
-                self.desired(desired)
+                self.desired(desired).await
             }
             () = self.backend.closing.cancelled() => Err(shutting_down()),
         }
@@ -127,13 +139,29 @@ impl Session {
         self.worker.spoke(state);
     }
 
-    fn desired(&self, desired: Desired) -> Result<Option<DesiredState>, Status> {
+    async fn desired(&mut self, desired: Desired) -> Result<Option<DesiredState>, Status> {
         let runs = match desired {
             Desired::Unknown => return Ok(None),
             Desired::Ended(reason) => return Err(Status::aborted(reason)),
             Desired::Runs(runs) => runs,
         };
-        let assignments = runs.into_iter().map(|assignment| Assignment {
+        let mut told = std::mem::take(&mut self.told);
+        let mut assignments = Vec::with_capacity(runs.len());
+        for run in runs {
+            let (message, blobs) = match told.remove(&run.run) {
+                Some(message) => (message, Vec::new()),
+                None => (self.message(&run), first_blobs(self.backend.blobs.as_ref(), run.action.digest).await),
+            };
+            assignments.push(Assignment { blobs, ..message.clone() });
+            self.told.insert(run.run, message);
+        }
+        let interval = self.backend.scheduler.limits().heartbeat_interval;
+        let heartbeat_interval = Duration::try_from(interval).ok();
+        Ok(Some(DesiredState { assignments, heartbeat_interval }))
+    }
+
+    fn message(&self, assignment: &scheduler::Assignment) -> Assignment {
+        Assignment {
             run_id: self.backend.run_key.seal(&SealedRun {
                 run: &assignment.run.0,
                 worker: &self.worker_id,
@@ -145,11 +173,20 @@ impl Session {
             timeout: Duration::try_from(assignment.timeout).ok(),
             do_not_cache: assignment.do_not_cache,
             default_platform: self.backend.config.default_platform(&assignment.action.instance_name),
-        });
-        let interval = self.backend.scheduler.limits().heartbeat_interval;
-        let heartbeat_interval = Duration::try_from(interval).ok();
-        Ok(Some(DesiredState { assignments: assignments.collect(), heartbeat_interval }))
+            blobs: Vec::new(),
+        }
     }
+}
+
+/// What a worker reads of an action before anything else, as far as it is small: the Action, its Command, and the Directory of
+/// its input root. It was read lately, when the action was to be executed. What isn't there the worker will miss itself.
+async fn first_blobs(blobs: &dyn BlobStore, action: Digest) -> Vec<Bytes> {
+    let is_small = |digest: &Digest| digest.size_bytes() <= FIRST_BLOB_SIZE_BYTES && *digest != Digest::EMPTY;
+    let Some(action) = blobs.get_many(&[action]).await.pop().and_then(Result::ok) else { return Vec::new() };
+    let decoded = Action::decode(action.clone()).unwrap_or_default();
+    let digests = [&decoded.command_digest, &decoded.input_root_digest].map(|digest| Digest::try_from(digest).ok());
+    let digests: Vec<Digest> = digests.into_iter().flatten().filter(is_small).collect();
+    std::iter::once(action).chain(blobs.get_many(&digests).await.into_iter().flatten()).collect()
 }
 
 fn worker_state(state: CurrentState, worker: &str, key: &RunKey) -> Result<WorkerState, Status> {

@@ -159,6 +159,7 @@ impl Runs {
             instance_name: assignment.instance_name.clone(),
             default_platform: assignment.default_platform.clone(),
             action,
+            given: assignment.blobs.iter().map(|blob| (Digest::of(blob), blob.clone())).collect(),
             timeout: timeout.unwrap_or(DEFAULT_TIMEOUT),
         };
         let progress = |stage| {
