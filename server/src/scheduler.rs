@@ -23,8 +23,8 @@ mod worker;
 mod simulation;
 
 pub use core::Statistics;
-pub use ids::{ActionKey, BuildId, OperationId};
 pub(crate) use effect::Assignment;
+pub use ids::{ActionKey, BuildId, OperationId};
 pub(crate) use ids::{RunId, WorkerId};
 pub use operation::{OperationView, Stage};
 pub(crate) use platform::Offer;

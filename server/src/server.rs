@@ -5,6 +5,7 @@
 
 mod connection;
 mod face;
+mod gather;
 mod peers;
 mod routes;
 mod tls;

@@ -385,8 +385,10 @@ impl<V: Volume> OpenBlob<V> {
             }
             Source::File { file, expected } => (file, expected),
         };
-        let mut piece = vec![0; size];
-        let read = file.read_full_at(&mut piece, self.at).map_err(|error| Problem::Unreadable(self.digest, error))?;
+        let mut piece = Vec::new();
+        piece.reserve_exact(size);
+        let read = file.read_into(&mut piece, self.at).map_err(|error| Problem::Unreadable(self.digest, error))?;
+        piece.truncate(size);
         self.at += size as u64;
         let is_good = read == size
             && expected.as_mut().is_none_or(|(expected, sum)| {

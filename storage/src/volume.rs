@@ -129,6 +129,18 @@ pub trait VolumeFile: Debug + Send + Sync + 'static {
     /// What the file system says, which may not be able to.
     fn punch(&self, offset: u64, length: u64) -> io::Result<()>;
 
+    /// Adds bytes from `offset` on to `buffer`, as many as there is room for or the file has, and says how many.
+    ///
+    /// # Errors
+    /// What the file system says; some may have been added.
+    fn read_into(&self, buffer: &mut Vec<u8>, offset: u64) -> io::Result<usize> {
+        let filled = buffer.len();
+        buffer.resize(buffer.capacity(), 0);
+        let read = self.read_full_at(&mut buffer[filled..], offset);
+        buffer.truncate(filled + *read.as_ref().unwrap_or(&0));
+        read
+    }
+
     /// Looks at the file.
     ///
     /// # Errors

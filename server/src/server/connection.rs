@@ -1,6 +1,7 @@
 //! One connection: HTTP/1 or HTTP/2, with the limits that many clients on few connections need.
 
 use super::face::{Face, Peer};
+use super::gather::gather;
 use super::peers::Admission;
 use crate::access::Certificate;
 use hyper::service::service_fn;
@@ -72,18 +73,21 @@ pub(super) async fn serve(
         let ends = Arc::clone(&ends);
         async move { ends.0.answer(&ends.1, request).await }
     });
-    let connection = builder.serve_connection(TokioIo::new(stream), service);
+    let (gathering, sender) = gather(stream);
+    let connection = builder.serve_connection(TokioIo::new(gathering), service);
     tokio::pin!(connection);
     let served = tokio::select! {
-        served = connection.as_mut() => served,
+        served = sender.run(connection.as_mut()) => served,
         () = stop.cancelled() => {
             connection.as_mut().graceful_shutdown();
-            connection.await
+            sender.run(connection.as_mut()).await
         }
     };
     if let Err(error) = served {
         tracing::debug!(%address, %error, "connection ended");
     }
+    // Last words, as why it ends.
+    let _ = tokio::time::timeout(SILENCE_LIMIT, sender.finish()).await;
 }
 
 /// A stream of bytes, encrypted or not.

@@ -206,6 +206,20 @@ impl VolumeFile for SystemFile {
         self.file.read_at(buffer, offset)
     }
 
+    /// Into memory that nobody has had to fill before.
+    fn read_into(&self, buffer: &mut Vec<u8>, offset: u64) -> io::Result<usize> {
+        let filled = buffer.len();
+        while buffer.len() < buffer.capacity() {
+            let at = offset + (buffer.len() - filled) as u64;
+            match rustix::io::pread(&self.file, rustix::buffer::spare_capacity(buffer), at) {
+                Ok(0) => break,
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+        Ok(buffer.len() - filled)
+    }
+
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {
         self.file.write_at(bytes, offset)
     }
