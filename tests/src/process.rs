@@ -91,6 +91,9 @@ pub fn wait(child: &mut Child, limit: Duration) -> Result<Option<ExitStatus>> {
     }
 }
 
+/// How often a log is looked into that something is expected in.
+const LOOK_INTERVAL: Duration = Duration::from_millis(5);
+
 /// A long-running process, with all that it printed in a log. It is killed when dropped.
 #[derive(Debug)]
 pub struct Service {
@@ -152,6 +155,21 @@ impl Service {
     /// All that it printed so far, on both streams.
     pub fn log(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap_or_else(|error| format!("({}: {error})", self.log.display()))
+    }
+
+    /// Waits until `text` stands in the log.
+    ///
+    /// # Errors
+    /// When [`SERVICE_DEADLINE`] passes before.
+    pub fn until_log_holds(&self, text: &str) -> Result<()> {
+        let end = Instant::now() + SERVICE_DEADLINE;
+        while !self.log().contains(text) {
+            if Instant::now() > end {
+                bail!("no `{text}` in {SERVICE_DEADLINE:?}\n{}", self.log());
+            }
+            std::thread::sleep(LOOK_INTERVAL);
+        }
+        Ok(())
     }
 
     /// Sends a signal.

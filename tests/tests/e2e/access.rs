@@ -1,6 +1,8 @@
 //! A site that knows its callers: encrypted, with tokens for developers and workers.
 
 use anyhow::{Context, Result, ensure};
+use pumphouse_proto::asset::fetch_client::FetchClient;
+use pumphouse_proto::asset::{FetchBlobRequest, Qualifier};
 use pumphouse_tests::client::Client;
 use pumphouse_tests::process::{Service, run, succeed};
 use pumphouse_tests::program::program;
@@ -8,6 +10,7 @@ use pumphouse_tests::pumphouse::Pumphouse;
 use pumphouse_tests::workspace::Workspace;
 use std::path::Path;
 use std::process::Command;
+use tonic::Code;
 
 const IDENTITIES: &str = "[[identity]]
 name = \"developers\"
@@ -107,6 +110,7 @@ fn workers_show_their_token() -> Result<()> {
     let workspace = Workspace::new(&[("a.c", "int a;\n")])?;
     let _stranger = start("stranger-of-workers", "developer")?;
     let _worker = start("worker-of-site", "worker")?;
+    site.server.until_log_holds("worker connected")?;
     let client = developer(&site, directory.path(), Some("developer"))?;
     workspace.check(&client, "gcc -c a.c -o a.o")?;
     ensure!(client.stats()?.remote_runs == 1, "{:?}\n{}", client.stats()?, site.server.log());
@@ -148,5 +152,39 @@ fn a_configuration_is_printed_read_and_refused_in_words() -> Result<()> {
     let output = server(&["--print-config"])?;
     let said = String::from_utf8_lossy(&output.stderr);
     ensure!(!output.status.success() && said.contains("server.toml") && said.contains("line 3, column 12"), "{said}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn blobs_are_fetched_over_encrypted_connections_from_those_whom_the_machine_trusts() -> Result<()> {
+    let directory = tempfile::tempdir()?;
+    let origin = secured("server", directory.path())?;
+    let at = |name: &str| directory.path().join(name);
+    let place = format!("https://{}/", origin.address());
+    let bearer = "authorization: Bearer the-token-of-developers";
+    let blob = pumphouse_proto::digest::Digest::of(b"from afar");
+    let file = format!("{place}cas/{}", blob.hash_hex());
+    std::fs::write(at("blob"), "from afar")?;
+    let mut put = Command::new("curl");
+    put.args(["-fsS", "--cacert"]).arg(at("ca.pem")).args(["-H", bearer, "-T"]).arg(at("blob")).arg(&file);
+    succeed(&mut put).context("curl is the package curl")?;
+    std::fs::write(at("fetch.toml"), format!("[fetch]\norigins = [{place:?}]\n"))?;
+    for (trusted, expect) in [("ca.pem", Code::Ok), ("nobody.pem", Code::Aborted)] {
+        std::fs::write(at("nobody.pem"), "")?;
+        let mut server = Command::new(program()?);
+        server.env("SSL_CERT_FILE", at(trusted)).args(["server", "--listen", "127.0.0.1:0", "--config"]);
+        server.arg(at("fetch.toml")).arg("--dir").arg(at(&format!("server-{trusted}")));
+        let service = Service::start(&mut server, &at("fetching.log"))?;
+        let address = format!("http://{}", service.says("listening on ")?);
+        let header = Qualifier {
+            name: "http_header:Authorization".to_owned(),
+            value: "Bearer the-token-of-developers".to_owned(),
+        };
+        let request = FetchBlobRequest { uris: vec![file.clone()], qualifiers: vec![header], ..Default::default() };
+        let fetched = FetchClient::connect(address).await?.fetch_blob(request).await?.into_inner();
+        let status = fetched.status.context("a status")?;
+        ensure!(Code::from(status.code) == expect, "{trusted}: {status:?}\n{}", service.log());
+        ensure!(expect != Code::Ok || fetched.blob_digest == Some(blob.into()));
+    }
     Ok(())
 }

@@ -223,6 +223,8 @@ fn resolve(at: &str, location: &str) -> Option<String> {
 
 /// Trusts whom this machine trusts, and follows nobody by itself.
 static AGENT: LazyLock<Agent> = LazyLock::new(|| {
+    // There is one already where somebody was first.
+    let _ = tokio_rustls::rustls::crypto::ring::default_provider().install_default();
     let trusted = rustls_native_certs::load_native_certs();
     for error in &trusted.errors {
         tracing::warn!(%error, "reading the authorities that this machine trusts");
