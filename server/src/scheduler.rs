@@ -20,6 +20,8 @@ mod task;
 mod worker;
 
 #[cfg(test)]
+mod load;
+#[cfg(test)]
 mod simulation;
 
 pub use core::Statistics;
