@@ -7,7 +7,7 @@ use futures::StreamExt as _;
 use prost::Message as _;
 use pumphouse_proto::digest::Digest;
 use pumphouse_proto::longrunning::{GetOperationRequest, Operation, operation};
-use pumphouse_proto::reapi::command::EnvironmentVariable;
+use pumphouse_proto::reapi::command::{EnvironmentVariable, OutputDirectoryFormat};
 use pumphouse_proto::reapi::{
     Action, ActionResult, Command, Directory, DirectoryNode, ExecuteOperationMetadata, ExecuteRequest, ExecuteResponse,
     FileNode, GetActionResultRequest, SymlinkNode, Tree, WaitExecutionRequest, execution_stage,
@@ -212,16 +212,7 @@ fn add_outputs(suite: &mut Suite) {
         let found: Vec<_> = result.output_files.iter().map(|file| file.path.as_str()).collect();
         same("output_files", &found, &vec!["o"])
     });
-    suite.case("outputs/directory", "an output directory is a Tree", |target| async move {
-        let result = run(&target, shell("mkdir -p d/e; printf x > d/f; printf y > d/e/g", &["d"])).await?;
-        let directory = result.output_directories.first().ok_or_else(|| Outcome::Wrong("there is none".to_owned()))?;
-        let digest = directory.tree_digest.as_ref().and_then(|digest| Digest::try_from(digest).ok());
-        let digest = digest.ok_or_else(|| Outcome::Wrong("there is no tree_digest".to_owned()))?;
-        let content = target.read(&target.read_name(digest), 0, 0).await?;
-        let tree = Tree::decode(content).map_err(|error| Outcome::Wrong(error.to_string()))?;
-        let root = tree.root.unwrap_or_default();
-        same("the root's names", &(root.files.len(), root.directories.len(), tree.children.len()), &(1, 1, 1))
-    });
+    add_output_directories(suite);
     suite.case("outputs/symlink", "a symbolic link is given as one, dangling or not", |target| async move {
         let result = run(&target, shell("ln -s nowhere l", &["l"])).await?;
         #[expect(deprecated, reason = "servers of version 2.0 say it there")]
@@ -259,6 +250,39 @@ fn add_outputs(suite: &mut Suite) {
         let found: Vec<_> = result.output_files.iter().map(|file| file.path.as_str()).collect();
         same("output_files", &found, &vec!["o"])
     });
+}
+
+fn add_output_directories(suite: &mut Suite) {
+    suite.case("outputs/directory", "an output directory is a Tree", |target| async move {
+        let result = run(&target, shell("mkdir -p d/e; printf x > d/f; printf y > d/e/g", &["d"])).await?;
+        let directory = result.output_directories.first().ok_or_else(|| Outcome::Wrong("there is none".to_owned()))?;
+        let digest = directory.tree_digest.as_ref().and_then(|digest| Digest::try_from(digest).ok());
+        let digest = digest.ok_or_else(|| Outcome::Wrong("there is no tree_digest".to_owned()))?;
+        let content = target.read(&target.read_name(digest), 0, 0).await?;
+        let tree = Tree::decode(content).map_err(|error| Outcome::Wrong(error.to_string()))?;
+        let root = tree.root.unwrap_or_default();
+        same("the root's names", &(root.files.len(), root.directories.len(), tree.children.len()), &(1, 1, 1))
+    });
+    suite.case(
+        "outputs/directory-format",
+        "an output directory comes as a Directory where that is asked for",
+        |target| async move {
+            let mut command = shell("mkdir -p d/e; printf x > d/f; printf y > d/e/g", &["d"]);
+            command.output_directory_format = OutputDirectoryFormat::TreeAndDirectory.into();
+            let result = run(&target, command).await?;
+            let directory =
+                result.output_directories.first().ok_or_else(|| Outcome::Wrong("there is none".to_owned()))?;
+            check(directory.tree_digest.is_some(), || "there is no tree_digest".to_owned())?;
+            let root = directory.root_directory_digest.as_ref().and_then(|digest| Digest::try_from(digest).ok());
+            let root = root.ok_or_else(|| Outcome::Wrong("there is no root_directory_digest".to_owned()))?;
+            let content = target.read(&target.read_name(root), 0, 0).await?;
+            let root = Directory::decode(content).map_err(|error| Outcome::Wrong(error.to_string()))?;
+            same("the root's names", &(root.files.len(), root.directories.len()), &(1, 1))?;
+            let below = root.directories[0].digest.as_ref().and_then(|digest| Digest::try_from(digest).ok());
+            let below = below.ok_or_else(|| Outcome::Wrong("the directory below it has no digest".to_owned()))?;
+            target.read(&target.read_name(below), 0, 0).await.map(drop).map_err(Outcome::from)
+        },
+    );
 }
 
 fn add_inputs(suite: &mut Suite) {

@@ -4,6 +4,7 @@
 //! each stores blobs of its own, so that they can be run side by side, and again.
 
 mod actions;
+mod assets;
 mod batches;
 mod capabilities;
 mod http;
@@ -78,6 +79,7 @@ async fn run() -> Result<ExitCode> {
     trees::add(&mut suite);
     results::add(&mut suite);
     malformed::add(&mut suite);
+    assets::add(&mut suite);
     if options.executes {
         actions::add(&mut suite);
     }

@@ -49,6 +49,10 @@ impl Target {
         Ok(Self { connection, address, capabilities, nonce, next: Arc::default() })
     }
 
+    pub(crate) fn connection(&self) -> Connection {
+        self.connection.clone()
+    }
+
     pub(crate) fn cas(&self) -> ContentAddressableStorageClient<Connection> {
         ContentAddressableStorageClient::new(self.connection.clone())
             .max_decoding_message_size(MESSAGE_SIZE_BYTES)
