@@ -213,8 +213,8 @@ impl Push for Backend {
             digest: digest("blob_digest", request.blob_digest.as_ref())?,
             since: SystemTime::now(),
             until: request::time("expire_at", request.expire_at.as_ref())?,
-            blobs: request::digests("references_blobs", &request.references_blobs)?,
-            directories: request::digests("references_directories", &request.references_directories)?,
+            blobs: request::references("references_blobs", &request.references_blobs)?,
+            directories: request::references("references_directories", &request.references_directories)?,
         };
         self.push(&extensions, names, AssetKind::Blob, asset).await?;
         Ok(Response::new(PushBlobResponse {}))
@@ -232,8 +232,8 @@ impl Push for Backend {
             digest: digest("root_directory_digest", request.root_directory_digest.as_ref())?,
             since: SystemTime::now(),
             until: request::time("expire_at", request.expire_at.as_ref())?,
-            blobs: request::digests("references_blobs", &request.references_blobs)?,
-            directories: request::digests("references_directories", &request.references_directories)?,
+            blobs: request::references("references_blobs", &request.references_blobs)?,
+            directories: request::references("references_directories", &request.references_directories)?,
         };
         self.push(&extensions, names, AssetKind::Directory, asset).await?;
         Ok(Response::new(PushDirectoryResponse {}))

@@ -53,6 +53,9 @@ async fn what_was_pushed_is_fetched_under_its_names() {
         ..Default::default()
     };
     push.push_blob(request.clone()).await.unwrap();
+    // A reference that says nothing is none.
+    let unsaid = PushBlobRequest { references_directories: vec![Default::default()], ..request.clone() };
+    push.push_blob(unsaid).await.unwrap();
     let both = [("a", "1"), ("b", "2")];
     let found = fetch(&server, &["urn:none", "https://two.example/x"], &both).await.unwrap();
     assert_eq!((content(&found), found.uri.as_str()), (blob, "https://two.example/x"));

@@ -92,12 +92,13 @@ pub(super) fn time(field: &str, time: Option<&prost_types::Timestamp>) -> Result
     time.map(read).transpose()
 }
 
-/// Digests that must be well formed.
-pub(super) fn digests(field: &str, digests: &[reapi::Digest]) -> Result<Vec<Digest>, Status> {
+/// Digests that must be well formed, or say nothing at all: `BuildStream` refers to what isn't there so.
+pub(super) fn references(field: &str, digests: &[reapi::Digest]) -> Result<Vec<Digest>, Status> {
     if digests.len() > ITEMS {
         return Err(Status::invalid_argument(format!("{field}: {} are more than {ITEMS}", digests.len())));
     }
-    digests.iter().map(|message| digest(field, Some(message))).collect()
+    let said = digests.iter().filter(|message| **message != reapi::Digest::default());
+    said.map(|message| digest(field, Some(message))).collect()
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 //!
 //! `tests/bench NAME` builds the program, installs the peers and runs one of them.
 
+mod blobs;
 mod chaos;
 mod closures;
 mod corpora;
@@ -21,8 +22,7 @@ use anyhow::{Result, bail};
 use pumphouse_tests::random;
 use std::process::ExitCode;
 
-const USAGE: &str =
-    "usage: tests/bench launcher|scan|closures|edits|execute|projects|objects|include-server|nfs|environments|chaos";
+const USAGE: &str = "usage: tests/bench launcher|scan|closures|edits|execute|projects|objects|include-server|nfs|environments|chaos|blobs";
 
 fn main() -> ExitCode {
     let name = std::env::args().nth(1).unwrap_or_default();
@@ -47,6 +47,7 @@ fn run(name: &str) -> Result<()> {
         "objects" => objects::run(&arguments),
         "include-server" => include_server::run(),
         "nfs" => nfs::run(&arguments),
+        "blobs" => blobs::run(&arguments),
         "chaos" => chaos::run(&arguments),
         "environments" => environments::run(&arguments),
         _ => bail!("no bench {name:?}\n{USAGE}"),
