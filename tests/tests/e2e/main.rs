@@ -6,6 +6,7 @@ mod access;
 mod anything;
 mod audit;
 mod bazel;
+mod buildstream;
 mod cache;
 mod compile;
 mod container;
