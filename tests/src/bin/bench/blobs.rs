@@ -100,7 +100,7 @@ async fn measure(blobs: u64) -> Result<()> {
     let mut table = Table::new(&["", "empty", "with blobs"]);
     let mut row = |name: &str, empty: String, full: String| table.row([name.to_owned(), empty, full]);
     row("blobs", "0".to_owned(), blobs.to_string());
-    row("until it listens", format!("{empty:.0?}"), format!("{listens:.0?}"));
+    row("until it listens", format!("{empty:.2?}"), format!("{listens:.2?}"));
     row("memory", format!("{:.1} MB", idle as f64 / 1e6), format!("{:.1} MB", memory as f64 / 1e6));
     row("memory a blob", String::new(), format!("{} B", memory.saturating_sub(idle) / blobs.max(1)));
     row("stored a second", String::new(), format!("{rate:.0}"));
