@@ -2,6 +2,8 @@
 //!
 //! Every blob that arrives is verified. It does not know what blobs mean, and keeps no memory of what is where.
 
+mod verifier;
+
 use crate::bytestream::byte_stream_client::ByteStreamClient;
 use crate::bytestream::{ReadRequest, WriteRequest};
 use crate::connection::Connection;
@@ -16,7 +18,6 @@ use crate::retry::retrying;
 use crate::status;
 use bytes::Bytes;
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
-use sha2::{Digest as _, Sha256};
 use std::collections::HashMap;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -26,6 +27,7 @@ use std::time::Duration;
 use tokio::io::AsyncWriteExt as _;
 use tonic::metadata::{BinaryMetadataValue, MetadataMap};
 use tonic::{Request, Status};
+pub use verifier::Verifier;
 
 /// The header that says who asks.
 pub const REQUEST_METADATA_HEADER: &str = "build.bazel.remote.execution.v2.requestmetadata-bin";
@@ -364,43 +366,6 @@ impl CasClient {
         if let Some(value) = &self.request_metadata {
             headers.insert_bin(REQUEST_METADATA_HEADER, value.clone());
         }
-    }
-}
-
-/// Checks a blob piece by piece against its digest.
-#[derive(Debug)]
-pub struct Verifier {
-    expected: Digest,
-    hasher: Sha256,
-    size_bytes: u64,
-}
-
-impl Verifier {
-    /// Nothing has arrived yet.
-    pub fn new(expected: Digest) -> Self {
-        Self { expected, hasher: Sha256::new(), size_bytes: 0 }
-    }
-
-    /// Takes the next piece.
-    ///
-    /// # Errors
-    /// `INVALID_ARGUMENT` as soon as there is more than the digest says.
-    pub fn add(&mut self, piece: &[u8]) -> Result<(), Status> {
-        self.size_bytes += piece.len() as u64;
-        if self.size_bytes > self.expected.size_bytes() {
-            return Err(corrupt(self.expected));
-        }
-        self.hasher.update(piece);
-        Ok(())
-    }
-
-    /// Nothing more comes.
-    ///
-    /// # Errors
-    /// `INVALID_ARGUMENT` where the pieces are not what the digest names.
-    pub fn finish(self) -> Result<(), Status> {
-        let digest = Digest::new(self.hasher.finalize().into(), self.size_bytes);
-        if digest == self.expected { Ok(()) } else { Err(corrupt(self.expected)) }
     }
 }
 

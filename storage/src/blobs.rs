@@ -9,10 +9,11 @@
 //!
 //! Invariant: no byte of a blob is given as the last one before all of it was compared.
 
+mod upload;
+
 use crate::directory::{Directory, Packed, Temporary};
 use crate::error::StorageError;
 use crate::record::{Entry, Key, Seal};
-use crate::space::Reservation;
 use crate::sum::Sum;
 use crate::volume::{SystemVolume, Volume, VolumeFile};
 use pumphouse_proto::digest::Digest;
@@ -20,6 +21,8 @@ use quick_cache::sync::Cache;
 use sha2::{Digest as _, Sha256};
 use std::io;
 use std::sync::Arc;
+use upload::Kept;
+pub use upload::Upload;
 
 /// How much of a file is read at a time when all of it is compared.
 const COMPARE_SIZE_BYTES: usize = 1024 * 1024;
@@ -400,83 +403,6 @@ impl<V: Volume> OpenBlob<V> {
         }
         self.directory.quarantine(self.digest.hash());
         Err(Problem::Corrupt(self.digest))
-    }
-}
-
-/// A blob that comes in pieces. Dropping it gives up and leaves nothing behind.
-#[derive(Debug)]
-pub struct Upload<V: Volume = SystemVolume> {
-    /// What it has to be; `None` where that is found out.
-    expected: Option<Digest>,
-    kept: Kept<V::File>,
-    hasher: Sha256,
-    received: u64,
-    reservation: Reservation,
-}
-
-/// What has come of a blob.
-#[derive(Debug)]
-enum Kept<F: VolumeFile> {
-    /// As long as it may be packed.
-    InMemory(Vec<u8>),
-    InFile(Box<Temporary<F>>),
-}
-
-impl<V: Volume> Upload<V> {
-    /// Takes the next bytes, and makes room for them. After an error only dropping makes sense.
-    ///
-    /// # Errors
-    /// More comes than the digest's size, there is no room, or the file system says no.
-    pub fn append(&mut self, blobs: &Blobs<V>, pieces: &[impl AsRef<[u8]>]) -> Result<(), Problem> {
-        let size_bytes = pieces.iter().map(|piece| piece.as_ref().len() as u64).sum::<u64>();
-        self.received += size_bytes;
-        if let Some(expected) = self.expected.filter(|expected| self.received > expected.size_bytes()) {
-            return Err(wrong_size(expected, self.received));
-        }
-        let directory = &blobs.directory;
-        directory.reserve(&mut self.reservation, size_bytes)?;
-        let failed = |error| directory.write_error("write", "tmp", error);
-        if let Kept::InMemory(content) = &self.kept
-            && !directory.packs(self.received)
-        {
-            let mut temporary = directory.temporary()?;
-            temporary.write(content).map_err(failed)?;
-            self.kept = Kept::InFile(Box::new(temporary));
-        }
-        for piece in pieces {
-            self.hasher.update(piece);
-            match &mut self.kept {
-                Kept::InMemory(content) => content.extend(piece.as_ref()),
-                Kept::InFile(temporary) => temporary.write(piece.as_ref()).map_err(failed)?,
-            }
-        }
-        Ok(())
-    }
-
-    /// Compares the blob with its digest and makes it present; gives what it is.
-    ///
-    /// # Errors
-    /// The bytes are not what the digest names, or the file system says no.
-    pub fn commit(self, blobs: &Blobs<V>) -> Result<Digest, Problem> {
-        if let Some(expected) = self.expected.filter(|expected| self.received != expected.size_bytes()) {
-            return Err(wrong_size(expected, self.received));
-        }
-        let actual = Digest::new(self.hasher.finalize().into(), self.received);
-        if let Some(expected) = self.expected.filter(|expected| *expected != actual) {
-            return Err(wrong_hash(expected, actual));
-        }
-        if actual == Digest::EMPTY {
-            return Ok(actual);
-        }
-        match self.kept {
-            Kept::InMemory(content) => {
-                // It is accounted for anew.
-                drop(self.reservation);
-                blobs.directory.publish_content(actual.hash(), &content)?;
-            }
-            Kept::InFile(temporary) => blobs.publish(actual, &temporary)?,
-        }
-        Ok(actual)
     }
 }
 
