@@ -10,7 +10,7 @@ use pumphouse_proto::asset::{
     FetchBlobRequest, FetchBlobResponse, FetchDirectoryRequest, PushBlobRequest, PushDirectoryRequest, Qualifier,
 };
 use pumphouse_proto::digest::Digest;
-use pumphouse_proto::reapi::{Directory, FileNode};
+use pumphouse_proto::reapi::{self, Directory, FileNode};
 use sha2::{Digest as _, Sha256, Sha512};
 use std::time::{Duration, SystemTime};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -54,7 +54,7 @@ async fn what_was_pushed_is_fetched_under_its_names() {
     };
     push.push_blob(request.clone()).await.unwrap();
     // A reference that says nothing is none.
-    let unsaid = PushBlobRequest { references_directories: vec![Default::default()], ..request.clone() };
+    let unsaid = PushBlobRequest { references_directories: vec![reapi::Digest::default()], ..request.clone() };
     push.push_blob(unsaid).await.unwrap();
     let both = [("a", "1"), ("b", "2")];
     let found = fetch(&server, &["urn:none", "https://two.example/x"], &both).await.unwrap();
