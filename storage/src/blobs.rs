@@ -127,15 +127,15 @@ impl<V: Volume> Blobs<V> {
                     let (directory, end) = (Arc::clone(&self.directory), digest.size_bytes());
                     return Ok(OpenBlob { directory, source: Source::Content(content), digest, at: 0, end });
                 }
-                Packed::Rotten => {
-                    self.directory.quarantine(digest.hash());
+                Packed::Rotten(place) => {
+                    self.directory.discard(digest.hash(), place);
                     return Err(Problem::Corrupt(digest));
                 }
-                Packed::Torn => {
-                    self.directory.quarantine(digest.hash());
+                Packed::Torn(place) => {
+                    self.directory.discard(digest.hash(), place);
                     return Err(Problem::NotFound(digest));
                 }
-                Packed::Gone => {}
+                Packed::Gone => return Err(Problem::NotFound(digest)),
             }
         }
         let (file, sum) = self.sealed(digest, entry)?;
@@ -150,6 +150,7 @@ impl<V: Volume> Blobs<V> {
     /// It is absent or corrupt, or the file system says no.
     pub fn open_part(&self, digest: Digest, offset: u64, end: u64) -> Result<OpenBlob<V>, Problem> {
         let mut blob = self.open(digest)?;
+        let (offset, end) = (offset.min(digest.size_bytes()), end.min(digest.size_bytes()));
         if (offset, end) == (0, digest.size_bytes()) {
             return Ok(blob);
         }
@@ -313,7 +314,9 @@ impl<V: Volume> Blobs<V> {
 
     fn entry(&self, digest: Digest) -> Result<Entry, Problem> {
         let mut entry = self.directory.find_one(digest.hash());
-        if entry.is_none() && self.directory.may_be_unknown(digest.hash()) {
+        // What is doubted may have been stored anew just before the end, of which the journal says nothing.
+        let is_doubted = entry.is_none_or(|entry| !entry.is_confirmed);
+        if is_doubted && self.directory.may_be_unknown(digest.hash()) {
             self.directory.check(digest.hash()).map_err(|error| Problem::Unreadable(digest, error))?;
             entry = self.directory.find_one(digest.hash());
         }

@@ -188,7 +188,10 @@ impl<V: Volume> Directory<V> {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let _stripe = self.stripe(key);
-                if matches!(self.volume.stat(&name), Err(error) if error.kind() == io::ErrorKind::NotFound) {
+                let is_file = self.index.peek(key).is_some_and(|entry| entry.place().is_none());
+                let is_gone =
+                    || matches!(self.volume.stat(&name), Err(error) if error.kind() == io::ErrorKind::NotFound);
+                if is_file && is_gone() {
                     self.forget(key);
                 }
                 return Ok(None);
@@ -204,17 +207,15 @@ impl<V: Volume> Directory<V> {
         self.journal.append(self.index.confirm(key, seal).as_slice());
     }
 
-    /// Moves a file that is not what it should be out of the way, so that it counts as absent.
+    /// Moves a file that is not what it should be out of the way, so that it counts as absent. What is packed under its name by
+    /// now stays.
     pub fn quarantine(&self, key: &Key) {
         let _stripe = self.stripe(key);
         let name = name(key);
-        if let Some(entry) = self.forget(key)
-            && let Some(place) = entry.place()
-        {
-            tracing::error!(file = self.volume.place(&name), "a packed content is corrupt and counts as absent");
-            self.free(place, entry.size_bytes);
+        if self.index.peek(key).is_some_and(|entry| entry.place().is_some()) {
             return;
         }
+        self.forget(key);
         let kept = self.keep_corrupt(key);
         tracing::error!(file = self.volume.place(&name), ?kept, "a file is corrupt and counts as absent");
         if kept.is_err() {

@@ -332,8 +332,10 @@ impl<V: Volume> Replay<'_, V> {
         match record {
             Record::Present(key, entry, used) => self.index.insert(key, trusted(entry), used),
             Record::Used(key, entry, used) => {
-                if self.index.peek(&key).is_some() {
-                    self.index.insert(key, trusted(entry), used);
+                if let Some(known) = self.index.peek(&key) {
+                    // It may have been stored elsewhere just before.
+                    let is_same = known.place() == entry.place();
+                    self.index.insert(key, if is_same { trusted(entry) } else { known }, used);
                 }
             }
             Record::Removed(key) => drop(self.index.remove(&key)),

@@ -21,8 +21,8 @@ use std::sync::{Arc, OnceLock};
 /// The largest content that is packed. The simulation's are smaller, so that some are and some aren't.
 pub(crate) const PACKED_SIZE_BYTES: usize = if cfg!(test) { 400 } else { 64 * 1024 };
 
-/// How much is stored with one call.
-pub(crate) const STORED_TOGETHER_BYTES: usize = if cfg!(test) { 4 * 1024 } else { 1024 * 1024 };
+/// How much room is taken with one call.
+const STORED_TOGETHER_BYTES: u64 = if cfg!(test) { 16 * 1024 } else { 1024 * 1024 };
 
 /// Where contents begin.
 const BLOCK_SIZE_BYTES: u64 = 4096;
@@ -131,19 +131,30 @@ impl<V: Volume> Packs<V> {
         })
     }
 
-    /// Stores contents, which all count from now on, with one call of the file system; gives where each is. Together they have
-    /// to be smaller than [`STORED_TOGETHER_BYTES`], or one alone.
+    /// How many of the first `contents` can be stored with one call: one at least.
+    pub(crate) fn fit_together(contents: &[Content<'_>]) -> usize {
+        let mut together = 0;
+        let fits = |content: &&Content<'_>| {
+            together += u64::from(blocks(content.bytes.len() as u64)) * BLOCK_SIZE_BYTES;
+            together <= STORED_TOGETHER_BYTES
+        };
+        contents.iter().take_while(fits).count().max(1)
+    }
+
+    /// Stores contents that [fit together](Self::fit_together), which all count from now on, with one call of the file system; gives
+    /// where each is.
     ///
     /// # Errors
     /// What the file system says; nothing is stored then.
     pub(crate) fn store(&self, contents: &[Content<'_>]) -> io::Result<Vec<Place>> {
         let sizes = contents.iter().map(|content| blocks(content.bytes.len() as u64));
         let (first, file) = self.allocate(sizes.clone().sum(), contents.len())?;
+        let secret = *self.secret.get().expect("the first pack had one made");
         let starts = sizes.scan(first.block, |next, blocks| Some(std::mem::replace(next, *next + blocks)));
         let places: Vec<Place> = starts.map(|block| Place { block, ..first }).collect();
         let mut bytes = Vec::new();
         for Content { key, bytes: content, sum } in contents {
-            bytes.extend(Header { key: *key, size_bytes: content.len() as u32, sum: *sum }.encode(self.secret()));
+            bytes.extend(Header { key: *key, size_bytes: content.len() as u32, sum: *sum }.encode(secret));
             bytes.extend(*content);
             // Whole blocks: of parts the kernel would have to make whole ones.
             bytes.resize(bytes.len().next_multiple_of(BLOCK_SIZE_BYTES as usize), 0);
@@ -175,9 +186,9 @@ impl<V: Volume> Packs<V> {
         Ok((Place { pack, block }, file))
     }
 
-    /// The secret of headers; without packs, any number.
-    fn secret(&self) -> u64 {
-        self.secret.get().copied().unwrap_or_default()
+    /// The header that `bytes` are; none where the secret was lost, for then anybody's content could be one.
+    fn decode(&self, bytes: &[u8]) -> Option<Header> {
+        Header::decode(bytes, *self.secret.get()?)
     }
 
     fn begin(&self, state: &mut State<V::File>) -> io::Result<u32> {
@@ -194,7 +205,8 @@ impl<V: Volume> Packs<V> {
         state.next = number.checked_add(1).ok_or_else(|| io::Error::other("there are no more numbers for packs"))?;
         state.packs.insert(number, Pack { file: Some(Arc::new(file)), live: 0 });
         if let Some((former, _)) = state.current.take() {
-            self.remove_if_empty(state, former)?;
+            // Else the next start removes it.
+            let _ = self.remove_if_empty(state, former);
         }
         state.close_some(number);
         Ok(number)
@@ -208,7 +220,7 @@ impl<V: Volume> Packs<V> {
         let Some(file) = self.file(place.pack)? else { return Ok(None) };
         let mut bytes = vec![0; HEADER_SIZE + size_bytes as usize];
         let read = file.read_full_at(&mut bytes, offset(place))?;
-        let header = Header::decode(&bytes[..read.min(HEADER_SIZE)], self.secret());
+        let header = self.decode(&bytes[..read.min(HEADER_SIZE)]);
         let is_whole = read == bytes.len();
         bytes.drain(..HEADER_SIZE);
         Ok(header.filter(|header| is_whole && u64::from(header.size_bytes) == size_bytes).map(|header| (header, bytes)))
@@ -219,14 +231,15 @@ impl<V: Volume> Packs<V> {
     /// # Errors
     /// What the file system says: it may be found again by the next start.
     pub(crate) fn free(&self, place: Place, size_bytes: u64) -> io::Result<()> {
-        let file = self.file(place.pack)?;
         let mut state = self.state.lock();
         if let Some(pack) = state.packs.get_mut(&place.pack) {
-            pack.live -= 1;
+            pack.live = pack.live.saturating_sub(1);
         }
-        let removed = self.remove_if_empty(&mut state, place.pack)?;
+        if self.remove_if_empty(&mut state, place.pack)? {
+            return Ok(());
+        }
         drop(state);
-        let Some(file) = file.filter(|_| !removed) else { return Ok(()) };
+        let Some(file) = self.file(place.pack)? else { return Ok(()) };
         file.write_all_at(&[0; HEADER_SIZE], offset(place))?;
         // Where the file system can't, the room comes back with the pack's end.
         let _ = file.punch(offset(place), u64::from(blocks(size_bytes)) * BLOCK_SIZE_BYTES);
@@ -276,7 +289,7 @@ impl<V: Volume> Packs<V> {
         let (mut found, mut place) = (Vec::new(), Place { pack, block: 0 });
         let mut bytes = [0; HEADER_SIZE];
         while file.read_full_at(&mut bytes, offset(place))? == HEADER_SIZE {
-            match Header::decode(&bytes, self.secret()) {
+            match self.decode(&bytes) {
                 Some(header) => {
                     found.push((place, header));
                     place.block += blocks(u64::from(header.size_bytes));

@@ -33,6 +33,7 @@ pub struct Seal {
 impl Seal {
     /// The seal of a packed content.
     pub(crate) fn packed(place: Place, sum: u64) -> Self {
+        assert!(place.block < BLOCKS, "a pack has no more than so many blocks");
         let number = u64::from(place.pack) * u64::from(BLOCKS) + u64::from(place.block);
         Self { modified: PACKED | number, sum }
     }

@@ -439,6 +439,19 @@ async fn what_is_packed_is_found_without_a_journal_and_gone_when_it_is_evicted()
 }
 
 #[tokio::test]
+async fn very_many_tiny_blobs_at_once_are_all_there() {
+    let disk = OnDisk::new(|_| {});
+    let store = disk.open();
+    let blobs: Vec<Bytes> = (0..40_000_u32).map(|number| Bytes::from(number.to_string())).collect();
+    let digests: Vec<Digest> = blobs.iter().map(|blob| Digest::of(blob)).collect();
+    let stored = store.put_many(digests.iter().copied().zip(blobs.iter().cloned()).collect()).await;
+    assert!(stored.iter().all(Result::is_ok), "more than a pack has room for");
+    let read = store.get_many(&digests).await;
+    assert!(read.into_iter().zip(&blobs).all(|(read, blob)| read.is_ok_and(|read| read == *blob)));
+    assert!(disk.packs().len() > 1);
+}
+
+#[tokio::test]
 async fn the_least_recently_stored_make_room() {
     let disk = OnDisk::new(|config| {
         config.cas_size_bytes = 1_000_000;

@@ -28,11 +28,13 @@ struct State<S> {
     waiting: Vec<u8>,
     /// How much of it is sent.
     sent: usize,
+    /// Whether what was sent may stand in the stream itself, which encrypts.
+    is_unflushed: bool,
 }
 
 /// Both ends of `stream`. They belong to one task, so nobody ever waits for the lock.
 pub(super) fn gather<S>(stream: S) -> (Gathering<S>, Sender<S>) {
-    let state = Arc::new(Mutex::new(State { stream, waiting: Vec::new(), sent: 0 }));
+    let state = Arc::new(Mutex::new(State { stream, waiting: Vec::new(), sent: 0, is_unflushed: false }));
     (Gathering(Arc::clone(&state)), Sender(state))
 }
 
@@ -70,9 +72,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, C: Future> Future for Running<'_, S, C> 
 
 impl<S: AsyncRead + AsyncWrite + Unpin> State<S> {
     fn poll_send(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.waiting.is_empty() {
-            return Poll::Ready(Ok(()));
-        }
+        self.is_unflushed |= !self.waiting.is_empty();
         while self.sent < self.waiting.len() {
             let sent = ready!(Pin::new(&mut self.stream).poll_write(context, &self.waiting[self.sent..]))?;
             if sent == 0 {
@@ -80,10 +80,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> State<S> {
             }
             self.sent += sent;
         }
-        self.sent = 0;
-        self.waiting.clear();
-        self.waiting.shrink_to(KEPT_BYTES);
-        Pin::new(&mut self.stream).poll_flush(context)
+        if self.sent > 0 {
+            self.sent = 0;
+            self.waiting.clear();
+            self.waiting.shrink_to(KEPT_BYTES);
+        }
+        if self.is_unflushed {
+            ready!(Pin::new(&mut self.stream).poll_flush(context))?;
+            self.is_unflushed = false;
+        }
+        Poll::Ready(Ok(()))
     }
 
     fn poll_room(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -161,6 +167,58 @@ mod tests {
         let all = reader.await.expect("ends");
         assert_eq!(all.len(), PIECES as usize * 4 + 3);
         assert!(all.chunks(4).zip(0..PIECES).all(|(bytes, number)| bytes == number.to_le_bytes()));
+    }
+
+    /// Takes everything, and sends it when it is flushed for the second time, as encryption over a full socket does.
+    struct Slow {
+        kept: Vec<u8>,
+        sent: Arc<Mutex<Vec<u8>>>,
+        asked: bool,
+    }
+
+    impl AsyncRead for Slow {
+        fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, _: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    impl AsyncWrite for Slow {
+        fn poll_write(mut self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+            self.kept.extend_from_slice(bytes);
+            Poll::Ready(Ok(bytes.len()))
+        }
+
+        fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+            if !std::mem::replace(&mut self.asked, true) {
+                context.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            let kept = std::mem::take(&mut self.kept);
+            self.sent.lock().extend(kept);
+            self.asked = false;
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    #[tokio::test]
+    async fn what_a_stream_keeps_back_is_flushed_however_long_that_takes() {
+        let sent = Arc::default();
+        let (mut gathering, sender) = gather(Slow { kept: Vec::new(), sent: Arc::clone(&sent), asked: false });
+        gathering.write_all(b"last words").await.expect("written");
+        sender.finish().await.expect("sent");
+        assert_eq!(*sent.lock(), b"last words");
+        gathering.write_all(b", and more").await.expect("written");
+        let connection = std::future::poll_fn(|context| {
+            context.waker().wake_by_ref();
+            if sent.lock().len() < 20 { Poll::Pending } else { Poll::Ready(()) }
+        });
+        tokio::pin!(connection);
+        sender.run(connection).await;
+        assert_eq!(*sent.lock(), b"last words, and more");
     }
 
     #[tokio::test]

@@ -21,6 +21,9 @@ use tonic::{Request, Response, Status, Streaming};
 /// The largest blob that is sent along with an assignment.
 const FIRST_BLOB_SIZE_BYTES: u64 = 64 * 1024;
 
+/// How much is sent along in one message.
+const FIRST_BLOBS_SIZE_BYTES: usize = 4 * 1024 * 1024;
+
 /// How many slots a worker may have.
 const SLOTS: u32 = 4096;
 
@@ -147,11 +150,16 @@ impl Session {
         };
         let mut told = std::mem::take(&mut self.told);
         let mut assignments = Vec::with_capacity(runs.len());
+        let mut sent = 0;
         for run in runs {
             let (message, blobs) = match told.remove(&run.run) {
                 Some(message) => (message, Vec::new()),
-                None => (self.message(&run), first_blobs(self.backend.blobs.as_ref(), run.action.digest).await),
+                None if sent < FIRST_BLOBS_SIZE_BYTES => {
+                    (self.message(&run), first_blobs(self.backend.blobs.as_ref(), run.action.digest).await)
+                }
+                None => (self.message(&run), Vec::new()),
             };
+            sent += blobs.iter().map(Bytes::len).sum::<usize>();
             assignments.push(Assignment { blobs, ..message.clone() });
             self.told.insert(run.run, message);
         }
@@ -182,6 +190,9 @@ impl Session {
 /// its input root. It was read lately, when the action was to be executed. What isn't there the worker will miss itself.
 async fn first_blobs(blobs: &dyn BlobStore, action: Digest) -> Vec<Bytes> {
     let is_small = |digest: &Digest| digest.size_bytes() <= FIRST_BLOB_SIZE_BYTES && *digest != Digest::EMPTY;
+    if !is_small(&action) {
+        return Vec::new();
+    }
     let Some(action) = blobs.get_many(&[action]).await.pop().and_then(Result::ok) else { return Vec::new() };
     let decoded = Action::decode(action.clone()).unwrap_or_default();
     let digests = [&decoded.command_digest, &decoded.input_root_digest].map(|digest| Digest::try_from(digest).ok());

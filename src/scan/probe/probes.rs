@@ -20,6 +20,7 @@ use crate::scan::probe::places::{installation_places, place_of_program};
 use crate::scan::probe::{Asked, Probe, question, run};
 use dashmap::mapref::multiple::RefMulti;
 use parking_lot::Mutex;
+use pumphouse_proto::digest::Digest;
 use quick_cache::sync::Cache;
 use std::ffi::OsString;
 use std::io;
@@ -36,6 +37,8 @@ type Asking = (Answer, Sights);
 struct KnownLooks {
     looks: Looks,
     places: Places,
+    /// The digest of what stood there: while it does, a compiler that is asked the like looks nowhere else.
+    seen: Digest,
 }
 
 /// All probes of a scanner.
@@ -217,35 +220,35 @@ impl Probes {
             listed.watch(&place);
         }
         let alike = key.alike();
-        let (mut text, answer, looks) = match self.ask_alike(&alike, request, command)? {
-            Some((text, answer, known)) => (text, answer, Some(known)),
+        let (mut text, answer, sights) = match self.ask_alike(&alike, request, command)? {
+            Some(answered) => answered,
             None => {
                 let (output, looks) = run::traced(request, &question::first())?;
                 let text = Transcript::of(output);
                 let Some(answer) = Answer::parse(&text, command.family) else { return Ok(None) };
-                let looks = looks.map(|looks| Arc::new(KnownLooks { looks, places: answer.places() }));
-                (text, answer, looks)
-            }
-        };
-        let sights = match looks {
-            Some(known) => {
-                if !known.looks.depend_on_directory(request) {
-                    self.looks.insert(alike, Arc::clone(&known));
-                } else if !key.is_bound_to(&request.directory) {
-                    self.bind(key, &request.directory);
-                }
-                let mut sights = Sights::default();
-                sights
-                    .add(&known.looks)
-                    .and_then(|()| sights.stood_at(began))
-                    .map_err(|changed| Fallback::new(Reason::Changing, changed.to_string()))?;
-                sights
-            }
-            None => {
-                if let Some(program) = &answer.front_end {
-                    listed.watch(&place_of_program(program, command));
-                }
-                listed
+                let sights = match looks {
+                    Some(looks) => {
+                        let mut sights = Sights::default();
+                        sights
+                            .add(&looks)
+                            .and_then(|()| sights.stood_at(began))
+                            .map_err(|changed| Fallback::new(Reason::Changing, changed.to_string()))?;
+                        if !looks.depend_on_directory(request) {
+                            let (places, seen) = (answer.places(), sights.outline().1);
+                            self.looks.insert(alike, Arc::new(KnownLooks { looks, places, seen }));
+                        } else if !key.is_bound_to(&request.directory) {
+                            self.bind(key, &request.directory);
+                        }
+                        sights
+                    }
+                    None => {
+                        if let Some(program) = &answer.front_end {
+                            listed.watch(&place_of_program(program, command));
+                        }
+                        listed
+                    }
+                };
+                (text, answer, sights)
             }
         };
         let (outline, seen) = sights.outline();
@@ -266,18 +269,24 @@ impl Probes {
     }
 
     /// Asks the compiler without looking over its shoulder, where that was done when it was asked the like: under flags that
-    /// have it look for nothing else, as its words on where it looks confirm.
+    /// have it look for nothing else, as its words on where it looks confirm, and while all stands that it found there.
     fn ask_alike(
         &self,
         alike: &ProbeKey,
         request: &Request,
         command: &CompileCommand,
-    ) -> Result<Option<(Transcript, Answer, Arc<KnownLooks>)>, Fallback> {
+    ) -> Result<Option<(Transcript, Answer, Sights)>, Fallback> {
         let Some(known) = self.looks.get(alike) else { return Ok(None) };
+        // Before the question, so that nothing changes unseen while it is answered.
+        let mut sights = Sights::default();
+        if sights.add(&known.looks).is_err() || sights.outline().1 != known.seen {
+            self.looks.remove(alike);
+            return Ok(None);
+        }
         let directory = if alike.is_from_anywhere() { PathBuf::new() } else { request.directory.clone() };
         let text = Transcript::of(run::preprocess(&Request { directory, ..request.clone() }, &question::first())?);
         let answer = Answer::parse(&text, command.family).filter(|answer| answer.places() == known.places);
-        Ok(answer.map(|answer| (text, answer, known)))
+        Ok(answer.map(|answer| (text, answer, sights)))
     }
 
     /// Notes that the answer for `key` hangs on `directory`, and makes it the key for that.

@@ -11,6 +11,9 @@ use std::collections::HashSet;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+/// How many packs before the last one somebody may still have been writing into.
+const SLOW_PACKS: u32 = 4;
+
 /// What was not compared yet.
 #[derive(Debug)]
 pub(super) struct Unchecked {
@@ -26,7 +29,8 @@ impl Unchecked {
     /// `last_live` is the last pack that the journal knows of: records that weren't written were of that one or later ones.
     pub(super) fn new(opened: &Opened, last_live: Option<u32>) -> Self {
         let shards = if opened.is_whole { HashSet::new() } else { (0..=u8::MAX).collect() };
-        let first = if opened.is_damaged { 0 } else { last_live.unwrap_or_default() };
+        // Who was slow may have written into one a little before it.
+        let first = if opened.is_damaged { 0 } else { last_live.unwrap_or_default().saturating_sub(SLOW_PACKS) };
         Self {
             shards: Mutex::new(shards),
             has_shards: AtomicBool::new(!opened.is_whole),
@@ -87,19 +91,19 @@ impl<V: Volume> Directory<V> {
     pub fn check(&self, key: &Key) -> io::Result<()> {
         self.check_packs()?;
         let _stripe = self.stripe(key);
-        let known = self.index.peek(key);
+        let mut known = self.index.peek(key);
         if known.is_some_and(|entry| entry.is_confirmed) {
             return Ok(());
         }
         if let Some((entry, place)) = known.and_then(|entry| Some((entry, entry.place()?))) {
             match self.packed(key, entry).map_err(io::Error::other)? {
-                Packed::Whole(_) => {}
-                Packed::Rotten | Packed::Torn | Packed::Gone => {
+                Packed::Whole(_) => return Ok(()),
+                Packed::Rotten(_) | Packed::Torn(_) | Packed::Gone => {
                     self.forget(key);
                     self.free(place, entry.size_bytes);
+                    known = None;
                 }
             }
-            return Ok(());
         }
         let stat = match self.volume.stat(&name(key)) {
             Ok(stat) => stat,
@@ -141,7 +145,10 @@ impl<V: Volume> Directory<V> {
                 self.found(place, &header)?;
             }
         }
-        self.packs.remove_empty()
+        if let Err(error) = self.packs.remove_empty() {
+            tracing::warn!(%error, directory = self.volume.place(""), "cannot remove packs in which nothing is left");
+        }
+        Ok(())
     }
 
     /// A content stands in a pack, though the journal may not know of it.
@@ -154,9 +161,14 @@ impl<V: Volume> Directory<V> {
         }
         let size_bytes = u64::from(header.size_bytes);
         // A crash of the machine may have torn it. A file of that name may be older or newer; nobody was promised which.
-        let counts = match known_place {
-            Some(known) => known < place && self.is_whole(place, header)?,
-            None => known.is_none(),
+        let counts = match (known_place, known) {
+            (Some(known), _) => known < place && self.is_whole(place, header)?,
+            (None, None) => true,
+            // It may have been packed, and its file removed, just before the end.
+            (None, Some(_)) => {
+                let stat = self.volume.stat(&name(&header.key));
+                matches!(stat, Err(error) if error.kind() == io::ErrorKind::NotFound)
+            }
         };
         self.packs.adopt(place);
         if counts {

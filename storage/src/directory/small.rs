@@ -2,7 +2,7 @@
 
 use super::{Directory, name};
 use crate::error::StorageError;
-use crate::packs::{Content, PACKED_SIZE_BYTES, STORED_TOGETHER_BYTES};
+use crate::packs::{Content, PACKED_SIZE_BYTES, Packs};
 use crate::record::{Entry, Key, Place, Seal};
 use crate::sum::Sum;
 use crate::volume::{Volume, VolumeFile as _};
@@ -17,9 +17,9 @@ pub(crate) enum Packed {
     /// The content, compared with its sum.
     Whole(Vec<u8>),
     /// Something else, though it was whole in this boot of the machine: it has rotted.
-    Rotten,
+    Rotten(Place),
     /// Something else, which may never have been whole.
-    Torn,
+    Torn(Place),
     /// Nothing is packed under that name (any more).
     Gone,
 }
@@ -61,12 +61,7 @@ impl<V: Volume> Directory<V> {
         let contents = contents.iter().map(|(key, bytes)| Content { key: *key, bytes, sum: Sum::of(bytes) });
         let mut contents: &[Content<'_>] = &contents.collect::<Vec<_>>();
         while !contents.is_empty() {
-            let mut together = 0;
-            let fits = |content: &&Content<'_>| {
-                together += content.bytes.len();
-                together <= STORED_TOGETHER_BYTES
-            };
-            let (next, rest) = contents.split_at(contents.iter().take_while(fits).count().max(1));
+            let (next, rest) = contents.split_at(Packs::<V>::fit_together(contents));
             let stored = self.packs.store(next);
             let places = stored.map_err(|error| self.write_error("write into", "packs", error))?;
             for (content, place) in next.iter().zip(places) {
@@ -106,12 +101,16 @@ impl<V: Volume> Directory<V> {
     /// # Errors
     /// It is packed and corrupt, and counts as absent from now on; or the file system says no.
     pub fn content(&self, key: &Key) -> Result<Option<Vec<u8>>, StorageError> {
+        let is_doubted = |entry: &Entry| !entry.is_confirmed;
+        if self.index.peek(key).as_ref().is_none_or(is_doubted) && self.may_be_unknown(key) {
+            self.check(key).map_err(|error| self.io_error("look for", &name(key), error))?;
+        }
         if let Some(entry) = self.index.peek(key).filter(|entry| entry.place().is_some()) {
             return match self.packed(key, entry)? {
                 Packed::Whole(content) => Ok(Some(content)),
                 Packed::Gone => self.content_of_file(key),
-                Packed::Rotten | Packed::Torn => {
-                    self.quarantine(key);
+                Packed::Rotten(place) | Packed::Torn(place) => {
+                    self.discard(key, place);
                     Ok(None)
                 }
             };
@@ -126,6 +125,17 @@ impl<V: Volume> Directory<V> {
         let read = read.map_err(|error| self.io_error("read", &name(key), error))?;
         content.truncate(read);
         Ok(Some(content))
+    }
+
+    /// Has what is packed at a place, and is not what it should be, count as absent; not what may have come in its stead.
+    pub(crate) fn discard(&self, key: &Key, place: Place) {
+        let _stripe = self.stripe(key);
+        if let Some(entry) = self.index.peek(key).filter(|entry| entry.place() == Some(place)) {
+            self.forget(key);
+            let file = self.volume.place(&name(key));
+            tracing::error!(file, "a packed content is corrupt and counts as absent");
+            self.free(place, entry.size_bytes);
+        }
     }
 
     /// The content of an entry that is packed.
@@ -150,7 +160,7 @@ impl<V: Volume> Directory<V> {
             // It may have been evicted or replaced while it was read.
             match self.index.peek(key) {
                 Some(now) if now.place() == Some(place) => {
-                    return Ok(if entry.is_confirmed { Packed::Rotten } else { Packed::Torn });
+                    return Ok(if entry.is_confirmed { Packed::Rotten(place) } else { Packed::Torn(place) });
                 }
                 Some(now) => entry = now,
                 None => return Ok(Packed::Gone),

@@ -11,8 +11,8 @@ use pumphouse_proto::digest::Digest;
 use pumphouse_proto::limits::STREAM_CHUNK_SIZE_BYTES;
 use std::io::Read as _;
 use std::sync::{Arc, LazyLock};
-use std::time::Duration;
-use tokio::sync::mpsc;
+use std::time::{Duration, Instant};
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tonic::Status;
 use ureq::Agent;
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
@@ -75,10 +75,12 @@ impl Wanted {
             } else if name == "bazel.canonical_id" || name == "resource_type" {
                 // They tell contents apart, and say nothing of how one is had.
             } else if let Some(header) = name.strip_prefix("http_header:") {
+                check_header(header).map_err(refused)?;
                 wanted.headers.push((header.to_owned(), value.clone()));
             } else if let Some(rest) = name.strip_prefix("http_header_url:") {
                 let parsed = rest.split_once(':').and_then(|(position, header)| Some((position.parse().ok()?, header)));
                 let (position, header) = parsed.ok_or_else(|| refused("names no address and header".to_owned()))?;
+                check_header(header).map_err(refused)?;
                 wanted.headers_of.push((position, header.to_owned(), value.clone()));
             } else {
                 unknown.push(qualifier);
@@ -106,12 +108,32 @@ impl Wanted {
     }
 }
 
-/// Brings a blob and stores it.
+/// Whether a client may say that header: none by which it would reach another place, or other requests on the connection.
+fn check_header(name: &str) -> Result<(), String> {
+    const OURS: [&str; 10] = [
+        "connection",
+        "content-length",
+        "expect",
+        "host",
+        "keep-alive",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+        "via",
+    ];
+    let name = name.to_ascii_lowercase();
+    let is_ours = OURS.contains(&name.as_str()) || name.starts_with("proxy-");
+    if is_ours { Err(format!("{name} is not a client's to say")) } else { Ok(()) }
+}
+
+/// Brings a blob and stores it. The thread that does so has the `turn` for as long as it lives, though the client may be gone.
 ///
 /// # Errors
 /// The store is broken, or has no room.
 pub(super) async fn download(
     origins: Origins,
+    turn: OwnedSemaphorePermit,
     backend: &Backend,
     position: usize,
     uri: &str,
@@ -120,7 +142,10 @@ pub(super) async fn download(
     let most = backend.config.blob_size_bytes;
     let (sender, mut pieces) = mpsc::channel(PIECES);
     let (address, headers, timeout) = (uri.to_owned(), wanted.headers_for(position), wanted.timeout);
-    let reading = tokio::task::spawn_blocking(move || read(&origins, &address, &headers, timeout, &sender));
+    let reading = tokio::task::spawn_blocking(move || {
+        let _turn = turn;
+        read(&origins, &address, &headers, timeout, &sender)
+    });
     let mut writer = backend.blobs.write_unnamed().await?;
     let mut summing = wanted.checksum.as_ref().map(Checksum::begin);
     let mut size_bytes = 0;
@@ -157,8 +182,10 @@ fn read(
 ) -> Result<(), Unavailable> {
     let broken = |at: &str, error: &dyn std::fmt::Display| Unavailable::Broken(format!("{at}: {error}"));
     let mut at = address.to_owned();
+    let deadline = Instant::now() + timeout;
     for _ in 0..=REDIRECTS {
-        let mut request = AGENT.get(&at).config().timeout_global(Some(timeout)).build();
+        let left = deadline.saturating_duration_since(Instant::now());
+        let mut request = AGENT.get(&at).config().timeout_global(Some(left)).build();
         // Secrets are for those to whom the client gave them.
         for (name, value) in headers.iter().filter(|_| at == address) {
             request = request.header(name, value);
@@ -190,12 +217,13 @@ fn read(
         }
         let mut body = response.body_mut().as_reader();
         loop {
-            let mut piece = vec![0; STREAM_CHUNK_SIZE_BYTES];
-            let length = body.read(&mut piece).map_err(|error| broken(&at, &error))?;
+            // Whole pieces: of a small one nothing larger is kept.
+            let mut piece = Vec::new();
+            let next = body.by_ref().take(STREAM_CHUNK_SIZE_BYTES as u64).read_to_end(&mut piece);
+            let length = next.map_err(|error| broken(&at, &error))?;
             if length == 0 {
                 return Ok(());
             }
-            piece.truncate(length);
             if pieces.blocking_send(piece.into()).is_err() {
                 return Ok(());
             }
@@ -206,7 +234,8 @@ fn read(
 
 /// Where a redirect leads: another address, or another path at the same place.
 fn resolve(at: &str, location: &str) -> Option<String> {
-    if location.contains("://") {
+    let scheme = location.split(['/', '?', '#']).next().unwrap_or_default();
+    if scheme.ends_with(':') {
         return Some(location.to_owned());
     }
     let uri: axum::http::Uri = at.parse().ok()?;
@@ -252,6 +281,7 @@ mod tests {
             ("/x?y", "http://place:1/x?y"),
             ("//other/x", "http://other/x"),
             ("x", "http://place:1/a/x"),
+            ("/x?next=https://other/", "http://place:1/x?next=https://other/"),
         ] {
             assert_eq!(resolve("http://place:1/a/b", location).as_deref(), Some(expect));
         }
@@ -270,6 +300,8 @@ mod tests {
         assert_eq!((wanted.headers_for(0).len(), wanted.headers_for(1).len()), (1, 2));
         let refused = read(&[qualifier("vcs.branch", "main"), qualifier("other", "")]).expect_err("not known");
         assert!(refused.message().contains("vcs.branch") && refused.message().contains("other"), "{refused}");
+        assert!(read(&[qualifier("http_header:Host", "other")]).is_err());
+        assert!(read(&[qualifier("http_header_url:0:Transfer-Encoding", "chunked")]).is_err());
         assert!(read(&[qualifier("checksum.sri", "x")]).is_err());
         assert!(read(&[qualifier("http_header_url:Accept", "x")]).is_err());
     }

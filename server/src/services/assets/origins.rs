@@ -65,8 +65,8 @@ impl Origins {
         wanted: &Wanted,
     ) -> Result<Result<Digest, Unavailable>, Status> {
         let closed = |_| Status::unavailable("the server is shutting down");
-        let _turn = self.turns.acquire().await.map_err(closed)?;
-        download(self.clone(), backend, position, uri, wanted).await
+        let turn = Arc::clone(&self.turns).acquire_owned().await.map_err(closed)?;
+        download(self.clone(), turn, backend, position, uri, wanted).await
     }
 }
 
