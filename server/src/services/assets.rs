@@ -134,9 +134,8 @@ impl From<Unavailable> for Status {
             Unavailable::NotFound(_) => Self::not_found(message),
             Unavailable::Forbidden(_) => Self::permission_denied(message),
             Unavailable::Late(_) => Self::deadline_exceeded(message),
-            Unavailable::Unlike(_) => Self::aborted(message),
             Unavailable::TooLarge(_) => Self::resource_exhausted(message),
-            Unavailable::Broken(_) => Self::aborted(message),
+            Unavailable::Unlike(_) | Unavailable::Broken(_) => Self::aborted(message),
         }
     }
 }
