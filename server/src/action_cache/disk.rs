@@ -8,7 +8,7 @@ use crate::blobs::StoreError;
 use crate::config::Config;
 use crate::scheduler::ActionKey;
 use prost::Message as _;
-use pumphouse_proto::digest::Digest;
+use pumphouse_proto::digest::{Digest, DigestFunction};
 use pumphouse_proto::reapi::ActionResult;
 use pumphouse_storage::{Directory, Key, Limits, SystemVolume, Temporaries};
 use quick_cache::Weighter;
@@ -50,6 +50,11 @@ pub(super) enum Wanted<'a> {
 }
 
 impl<'a> Wanted<'a> {
+    /// The function by which the digests in the result are made.
+    pub(super) const fn function(self) -> DigestFunction {
+        self.key().digest.function()
+    }
+
     const fn key(self) -> &'a ActionKey {
         let (Self::Action(key) | Self::Hash(key)) = self;
         key
@@ -168,6 +173,11 @@ async fn blocking<T: Send + 'static>(
 fn key_of(action: &ActionKey) -> Key {
     let mut hasher = Sha256::new();
     hasher.update(action.digest.hash());
+    if let Some(function) = action.digest.function().segment() {
+        hasher.update(function);
+        // No name of an instance holds it.
+        hasher.update([0]);
+    }
     hasher.update(action.instance_name.as_bytes());
     hasher.finalize().into()
 }
@@ -195,12 +205,16 @@ fn checked(content: &[u8]) -> Option<&[u8]> {
 
 /// The result of `action` in a file, whatever size of it is said there; `None` for another one's.
 fn decode(action: &ActionKey, rest: &[u8]) -> Option<Stored> {
+    let rest = match action.digest.function().segment() {
+        Some(function) => rest.strip_prefix(function.as_bytes())?.strip_prefix(b"/")?,
+        None => rest,
+    };
     let rest = rest.strip_prefix(action.digest.hash_hex().as_bytes())?.strip_prefix(b"/")?;
     let end = memchr::memchr(b' ', rest)?;
     let size_bytes = std::str::from_utf8(&rest[..end]).ok()?.parse().ok()?;
     let rest = rest[end + 1..].strip_prefix(action.instance_name.as_bytes())?.strip_prefix(b"\n")?;
     let result = Arc::new(ActionResult::decode(rest).ok()?);
-    let digest = Digest::new(*action.digest.hash(), size_bytes);
+    let digest = Digest::named(action.digest.function(), *action.digest.hash(), size_bytes);
     Some(Stored { action: ActionKey { digest, ..action.clone() }, result })
 }
 
