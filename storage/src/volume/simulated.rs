@@ -3,31 +3,10 @@
 
 use super::{FileStat, Volume, VolumeFile};
 use parking_lot::Mutex;
+use pumphouse_random::Random;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::Arc;
-
-/// A reproducible stream of numbers (`SplitMix64`).
-#[derive(Debug, Clone)]
-pub(crate) struct Random(pub(crate) u64);
-
-impl Random {
-    pub(crate) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    pub(crate) fn below(&mut self, limit: u64) -> u64 {
-        self.next() % limit
-    }
-
-    pub(crate) fn one_in(&mut self, chance: u64) -> bool {
-        self.below(chance) == 0
-    }
-}
 
 type Inode = u64;
 
@@ -114,7 +93,7 @@ impl Drop for SimulatedFile {
 impl SimulatedVolume {
     pub(crate) fn new(seed: u64, capacity_bytes: u64) -> Self {
         Self(Arc::new(Mutex::new(State {
-            random: Random(seed),
+            random: Random::new(seed),
             contents: BTreeMap::new(),
             handles: BTreeMap::new(),
             names: BTreeMap::new(),
@@ -179,15 +158,16 @@ impl SimulatedVolume {
             }
         }
         for content in contents.values_mut().filter(|content| content.synced < content.bytes.len()) {
-            match random.below(4) {
+            match random.number_below(4) {
                 0 => {}
-                1 => content
-                    .bytes
-                    .truncate(content.synced + random.below((content.bytes.len() - content.synced) as u64) as usize),
+                1 => content.bytes.truncate(
+                    content.synced + random.number_below((content.bytes.len() - content.synced) as u64) as usize,
+                ),
                 2 => content.bytes.truncate(content.synced),
                 // The length was written, the blocks were not.
                 _ => {
-                    let from = content.synced + random.below((content.bytes.len() - content.synced) as u64) as usize;
+                    let from =
+                        content.synced + random.number_below((content.bytes.len() - content.synced) as u64) as usize;
                     content.bytes[from..].fill(0);
                 }
             }
@@ -211,8 +191,8 @@ impl SimulatedVolume {
         if content.bytes.is_empty() {
             return false;
         }
-        let position = random.below(content.bytes.len() as u64) as usize;
-        content.bytes[position] ^= 1 << random.below(8);
+        let position = random.number_below(content.bytes.len() as u64) as usize;
+        content.bytes[position] ^= 1 << random.number_below(8);
         true
     }
 
@@ -225,7 +205,8 @@ impl SimulatedVolume {
             if let Some(at) = content.bytes.windows(text.len()).rposition(|window| window == text) {
                 let behind = (content.bytes.len() - at - text.len()).min(64);
                 if behind > 0 {
-                    content.bytes[at + text.len() + random.below(behind as u64) as usize] ^= 1 << random.below(8);
+                    content.bytes[at + text.len() + random.number_below(behind as u64) as usize] ^=
+                        1 << random.number_below(8);
                     return true;
                 }
             }
@@ -319,7 +300,7 @@ impl Volume for SimulatedVolume {
     }
 
     fn random(&self) -> u64 {
-        self.0.lock().random.next()
+        self.0.lock().random.number()
     }
 
     fn open(&self, name: &str) -> io::Result<SimulatedFile> {
@@ -427,7 +408,7 @@ impl SimulatedFile {
         }
         let is_short = called.is_err() && state.random.one_in(2) || state.fault_rate > 0 && state.random.one_in(4);
         if is_short {
-            length = state.random.below(length as u64 + 1) as usize;
+            length = state.random.number_below(length as u64 + 1) as usize;
         }
         // A process that dies may have written some of it.
         let writes = called.is_ok() || state.calls_left == Some(0);
