@@ -13,6 +13,8 @@ pub mod digest;
 mod generated;
 /// Every limit that more than one part must agree on.
 pub mod limits;
+/// Files that are read again when they have changed.
+pub mod reread;
 /// The names of blobs in byte streams.
 pub mod resource_name;
 /// When a call is tried again.
