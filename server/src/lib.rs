@@ -22,6 +22,7 @@ mod reload;
 /// Which worker runs what.
 pub mod scheduler;
 mod services;
+mod settled;
 
 pub use config::Config;
 pub use server::Server;

@@ -57,6 +57,7 @@ impl World {
         // Room for the journal as well, or nearly none.
         let capacity_bytes = if random.one_in(3) { size_bytes / 2 + 3000 } else { size_bytes * 2 + 200_000 };
         let volume = SimulatedVolume::new(random.number(), capacity_bytes);
+        volume.set_punches(!random.one_in(4));
         let digests = contents.iter().map(|content| Digest::of(content)).collect();
         let (directory, is_whole) = Directory::load(Arc::new(volume.clone()), limits.clone()).expect("a new directory");
         assert!(is_whole);
@@ -311,6 +312,12 @@ impl World {
     /// Starts the process again; whether the journal was whole.
     fn restart(&mut self) -> bool {
         self.volume.revive();
+        // What was packed stays readable on a file system that is mounted otherwise.
+        if self.random.one_in(8) {
+            let punches = self.random.one_in(2);
+            self.note(format!("there can be holes: {punches}"));
+            self.volume.set_punches(punches);
+        }
         self.uploads.clear();
         // The last uses are forgotten where they were not written down.
         for number in std::mem::take(&mut self.unwritten) {

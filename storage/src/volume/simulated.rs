@@ -4,6 +4,7 @@
 use super::{FileStat, Volume, VolumeFile};
 use parking_lot::Mutex;
 use pumphouse_random::Random;
+use rustix::io::Errno;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::Arc;
@@ -65,6 +66,9 @@ struct State {
     /// After so many calls the process is dead.
     calls_left: Option<u64>,
     boot: u8,
+    punches: bool,
+    /// What can't be opened, and why.
+    unreadable: Option<(String, Errno)>,
 }
 
 /// The directory. Its clones are the same one.
@@ -107,7 +111,19 @@ impl SimulatedVolume {
             fault_rate: 0,
             calls_left: None,
             boot: 1,
+            punches: true,
+            unreadable: None,
         })))
+    }
+
+    /// Whether files can have holes from now on.
+    pub(crate) fn set_punches(&self, punches: bool) {
+        self.0.lock().punches = punches;
+    }
+
+    /// The file of that name can't be opened from now on, for that reason.
+    pub(crate) fn make_unreadable(&self, name: &str, errno: Errno) {
+        self.0.lock().unreadable = Some((name.to_owned(), errno));
     }
 
     /// From now on one call in `rate` fails; none at 0.
@@ -247,7 +263,7 @@ impl State {
         }
         self.ticks += 1;
         if self.fault_rate > 0 && self.random.one_in(self.fault_rate) {
-            return Err(io::Error::from_raw_os_error(rustix::io::Errno::IO.raw_os_error()));
+            return Err(Errno::IO.into());
         }
         Ok(())
     }
@@ -304,7 +320,12 @@ impl Volume for SimulatedVolume {
     }
 
     fn open(&self, name: &str) -> io::Result<SimulatedFile> {
-        let inode = self.call()?.names.get(name).copied().ok_or_else(not_found)?;
+        let state = self.call()?;
+        if let Some((_, errno)) = state.unreadable.as_ref().filter(|(unreadable, _)| unreadable == name) {
+            return Err((*errno).into());
+        }
+        let inode = state.names.get(name).copied().ok_or_else(not_found)?;
+        drop(state);
         Ok(self.file(inode))
     }
 
@@ -376,6 +397,10 @@ impl Volume for SimulatedVolume {
         Ok(state.capacity_bytes.saturating_sub(state.used_bytes()))
     }
 
+    fn punches(&self) -> bool {
+        self.0.lock().punches
+    }
+
     fn boot(&self) -> [u8; 16] {
         [self.0.lock().boot; 16]
     }
@@ -440,6 +465,9 @@ impl VolumeFile for SimulatedFile {
     fn punch(&self, offset: u64, length: u64) -> io::Result<()> {
         let mut state = self.state.lock();
         state.call()?;
+        if !state.punches {
+            return Err(Errno::OPNOTSUPP.into());
+        }
         let Some(content) = state.contents.get_mut(&self.inode) else { return Ok(()) };
         let end = (offset + length).min(content.bytes.len() as u64) as usize;
         if (offset as usize) < end {
