@@ -1,11 +1,18 @@
 //! The content-addressable storage behind one narrow trait, and what stores and decorates it.
 //!
+//! A decorator is a store before another one, and has one concern: [`memory`] answers small blobs from memory, [`existence`]
+//! spares questions whether a blob is there, [`verifying`] compares what a store gives that doesn't do so itself, [`metered`]
+//! counts. The disk needs the first and the last; what is behind a network is to stand behind all four, outermost first:
+//! metered, memory, existence, verifying.
+//!
 //! Invariants: a blob that a store gives or says to have is what its digest names; the empty blob is always there.
 
 pub mod disk;
+pub mod existence;
 pub mod memory;
 pub mod metered;
 pub(crate) mod tree;
+pub mod verifying;
 
 #[cfg(test)]
 mod contract;
