@@ -4,9 +4,9 @@
 //! of a result that was found to be wrong ([`report`]) and follows for others ([`distrust`]). What a result is compared
 //! with stands in `compile::audit`.
 
-pub mod apart;
+pub(crate) mod apart;
 pub(crate) mod distrust;
-pub mod report;
+pub(crate) mod report;
 
 use parking_lot::Mutex;
 use std::collections::VecDeque;

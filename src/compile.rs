@@ -20,8 +20,7 @@ mod turns;
 mod wanted;
 mod witness;
 
-pub use wanted::Wanted;
-pub use witness::Witness;
+pub(crate) use wanted::Wanted;
 
 use crate::audit::Drawn;
 use crate::audit::distrust::{Distrust, Trust};
@@ -61,7 +60,7 @@ const CACHE: &str = "cache";
 
 /// What handles compiles: everything that is remembered from one to the next.
 #[derive(Debug)]
-pub struct Handler {
+pub(crate) struct Handler {
     settings: Arc<Settings>,
     statistics: Arc<Statistics>,
     notices: Notices,
@@ -87,7 +86,7 @@ pub struct Handler {
 
 /// How a compile goes on.
 #[derive(Debug)]
-pub enum Decision {
+pub(crate) enum Decision {
     /// The outputs are in place.
     Done {
         /// What the compiler said.
@@ -101,7 +100,7 @@ pub enum Decision {
 
 /// A compile that the launcher runs.
 #[derive(Debug)]
-pub struct LocalPlan {
+pub(crate) struct LocalPlan {
     /// The compiler; empty where it was not understood which one, and the launcher finds it.
     pub compiler: PathBuf,
     /// The arguments to use instead of those written, where they differ.
@@ -139,7 +138,7 @@ impl Handler {
     ///
     /// # Errors
     /// A directory can't be created or read.
-    pub fn new(
+    pub(crate) fn new(
         settings: Arc<Settings>,
         directories: &Directories,
         statistics: Arc<Statistics>,
@@ -166,14 +165,14 @@ impl Handler {
     }
 
     /// Takes a configuration that has changed from `old` to `new`, as far as it is not asked for with each compile.
-    pub fn configure(&self, old: &Config, new: &Config) {
+    pub(crate) fn configure(&self, old: &Config, new: &Config) {
         self.cache.set_limit(new.cache_size_bytes);
         self.slots.resize(old.local_jobs, new.local_jobs);
     }
 
     /// Decides about a compile, and does all of it that the launcher need not do, as long as it is `wanted`. Dropped, it stops:
     /// nothing runs on, here or on a server, and no output is put in place any more.
-    pub async fn compile(
+    pub(crate) async fn compile(
         self: &Arc<Self>,
         request: Arc<CompileRequest>,
         wanted: &Arc<Wanted>,
@@ -263,7 +262,7 @@ impl Handler {
     }
 
     /// Notes how a compile that the launcher ran has ended, and how long it took.
-    pub fn local_run_ended(&self, plan: &LocalPlan, success: Success, time: Duration) {
+    pub(crate) fn local_run_ended(&self, plan: &LocalPlan, success: Success, time: Duration) {
         if let (Some(unit), Success::Yes) = (plan.unit, success) {
             self.expectations.measured(unit, time);
         }
@@ -275,7 +274,7 @@ impl Handler {
     }
 
     /// Writes what the next daemon can use.
-    pub fn remember(&self) {
+    pub(crate) fn remember(&self) {
         self.events.rest();
         // What another daemon found wrong must not be written down again.
         self.heed_audits();

@@ -62,7 +62,7 @@ struct ConfigFile {
 
 /// What flags say; none means that the next source is asked.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Flags {
+pub(crate) struct Flags {
     /// The server.
     pub remote: Option<String>,
     /// The local cache's size, with an optional unit.
@@ -77,7 +77,7 @@ pub struct Flags {
 
 /// The daemon's configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Config {
+pub(crate) struct Config {
     /// The server, as `grpc[s]://HOST:PORT[/INSTANCE]`, for requests that name none.
     pub remote: Option<String>,
     /// What makes this user known to it, and it to this user.
@@ -104,7 +104,7 @@ pub(crate) const DEFAULT_AUDIT: u32 = 1000;
 
 /// How long compiles wait for a server, as a share of what follows from how long they take here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Patience {
+pub(crate) struct Patience {
     /// 100 is as much as follows.
     pub percent: u32,
 }
@@ -117,14 +117,14 @@ impl Default for Patience {
 
 impl Patience {
     /// What becomes of `limit` by it.
-    pub fn of(self, limit: Duration) -> Duration {
+    pub(crate) fn of(self, limit: Duration) -> Duration {
         limit * self.percent / 100
     }
 }
 
 /// Why a configuration is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum InvalidConfig {
+pub(crate) enum InvalidConfig {
     /// The file can't be read.
     #[error("{}: {message}", path.display())]
     File {
@@ -148,7 +148,7 @@ impl Config {
     ///
     /// # Errors
     /// A value can't be understood; the message names where it stands.
-    pub fn load(flags: &Flags) -> Result<Self, InvalidConfig> {
+    pub(crate) fn load(flags: &Flags) -> Result<Self, InvalidConfig> {
         let file = match config_path(&variable) {
             Some(path) => (read(&path)?, path),
             None => (ConfigFile::default(), PathBuf::new()),

@@ -7,7 +7,7 @@
 mod audits;
 mod company;
 mod connection;
-pub mod detach;
+pub(crate) mod detach;
 mod local_run;
 mod processes;
 mod session;
@@ -59,10 +59,10 @@ const LAST_WRITE_LIMIT: Duration = Duration::from_secs(5);
 const THREAD_KEEP_ALIVE: Duration = Duration::from_secs(60);
 
 /// Has the log hold what these directives say.
-pub type Relog = Box<dyn Fn(&str) + Send + Sync>;
+pub(crate) type Relog = Box<dyn Fn(&str) + Send + Sync>;
 
 /// What all sessions share.
-pub struct Daemon {
+pub(crate) struct Daemon {
     /// What handles compiles.
     pub handler: Arc<Handler>,
     /// What happened so far.
@@ -85,7 +85,7 @@ pub struct Daemon {
 
 /// How the daemon was started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Start {
+pub(crate) enum Start {
     /// Started by a launcher, which waits for a word on standard output.
     ByLauncher,
     /// Started by a user, in the foreground.
@@ -96,7 +96,7 @@ pub enum Start {
 ///
 /// # Errors
 /// The directories, the cache or the socket can't be set up, or (in the foreground) another daemon serves already.
-pub fn run(
+pub(crate) fn run(
     settings: Arc<Settings>,
     directories: &Directories,
     statistics: Arc<Statistics>,

@@ -10,9 +10,9 @@
 
 mod codec;
 /// Where the socket is.
-pub mod socket;
+pub(crate) mod socket;
 /// From where a process sees the file system.
-pub mod vantage;
+pub(crate) mod vantage;
 pub(crate) mod without;
 
 use codec::{Decoder, Encoder};
@@ -24,31 +24,31 @@ use vantage::Vantage;
 
 /// The largest frame that either side accepts, in bytes: a command line of the kernel's limit, or what a compiler wrote
 /// to standard output and standard error.
-pub const FRAME_SIZE_BYTES: usize = 64 * 1024 * 1024;
+pub(crate) const FRAME_SIZE_BYTES: usize = 64 * 1024 * 1024;
 
 /// How often the daemon tells a waiting launcher that it is alive.
-pub const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(2);
+pub(crate) const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(2);
 
 /// How long a launcher waits without a heartbeat before it compiles by itself: some heartbeats' time, since the machine may
 /// be busy.
-pub const SILENCE_LIMIT: Duration = Duration::from_secs(HEARTBEAT_INTERVAL.as_secs() * 5);
+pub(crate) const SILENCE_LIMIT: Duration = Duration::from_secs(HEARTBEAT_INTERVAL.as_secs() * 5);
 
 /// The environment variable that says how deep launchers stand in each other: set for the compilers that they start,
 /// which may be scripts that start one.
-pub const DEPTH_VARIABLE: &str = "PUMPHOUSE_DEPTH";
+pub(crate) const DEPTH_VARIABLE: &str = "PUMPHOUSE_DEPTH";
 
 /// Which build of the program this is: two builds never share a daemon.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct BuildId(pub u64);
+pub(crate) struct BuildId(pub u64);
 
 impl BuildId {
     /// The id of the running program: a hash of its sources, given by the build script.
-    pub const OWN: Self = Self(parse_hexadecimal(env!("PUMPHOUSE_BUILD_ID")));
+    pub(crate) const OWN: Self = Self(parse_hexadecimal(env!("PUMPHOUSE_BUILD_ID")));
 }
 
 /// What a client of the daemon asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Request {
+pub(crate) enum Request {
     /// Compile this.
     Compile(CompileRequest),
     /// Finish what is running, then leave.
@@ -61,7 +61,7 @@ pub enum Request {
 
 /// One invocation of a compiler.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CompileRequest {
+pub(crate) struct CompileRequest {
     /// From where the launcher sees the file system; a daemon elsewhere does not answer for it.
     pub vantage: Vantage,
     /// The working directory as `getcwd` gives it.
@@ -84,7 +84,7 @@ pub struct CompileRequest {
 
 /// Where the launcher's standard error goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Terminal {
+pub(crate) enum Terminal {
     /// To a terminal.
     Yes,
     /// To a pipe or a file.
@@ -93,7 +93,7 @@ pub enum Terminal {
 
 /// What the daemon says.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Answer {
+pub(crate) enum Answer {
     /// Still at it.
     Heartbeat,
     /// The compile is done and its outputs are in place.
@@ -108,7 +108,7 @@ pub enum Answer {
 
 /// How a compile ended.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Completed {
+pub(crate) struct Completed {
     /// The status as `wait` gives it.
     pub wait_status: i32,
     /// What the compiler wrote to standard output.
@@ -121,14 +121,14 @@ pub struct Completed {
 
 impl Completed {
     /// Whether the compiler wrote anything.
-    pub const fn says_anything(&self) -> bool {
+    pub(crate) const fn says_anything(&self) -> bool {
         !self.stdout.is_empty() || !self.stderr.is_empty()
     }
 }
 
 /// A compile that the launcher is to run.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LocalRun {
+pub(crate) struct LocalRun {
     /// The compiler, from the launcher's working directory; empty where the launcher is to find it.
     pub compiler: PathBuf,
     /// The arguments to use instead of those written, where there are any: a compiler whose output is captured does not see
@@ -142,7 +142,7 @@ pub struct LocalRun {
 
 /// What becomes of a local compiler's output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LocalOutput {
+pub(crate) enum LocalOutput {
     /// The compiler inherits the launcher's.
     Inherited,
     /// The launcher reads it, reports it to the daemon for the cache, and replays it.
@@ -151,7 +151,7 @@ pub enum LocalOutput {
 
 /// What the launcher says about a compiler that it runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Report {
+pub(crate) enum Report {
     /// It runs, with this process id; it is killed when the launcher goes away.
     Started(u32),
     /// It ended. With [`LocalOutput::Inherited`], the output is empty here.
@@ -162,7 +162,7 @@ pub enum Report {
 
 impl Request {
     /// The request as one frame, this program's build first.
-    pub fn encode(&self) -> Vec<u8> {
+    pub(crate) fn encode(&self) -> Vec<u8> {
         let tag = match self {
             Self::Compile(_) => 1,
             Self::Stop => 2,
@@ -194,7 +194,7 @@ impl Request {
     ///
     /// # Errors
     /// The frame is malformed.
-    pub fn decode(tag: u8, payload: &[u8]) -> io::Result<(BuildId, Option<Self>)> {
+    pub(crate) fn decode(tag: u8, payload: &[u8]) -> io::Result<(BuildId, Option<Self>)> {
         let mut decoder = Decoder::new(payload);
         let build = BuildId(decoder.u64()?);
         if build != BuildId::OWN {
@@ -226,7 +226,7 @@ impl Request {
 
 impl Answer {
     /// The answer as one frame.
-    pub fn encode(&self) -> Vec<u8> {
+    pub(crate) fn encode(&self) -> Vec<u8> {
         match self {
             Self::Heartbeat => Encoder::new(1).finish(),
             Self::Done(completed) => completed.encode(2),
@@ -248,7 +248,7 @@ impl Answer {
     ///
     /// # Errors
     /// The frame is malformed.
-    pub fn decode(tag: u8, payload: &[u8]) -> io::Result<Self> {
+    pub(crate) fn decode(tag: u8, payload: &[u8]) -> io::Result<Self> {
         let mut decoder = Decoder::new(payload);
         let answer = match tag {
             1 => Self::Heartbeat,
@@ -273,7 +273,7 @@ impl Answer {
 
 impl Report {
     /// The report as one frame.
-    pub fn encode(&self) -> Vec<u8> {
+    pub(crate) fn encode(&self) -> Vec<u8> {
         match self {
             Self::Started(process) => {
                 let mut encoder = Encoder::new(1);
@@ -289,7 +289,7 @@ impl Report {
     ///
     /// # Errors
     /// The frame is malformed.
-    pub fn decode(tag: u8, payload: &[u8]) -> io::Result<Self> {
+    pub(crate) fn decode(tag: u8, payload: &[u8]) -> io::Result<Self> {
         let mut decoder = Decoder::new(payload);
         let report = match tag {
             1 => Self::Started(decoder.u32()?),
@@ -326,7 +326,7 @@ impl Completed {
 ///
 /// # Errors
 /// The length is none, or above [`FRAME_SIZE_BYTES`].
-pub fn decode_header(header: [u8; 5]) -> io::Result<(usize, u8)> {
+pub(crate) fn decode_header(header: [u8; 5]) -> io::Result<(usize, u8)> {
     let [a, b, c, d, tag] = header;
     match (u32::from_le_bytes([a, b, c, d]) as usize).checked_sub(1) {
         Some(length) if length <= FRAME_SIZE_BYTES => Ok((length, tag)),

@@ -7,18 +7,18 @@
 /// What a worker is asked to run.
 mod action;
 /// Hits that are compiled again, to see whether the caches tell the truth.
-pub mod audit;
+mod audit;
 /// The command line of the sub-commands.
 pub mod cli;
 /// A command line that is fully understood.
 pub mod command;
 /// One compile, from its request to its answer.
-pub mod compile;
+mod compile;
 mod compiler;
 /// What can be configured on the client.
 mod config;
 /// The process that outlives the build.
-pub mod daemon;
+mod daemon;
 /// Why a compile stays local, by name.
 pub mod fallback;
 /// The file system, remembered and revalidated.
@@ -30,7 +30,7 @@ mod inherited;
 /// What a compile reads, as a Merkle tree.
 mod input_root;
 /// What launcher and daemon say to each other.
-pub mod ipc;
+mod ipc;
 /// The process that a build tool starts instead of the compiler.
 pub mod launcher;
 /// Results by action, on this machine.

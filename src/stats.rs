@@ -33,7 +33,7 @@ const LOCK_LIMIT: Duration = Duration::from_millis(100);
 /// The counters, as `pumphouse stats --json` prints them.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Counters {
+pub(crate) struct Counters {
     /// Compiles that reached the daemon.
     pub compiles: u64,
     /// Answered from the local cache.
@@ -72,7 +72,7 @@ pub struct Counters {
 
 /// How a compile was answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
+pub(crate) enum Outcome {
     /// From the local cache.
     LocalHit,
     /// From the server's action cache.
@@ -87,7 +87,7 @@ macro_rules! stages {
     ($($(#[$doc:meta])* $name:ident = $text:literal,)*) => {
         /// A stage of a compile's journey.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-        pub enum Stage { $($(#[$doc])* $name,)* }
+        pub(crate) enum Stage { $($(#[$doc])* $name,)* }
 
         impl Stage {
             const NAMES: &[&str] = &[$($text,)*];
@@ -124,11 +124,11 @@ stages! {
 
 /// The time that one compile spent in each stage.
 #[derive(Debug, Clone, Default)]
-pub struct StageTimes([Duration; Stage::NAMES.len()]);
+pub(crate) struct StageTimes([Duration; Stage::NAMES.len()]);
 
 impl StageTimes {
     /// Runs `work` and adds its time to `stage`.
-    pub fn time<T>(&mut self, stage: Stage, work: impl FnOnce() -> T) -> T {
+    pub(crate) fn time<T>(&mut self, stage: Stage, work: impl FnOnce() -> T) -> T {
         let start = Instant::now();
         let result = work();
         self.add(stage, start.elapsed());
@@ -136,7 +136,7 @@ impl StageTimes {
     }
 
     /// Awaits `work` and adds its time to `stage`; nothing is added where it is dropped before its end.
-    pub async fn time_async<T>(&mut self, stage: Stage, work: impl Future<Output = T>) -> T {
+    pub(crate) async fn time_async<T>(&mut self, stage: Stage, work: impl Future<Output = T>) -> T {
         let start = Instant::now();
         let result = work.await;
         self.add(stage, start.elapsed());
@@ -144,21 +144,21 @@ impl StageTimes {
     }
 
     /// Adds the times of `other`.
-    pub fn add_all(&mut self, other: &Self) {
+    pub(crate) fn add_all(&mut self, other: &Self) {
         for (sum, time) in self.0.iter_mut().zip(other.0) {
             *sum += time;
         }
     }
 
     /// Adds `time` to `stage`.
-    pub fn add(&mut self, stage: Stage, time: Duration) {
+    pub(crate) fn add(&mut self, stage: Stage, time: Duration) {
         self.0[stage as usize] += time;
     }
 }
 
 impl Counters {
     /// Adds what `other` counted.
-    pub fn add(&mut self, other: &Self) {
+    pub(crate) fn add(&mut self, other: &Self) {
         self.compiles += other.compiles;
         self.local_hits += other.local_hits;
         self.remote_hits += other.remote_hits;
@@ -185,7 +185,7 @@ impl Counters {
     ///
     /// # Panics
     /// Never: the counters are plain data.
-    pub fn to_json(&self) -> String {
+    pub(crate) fn to_json(&self) -> String {
         let mut rounded = self.clone();
         for milliseconds in rounded.stage_ms.values_mut() {
             *milliseconds = (*milliseconds * 1000.0).round() / 1000.0;
@@ -216,7 +216,7 @@ impl Counters {
 
 /// Whether a compile ended with exit code 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Success {
+pub(crate) enum Success {
     /// It did.
     Yes,
     /// It did not.
@@ -225,7 +225,7 @@ pub enum Success {
 
 /// The daemon's counters. Recording takes a short lock and does no I/O.
 #[derive(Debug)]
-pub struct Statistics {
+pub(crate) struct Statistics {
     directory: PathBuf,
     unwritten: Mutex<Counters>,
     /// Apart, so that what is logged while the counters change can be counted.
@@ -234,22 +234,22 @@ pub struct Statistics {
 
 impl Statistics {
     /// Counters that are kept in `directories`.
-    pub fn new(directories: &Directories) -> Self {
+    pub(crate) fn new(directories: &Directories) -> Self {
         Self { directory: directories.state.clone(), unwritten: Mutex::default(), problems: Mutex::default() }
     }
 
     /// Counts a compile.
-    pub fn record(&self, outcome: Outcome, succeeded: Success, times: &StageTimes) {
+    pub(crate) fn record(&self, outcome: Outcome, succeeded: Success, times: &StageTimes) {
         self.update(|counters| counters.record(outcome, succeeded, times));
     }
 
     /// Changes the counters.
-    pub fn update(&self, change: impl FnOnce(&mut Counters)) {
+    pub(crate) fn update(&self, change: impl FnOnce(&mut Counters)) {
         change(&mut self.unwritten.lock());
     }
 
     /// Counts something that went wrong.
-    pub fn problem(&self, words: &str) {
+    pub(crate) fn problem(&self, words: &str) {
         self.problems.lock().add(words, SystemTime::now());
     }
 
@@ -257,7 +257,7 @@ impl Statistics {
     ///
     /// # Errors
     /// The file can't be written; nothing is lost.
-    pub fn flush(&self) -> io::Result<()> {
+    pub(crate) fn flush(&self) -> io::Result<()> {
         let mut counted = std::mem::take(&mut *self.unwritten.lock());
         let problems = std::mem::take(&mut *self.problems.lock());
         counted.problems.add_all(&problems);
@@ -275,7 +275,7 @@ impl Statistics {
     ///
     /// # Errors
     /// The file can't be written.
-    pub fn zero(&self) -> io::Result<()> {
+    pub(crate) fn zero(&self) -> io::Result<()> {
         self.update(|counters| *counters = Counters::default());
         *self.problems.lock() = Problems::default();
         zero(&self.directory)

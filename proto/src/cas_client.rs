@@ -7,7 +7,7 @@ mod verifier;
 use crate::bytestream::byte_stream_client::ByteStreamClient;
 use crate::bytestream::{ReadRequest, WriteRequest};
 use crate::connection::Connection;
-use crate::digest::Digest;
+use crate::digest::{Digest, DigestFunction};
 use crate::limits;
 use crate::reapi::content_addressable_storage_client::ContentAddressableStorageClient;
 use crate::reapi::{
@@ -115,11 +115,12 @@ impl CasClient {
     /// The call's status, after retries.
     pub async fn find_missing(&self, digests: &[Digest]) -> Result<Vec<Digest>, Status> {
         let mut missing = Vec::new();
-        for part in digests.chunks(limits::DIGESTS_PER_CALL) {
+        for part in runs(digests).flat_map(|run| run.chunks(limits::DIGESTS_PER_CALL)) {
+            let function = function_of(part);
             let message = FindMissingBlobsRequest {
                 instance_name: self.instance_name.to_string(),
                 blob_digests: part.iter().map(Into::into).collect(),
-                digest_function: 0,
+                digest_function: field(function),
             };
             let answer = retrying(|| {
                 let request = self.request(message.clone(), limits::CALL_TIMEOUT);
@@ -129,7 +130,7 @@ impl CasClient {
             .await?;
             self.count();
             for digest in &answer.into_inner().missing_blob_digests {
-                missing.push(Digest::try_from(digest)?);
+                missing.push(function.read(digest)?);
             }
         }
         Ok(missing)
@@ -216,6 +217,7 @@ impl CasClient {
     }
 
     async fn upload_batch(&self, uploads: Vec<Upload>) -> Result<(), Status> {
+        let function = uploads.first().map_or(DigestFunction::Sha256, |upload| upload.digest.function());
         let mut requests = Vec::with_capacity(uploads.len());
         for upload in uploads {
             let data = match upload.source {
@@ -228,8 +230,11 @@ impl CasClient {
                 compressor: 0,
             });
         }
-        let message =
-            BatchUpdateBlobsRequest { instance_name: self.instance_name.to_string(), requests, digest_function: 0 };
+        let message = BatchUpdateBlobsRequest {
+            instance_name: self.instance_name.to_string(),
+            requests,
+            digest_function: field(function),
+        };
         retrying(|| {
             let request = self.request(message.clone(), limits::TRANSFER_TIMEOUT);
             let mut cas = self.cas.clone();
@@ -287,11 +292,12 @@ impl CasClient {
     }
 
     async fn read_batch(&self, digests: Vec<Digest>) -> Result<Vec<(Digest, Bytes)>, Status> {
+        let function = function_of(&digests);
         let message = BatchReadBlobsRequest {
             instance_name: self.instance_name.to_string(),
             digests: digests.iter().map(Into::into).collect(),
             acceptable_compressors: Vec::new(),
-            digest_function: 0,
+            digest_function: field(function),
         };
         let answer = retrying(|| {
             let request = self.request(message.clone(), limits::TRANSFER_TIMEOUT);
@@ -308,7 +314,7 @@ impl CasClient {
         self.count();
         let mut blobs = Vec::with_capacity(digests.len());
         for response in answer.responses {
-            let digest = Digest::try_from(&response.digest)?;
+            let digest = function.read_field(&response.digest)?;
             let code = response.status.as_ref().map_or(0, |status| status.code);
             if code == i32::from(tonic::Code::NotFound) {
                 continue;
@@ -380,7 +386,22 @@ enum Group<T> {
     Stream(T),
 }
 
-/// Packs small items into batches below the limit; each large one is a stream of its own.
+/// The digests in runs of one function each: a call has one.
+fn runs(digests: &[Digest]) -> impl Iterator<Item = &[Digest]> {
+    digests.chunk_by(|one, next| one.function() == next.function())
+}
+
+/// The function of digests that have one in common.
+fn function_of(digests: &[Digest]) -> DigestFunction {
+    digests.first().map_or(DigestFunction::Sha256, Digest::function)
+}
+
+/// The function in a call. Where it says nothing, servers take SHA-256, those of old too.
+fn field(function: DigestFunction) -> i32 {
+    if function == DigestFunction::Sha256 { 0 } else { function.to_field() }
+}
+
+/// Packs small items into batches below the limit, each of one function; each large one is a stream of its own.
 fn group<T>(items: Vec<T>, digest: impl Fn(&T) -> Digest, batch_size_bytes: usize) -> Vec<Group<T>> {
     let mut groups = Vec::new();
     let mut batch = Vec::new();
@@ -392,7 +413,8 @@ fn group<T>(items: Vec<T>, digest: impl Fn(&T) -> Digest, batch_size_bytes: usiz
             groups.push(Group::Stream(item));
             continue;
         }
-        if batch_bytes + size > batch_size_bytes {
+        let is_other = batch.last().is_some_and(|last| digest(last).function() != digest(&item).function());
+        if is_other || batch_bytes + size > batch_size_bytes {
             groups.push(Group::Batch(std::mem::take(&mut batch)));
             batch_bytes = 0;
         }

@@ -5,7 +5,7 @@
 //!
 //! **Source:** Remote Execution API v2, service `ContentAddressableStorage`.
 
-use crate::digest::{Digest, InvalidDigest};
+use crate::digest::{Digest, DigestFunction, InvalidDigest};
 use std::fmt;
 
 /// How the bytes of a stream are compressed.
@@ -42,13 +42,13 @@ pub struct UploadName {
 pub enum InvalidName {
     /// The name is not of the API's form.
     #[error(
-        "resource name {0:?} is not of the form [INSTANCE/]blobs/HASH/SIZE or [INSTANCE/]uploads/ID/blobs/HASH/SIZE"
+        "resource name {0:?} is not of the form [INSTANCE/]blobs/[FUNCTION/]HASH/SIZE or [INSTANCE/]uploads/ID/blobs/[FUNCTION/]HASH/SIZE"
     )]
     Form(String),
     /// The compressor is not one that is spoken.
     #[error("resource name {0:?} asks for a compressor that is not supported")]
     Compressor(String),
-    /// The digest function is not SHA-256.
+    /// The digest function is neither SHA-256 nor BLAKE3.
     #[error("resource name {0:?} asks for a digest function that is not supported")]
     DigestFunction(String),
     /// The digest is malformed.
@@ -62,8 +62,8 @@ impl From<InvalidName> for tonic::Status {
     }
 }
 
-/// The digest functions that have a segment of their own in names.
-const NAMED_DIGEST_FUNCTIONS: &[&str] = &["blake3", "sha256tree", "gitsha1"];
+/// Digest functions that would have a segment of their own in names.
+const OTHER_DIGEST_FUNCTIONS: &[&str] = &["sha256tree", "gitsha1"];
 
 impl BlobName {
     /// Reads the name of a `Read`.
@@ -96,7 +96,7 @@ impl UploadName {
     }
 }
 
-/// Reads `blobs/HASH/SIZE` or `compressed-blobs/COMPRESSOR/HASH/SIZE`; gives the segments behind it too.
+/// Reads `blobs/[FUNCTION/]HASH/SIZE` or `compressed-blobs/COMPRESSOR/[FUNCTION/]HASH/SIZE`; gives the segments behind it too.
 fn parse_blob<'a, 'b>(
     name: &str,
     instance: &[&str],
@@ -109,14 +109,18 @@ fn parse_blob<'a, 'b>(
         ["compressed-blobs", _, ..] => return Err(InvalidName::Compressor(name.to_owned())),
         _ => return Err(form()),
     };
-    if rest.first().is_some_and(|function| NAMED_DIGEST_FUNCTIONS.contains(function)) {
-        return Err(InvalidName::DigestFunction(name.to_owned()));
-    }
+    let (function, rest) = match rest {
+        [other, ..] if OTHER_DIGEST_FUNCTIONS.contains(other) => {
+            return Err(InvalidName::DigestFunction(name.to_owned()));
+        }
+        [first, rest @ ..] if let Some(function) = DigestFunction::of_segment(first) => (function, rest),
+        _ => (DigestFunction::Sha256, rest),
+    };
     let [hash, size, rest @ ..] = rest else { return Err(form()) };
     let invalid = |error| InvalidName::Digest(name.to_owned(), error);
     let size = size.parse().ok().filter(|size| i64::try_from(*size).is_ok());
     let size = size.ok_or_else(|| invalid(InvalidDigest::Size((*segments.last().unwrap_or(&"")).to_owned())))?;
-    let digest = Digest::parse(hash, size).map_err(invalid)?;
+    let digest = Digest::parse(hash, size).map_err(invalid)?.by(function);
     Ok((BlobName { instance_name: instance.join("/"), digest, compression }, rest))
 }
 
@@ -154,16 +158,22 @@ mod tests {
 
     #[test]
     fn blob_names_are_read_and_written() {
-        for name in
-            [format!("blobs/{HASH}/0"), format!("a/b/c/blobs/{HASH}/7"), format!("i/compressed-blobs/zstd/{HASH}/9")]
-        {
+        for name in [
+            format!("blobs/{HASH}/0"),
+            format!("a/b/c/blobs/{HASH}/7"),
+            format!("i/compressed-blobs/zstd/{HASH}/9"),
+            format!("blobs/blake3/{HASH}/7"),
+            format!("i/compressed-blobs/zstd/blake3/{HASH}/9"),
+        ] {
             assert_eq!(BlobName::parse(&name).expect("well formed").to_string(), name);
         }
     }
 
     #[test]
     fn upload_names_are_read_and_written() {
-        for name in [format!("uploads/u-1/blobs/{HASH}/0"), format!("a/b/uploads/u/compressed-blobs/zstd/{HASH}/7")] {
+        for name in
+            [format!("uploads/u-1/blobs/{HASH}/0"), format!("a/b/uploads/u/compressed-blobs/zstd/blake3/{HASH}/7")]
+        {
             assert_eq!(UploadName::parse(&name).expect("well formed").to_string(), name);
         }
         let with_metadata = format!("uploads/u/blobs/{HASH}/3/some/file.txt");
@@ -180,7 +190,8 @@ mod tests {
             format!("blobs/{HASH}/x"),
             format!("blobs/{HASH}/18446744073709551615"),
             format!("blobs/{}/0", HASH.to_uppercase()),
-            format!("blobs/blake3/{HASH}/0"),
+            format!("blobs/sha256tree/{HASH}/0"),
+            format!("blobs/blake3/{HASH}"),
             format!("compressed-blobs/brotli/{HASH}/0"),
             format!("blobs/{HASH}/0/more"),
         ] {

@@ -96,8 +96,11 @@ pub fn bad_request(code: Code, message: String, field_violations: Vec<rpc::bad_r
 }
 
 fn missing_blob(violation: &rpc::precondition_failure::Violation) -> Option<Digest> {
-    let (hash, size) = violation.subject.strip_prefix("blobs/")?.rsplit_once('/')?;
-    (violation.r#type == MISSING).then(|| Digest::parse(hash, size.parse().ok()?).ok()).flatten()
+    let segments: Vec<&str> = violation.subject.split('/').collect();
+    match Digest::parse_end(&segments) {
+        Ok((["blobs"], digest)) if violation.r#type == MISSING => Some(digest),
+        _ => None,
+    }
 }
 
 fn with_details(code: Code, message: String, details: Vec<Any>) -> Status {
@@ -108,10 +111,11 @@ fn with_details(code: Code, message: String, details: Vec<Any>) -> Status {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::digest::DigestFunction;
 
     #[test]
     fn missing_blobs_are_named_and_read_back() {
-        let digests = vec![Digest::of(b"a"), Digest::of(b"b")];
+        let digests = vec![Digest::of(b"a"), DigestFunction::Blake3.digest(b"b")];
         let status = missing_blobs(&digests);
         assert_eq!(missing_blobs_in(&status), Some(digests.clone()));
         let again = from_message(&to_message(&status));

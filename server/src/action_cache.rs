@@ -40,7 +40,7 @@ impl ActionCache {
     async fn get_complete(&self, key: &ResultKey) -> Result<Option<Arc<ActionResult>>, StoreError> {
         let Some(result) = self.results.get(key).await? else { return Ok(None) };
         let completeness = Completeness { blobs: self.blobs.as_ref() };
-        Ok(completeness.is_complete(&result).await?.then_some(result))
+        Ok(completeness.is_complete(key.function(), &result).await?.then_some(result))
     }
 
     /// Remembers a result, in place of an earlier one.
@@ -125,7 +125,7 @@ impl ActionCache {
     /// A store is broken, or can't answer now.
     pub async fn chunks(&self, blob: Digest) -> Result<Option<Vec<Digest>>, StoreError> {
         let Some(result) = self.get_complete(&ResultKey::Chunks(blob)).await? else { return Ok(None) };
-        Ok(result.output_files.iter().map(|chunk| Digest::try_from(&chunk.digest).ok()).collect())
+        Ok(result.output_files.iter().map(|chunk| blob.function().read_field(&chunk.digest).ok()).collect())
     }
 
     /// Remembers the chunks of which a blob is made.

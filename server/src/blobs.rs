@@ -20,7 +20,7 @@ mod contract;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
-use pumphouse_proto::digest::Digest;
+use pumphouse_proto::digest::{Digest, DigestFunction};
 use pumphouse_proto::status;
 use std::sync::Arc;
 use std::time::Duration;
@@ -109,11 +109,11 @@ pub trait BlobStore: Send + Sync + 'static {
     /// There is no room, or the store is broken.
     async fn write(&self, digest: Digest) -> Result<Box<dyn BlobWriter>, StoreError>;
 
-    /// Begins to store a blob that comes in pieces, and whose digest is known when all of them have come.
+    /// Begins to store a blob that comes in pieces, and whose digest, by `function`, is known when all of them have come.
     ///
     /// # Errors
     /// The store is broken.
-    async fn write_unnamed(&self) -> Result<Box<dyn BlobWriter>, StoreError>;
+    async fn write_unnamed(&self, function: DigestFunction) -> Result<Box<dyn BlobWriter>, StoreError>;
 
     /// The digest of the blob with that SHA-256, if there is one.
     ///

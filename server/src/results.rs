@@ -14,7 +14,7 @@ mod contract;
 use crate::blobs::StoreError;
 use crate::scheduler::ActionKey;
 use async_trait::async_trait;
-use pumphouse_proto::digest::Digest;
+use pumphouse_proto::digest::{Digest, DigestFunction};
 use pumphouse_proto::reapi::ActionResult;
 use sha2::{Digest as _, Sha256};
 use std::sync::Arc;
@@ -83,6 +83,11 @@ impl ResultKey {
         }
     }
 
+    /// The function by which the digests in the result are made.
+    pub(crate) fn function(&self) -> DigestFunction {
+        self.digest().function()
+    }
+
     fn digest(&self) -> Digest {
         match self {
             Self::Action(action) => action.digest,
@@ -96,6 +101,11 @@ impl ResultKey {
     fn record_name(&self) -> RecordName {
         let mut hasher = Sha256::new();
         hasher.update(self.digest().hash());
+        if let Some(function) = self.function().segment() {
+            hasher.update(function);
+            // No scope holds it behind its first byte.
+            hasher.update([0]);
+        }
         hasher.update(self.scope().as_bytes());
         hasher.finalize().into()
     }
@@ -104,7 +114,8 @@ impl ResultKey {
     fn is_met_by(&self, stored: &Self) -> bool {
         match (self, stored) {
             (Self::Action(_), Self::ActionHash { .. }) | (Self::ActionHash { .. }, Self::Action(_)) => {
-                self.scope() == stored.scope() && self.digest().hash() == stored.digest().hash()
+                let parts = |key: &Self| (key.function(), *key.digest().hash());
+                self.scope() == stored.scope() && parts(self) == parts(stored)
             }
             _ => self == stored,
         }

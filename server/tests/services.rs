@@ -11,6 +11,8 @@ mod access;
 mod action_cache;
 #[path = "services/assets.rs"]
 mod assets;
+#[path = "services/blake3.rs"]
+mod blake3;
 #[path = "services/bytestream.rs"]
 mod bytestream;
 #[path = "services/cas.rs"]

@@ -18,10 +18,10 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 /// The hidden sub-command by which the daemon starts the helper.
-pub const SUB_COMMAND: &str = "compile-apart";
+pub(crate) const SUB_COMMAND: &str = "compile-apart";
 
 /// How much processor time and, by the daemon's clock, how much time one compile may take.
-pub const TIME_LIMIT: Duration = Duration::from_secs(120);
+pub(crate) const TIME_LIMIT: Duration = Duration::from_secs(120);
 
 /// What outputs may take of memory, as tmpfs says it.
 const LAYER_SIZE: &std::ffi::CStr = c"size=1g,mode=0700";
@@ -31,7 +31,7 @@ const NICENESS: i32 = 19;
 
 /// What is to be run.
 #[derive(Debug, Clone)]
-pub struct Apart {
+pub(crate) struct Apart {
     /// An empty directory, for what comes out.
     pub scratch: PathBuf,
     /// Where it runs.
@@ -44,7 +44,7 @@ pub struct Apart {
 
 /// What came out.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Made {
+pub(crate) struct Made {
     /// The exit code.
     pub code: i32,
     /// Standard output and standard error.
@@ -58,7 +58,7 @@ impl Apart {
     ///
     /// # Errors
     /// Namespaces or overlays are not to be had here, or the compiler is not.
-    pub fn run(&self) -> anyhow::Result<()> {
+    pub(crate) fn run(&self) -> anyhow::Result<()> {
         ensure!(
             !self.covered().any(|covered| self.scratch.starts_with(covered)),
             "the scratch directory is an output's"
@@ -110,7 +110,7 @@ impl Apart {
     ///
     /// # Errors
     /// It left something else.
-    pub fn made(&self) -> anyhow::Result<Made> {
+    pub(crate) fn made(&self) -> anyhow::Result<Made> {
         let output = |number: usize| match fs::read(self.scratch.join(number.to_string())) {
             Ok(content) => Ok(Some(content)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -124,7 +124,7 @@ impl Apart {
     }
 
     /// The helper's command line.
-    pub fn helper(&self) -> Command {
+    pub(crate) fn helper(&self) -> Command {
         let mut command = Command::new("/proc/self/exe");
         command.arg(SUB_COMMAND).arg("--scratch").arg(&self.scratch).arg("--directory").arg(&self.directory);
         for output in &self.outputs {
@@ -145,7 +145,7 @@ impl Apart {
 
 /// A process group that is ended with this value.
 #[derive(Debug)]
-pub struct Group(pub Pid);
+pub(crate) struct Group(pub Pid);
 
 impl Drop for Group {
     fn drop(&mut self) {

@@ -124,7 +124,7 @@ pub(super) fn verdicts(state: &Path) -> impl Iterator<Item = (String, String)> +
 }
 
 /// The reports below `state`.
-pub fn reports(state: &Path) -> Vec<PathBuf> {
+pub(crate) fn reports(state: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(directory(state)).into_iter().flatten().flatten();
     let mut found: Vec<PathBuf> = entries.map(|entry| entry.path()).filter(|path| path.is_dir()).collect();
     found.sort();

@@ -28,7 +28,7 @@ use std::sync::Arc;
 
 /// How a local compile's result enters the cache. Others that wait for it learn when this is dropped that they wait in vain.
 #[derive(Debug)]
-pub struct StorePlan {
+pub(crate) struct StorePlan {
     prepared: Arc<Prepared>,
     leader: Option<Leader>,
 }
@@ -39,7 +39,7 @@ impl StorePlan {
     }
 
     /// Notes that the compile failed: there is nothing to store, and equal compiles are for their launchers to run.
-    pub fn give_up(self) {
+    pub(crate) fn give_up(self) {
         if let Some(leader) = self.leader {
             leader.end(End::Failed);
         }
@@ -49,7 +49,7 @@ impl StorePlan {
 impl Handler {
     /// Begins to watch what the compile of `plan` in `directory` reads and writes, just before it runs. Gives the plan back,
     /// unless the files don't answer: then nothing is to be stored.
-    pub async fn witness(self: &Arc<Self>, directory: &Path, plan: StorePlan) -> Option<(StorePlan, Witness)> {
+    pub(crate) async fn witness(self: &Arc<Self>, directory: &Path, plan: StorePlan) -> Option<(StorePlan, Witness)> {
         let handler = Arc::clone(self);
         let work = move || {
             let witness = handler.witness_now(&plan);
@@ -65,7 +65,7 @@ impl Handler {
 
     /// Stores the result of a compile that ran in `directory` under the eyes of `witness` and succeeded, if it is certain what
     /// it was made of, and that the outputs are its own. The launcher must not have ended.
-    pub async fn store_local_run(
+    pub(crate) async fn store_local_run(
         self: &Arc<Self>,
         directory: &Path,
         plan: StorePlan,

@@ -16,7 +16,7 @@ const STANDING_LIMIT: Duration = Duration::from_secs(60);
 
 /// The places, given in the order in which they were asked for.
 #[derive(Debug)]
-pub struct Slots(Arc<Places>);
+pub(crate) struct Slots(Arc<Places>);
 
 #[derive(Debug)]
 struct Places {
@@ -34,7 +34,7 @@ struct State {
 
 /// A compile's leave to run here, until it is dropped.
 #[derive(Debug)]
-pub struct LocalSlot(#[expect(dead_code, reason = "it is held, not looked at")] Option<Held>);
+pub(crate) struct LocalSlot(#[expect(dead_code, reason = "it is held, not looked at")] Option<Held>);
 
 #[derive(Debug)]
 struct Held {
@@ -70,7 +70,7 @@ impl Slots {
 
     /// A place for the compile of `request`, when there is one. One that a compiler of a local compile starts is part of that
     /// one's place: waiting for another would wait for itself.
-    pub async fn place(&self, request: &CompileRequest) -> LocalSlot {
+    pub(crate) async fn place(&self, request: &CompileRequest) -> LocalSlot {
         if request.environment.iter().any(|(name, _)| name == DEPTH_VARIABLE) {
             return LocalSlot(None);
         }

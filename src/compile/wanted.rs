@@ -10,7 +10,7 @@ use std::os::fd::OwnedFd;
 
 /// Outputs that somebody waits for, until they are given up. While they are put in place, its lock is held.
 #[derive(Debug)]
-pub struct Wanted {
+pub(crate) struct Wanted {
     state: Mutex<State>,
     /// The connection to the launcher; none where nobody's end is to be looked for.
     launcher: Option<OwnedFd>,
@@ -24,7 +24,7 @@ enum State {
 
 impl Wanted {
     /// What the launcher at the other end of `connection` waits for.
-    pub const fn by(connection: Option<OwnedFd>) -> Self {
+    pub(crate) const fn by(connection: Option<OwnedFd>) -> Self {
         Self { state: Mutex::new(State::Wanted), launcher: connection }
     }
 

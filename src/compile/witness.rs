@@ -23,7 +23,7 @@ use std::sync::Arc;
 
 /// Everything that is known of the time in which a compile runs.
 #[derive(Debug)]
-pub struct Witness {
+pub(crate) struct Witness {
     /// When it begins.
     pub(super) start: Moment,
     period: Option<Period>,

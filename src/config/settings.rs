@@ -10,7 +10,7 @@ use tokio::sync::watch;
 
 /// What flags and environment said at the start, and the file says now.
 #[derive(Debug)]
-pub struct Settings {
+pub(crate) struct Settings {
     flags: Flags,
     /// What was last seen of the file; none where there is no place for one.
     file: Option<Mutex<Seen>>,
@@ -30,7 +30,7 @@ impl Settings {
     ///
     /// # Errors
     /// A flag or a variable can't be understood.
-    pub fn load(flags: Flags) -> Result<Self, InvalidConfig> {
+    pub(crate) fn load(flags: Flags) -> Result<Self, InvalidConfig> {
         let file = config_path(&variable).map(|path| Mutex::new(Seen { watch: Watch::of(&path), refused: None }));
         let (config, refused) = match Config::load(&flags) {
             Ok(config) => (config, None),
@@ -44,27 +44,28 @@ impl Settings {
     }
 
     /// Settings that no file changes.
-    pub fn fixed(config: Config) -> Self {
+    #[cfg(test)]
+    pub(crate) fn fixed(config: Config) -> Self {
         Self { flags: Flags::default(), file: None, current: watch::Sender::new(Arc::new(config)) }
     }
 
     /// What holds now.
-    pub fn current(&self) -> Arc<Config> {
+    pub(crate) fn current(&self) -> Arc<Config> {
         Arc::clone(&self.current.borrow())
     }
 
     /// Why the file is refused, if it is.
-    pub fn refused(&self) -> Option<InvalidConfig> {
+    pub(crate) fn refused(&self) -> Option<InvalidConfig> {
         self.file.as_ref().and_then(|file| file.lock().refused.clone())
     }
 
     /// Tells of changes.
-    pub fn subscribe(&self) -> watch::Receiver<Arc<Config>> {
+    pub(crate) fn subscribe(&self) -> watch::Receiver<Arc<Config>> {
         self.current.subscribe()
     }
 
     /// Takes the file as it is by now. Costs a `stat` where it has not changed. What can't be understood changes nothing.
-    pub fn refresh(&self) {
+    pub(crate) fn refresh(&self) {
         let Some(file) = &self.file else { return };
         let mut seen = file.lock();
         if seen.watch.holds() {

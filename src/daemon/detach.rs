@@ -11,7 +11,7 @@ use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Stdio};
 
 /// The argument of `pumphouse daemon` by which a launcher starts it.
-pub const FLAG: &str = "--detach";
+pub(crate) const FLAG: &str = "--detach";
 
 /// What the daemon writes to its standard output once it serves.
 const READY: &[u8] = b"ready\n";
@@ -20,7 +20,7 @@ const READY: &[u8] = b"ready\n";
 ///
 /// # Errors
 /// It can't be started, or ends before it serves.
-pub fn detach() -> io::Result<()> {
+pub(crate) fn detach() -> io::Result<()> {
     // Fails for the leader of a process group alone, which a child of a launcher is not.
     rustix::process::setsid()?;
     let mut command = Command::new("/proc/self/exe");
@@ -42,7 +42,7 @@ pub fn detach() -> io::Result<()> {
 ///
 /// # Errors
 /// `/dev/null` can't be opened.
-pub fn tell_ready() -> io::Result<()> {
+pub(crate) fn tell_ready() -> io::Result<()> {
     // The parent may be gone, which is no reason not to serve.
     let _ = io::stdout().write_all(READY).and_then(|()| io::stdout().flush());
     let null = std::fs::File::options().write(true).open("/dev/null")?;

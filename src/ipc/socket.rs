@@ -26,20 +26,20 @@ const VANTAGE_PREFIX: &str = "vantage-";
 const DESERTED_AGE: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The socket's name in its directory.
-pub const SOCKET: &str = "daemon.sock";
+pub(crate) const SOCKET: &str = "daemon.sock";
 
 /// The name under which a launcher puts the socket of a daemon that has fallen silent, so that the next ones don't wait for it;
 /// the daemon puts it back.
 const SILENT_SOCKET: &str = "daemon.silent.sock";
 
 /// The file in the socket's directory whose lock the daemon holds as long as the socket is its own.
-pub const DAEMON_LOCK: &str = "daemon.lock";
+pub(crate) const DAEMON_LOCK: &str = "daemon.lock";
 
 /// The file in the socket's directory whose lock a launcher holds while it starts the daemon.
-pub const START_LOCK: &str = "start.lock";
+pub(crate) const START_LOCK: &str = "start.lock";
 
 /// The daemon's log in the state directory; that of the daemon before stands beside it.
-pub const LOG: &str = "daemon.log";
+pub(crate) const LOG: &str = "daemon.log";
 
 /// The longest path that fits an address, in bytes, its closing NUL left out.
 const ADDRESS_SIZE_BYTES: usize = 107;
@@ -50,7 +50,7 @@ const ADDRESS_SIZE_BYTES: usize = 107;
 /// # Errors
 /// There is no socket, nobody listens, nobody takes connections in, or it belongs to another user; or this process's standard
 /// output or error is closed.
-pub fn connect(directory: &Path) -> io::Result<UnixStream> {
+pub(crate) fn connect(directory: &Path) -> io::Result<UnixStream> {
     use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, sockopt};
     let stream = with_address(directory, |path| {
         let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
@@ -86,7 +86,7 @@ fn beside_standard_streams(descriptor: OwnedFd) -> io::Result<OwnedFd> {
 }
 
 /// Whether an error of [`connect`] or of waiting for an answer means that the daemon is there and says nothing.
-pub fn is_silence(error: &io::Error) -> bool {
+pub(crate) fn is_silence(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
 }
 
@@ -94,25 +94,25 @@ pub fn is_silence(error: &io::Error) -> bool {
 ///
 /// # Errors
 /// It can't be renamed.
-pub fn set_aside(directory: &Path) -> io::Result<()> {
+pub(crate) fn set_aside(directory: &Path) -> io::Result<()> {
     std::fs::rename(directory.join(SOCKET), directory.join(SILENT_SOCKET))
 }
 
 /// Whether the socket of a daemon that lives was set aside, and is still.
-pub fn is_set_aside(directory: &Path) -> bool {
+pub(crate) fn is_set_aside(directory: &Path) -> bool {
     directory.join(SILENT_SOCKET).symlink_metadata().is_ok() && matches!(try_lock(directory, DAEMON_LOCK), Ok(None))
 }
 
 /// Which file a socket is, whatever it is called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct SocketFile {
+pub(crate) struct SocketFile {
     device: u64,
     inode: u64,
 }
 
 /// What has become of a daemon's socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Whereabouts {
+pub(crate) enum Whereabouts {
     /// It is where launchers look for it.
     InPlace,
     /// It was set aside, and has just been put back.
@@ -126,7 +126,7 @@ impl SocketFile {
     ///
     /// # Errors
     /// There is none.
-    pub fn in_place(directory: &Path) -> io::Result<Self> {
+    pub(crate) fn in_place(directory: &Path) -> io::Result<Self> {
         Self::called(directory, SOCKET)
     }
 
@@ -136,7 +136,7 @@ impl SocketFile {
     }
 
     /// Looks where this socket of `directory` is, and puts it back if it was set aside. Called while its daemon holds its lock.
-    pub fn put_back(self, directory: &Path) -> Whereabouts {
+    pub(crate) fn put_back(self, directory: &Path) -> Whereabouts {
         if Self::in_place(directory).is_ok_and(|file| file == self) {
             return Whereabouts::InPlace;
         }
@@ -148,7 +148,7 @@ impl SocketFile {
     }
 
     /// Removes this socket from `directory`, where it is still there; another's stays.
-    pub fn remove(self, directory: &Path) {
+    pub(crate) fn remove(self, directory: &Path) {
         for name in [SOCKET, SILENT_SOCKET] {
             if Self::called(directory, name).is_ok_and(|file| file == self) {
                 let _ = std::fs::remove_file(directory.join(name));
@@ -158,7 +158,7 @@ impl SocketFile {
 }
 
 /// Whether an error of [`connect`] means that there is no daemon: no directory, no socket, or nobody who listens.
-pub fn is_absence(error: &io::Error) -> bool {
+pub(crate) fn is_absence(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory | io::ErrorKind::ConnectionRefused)
 }
 
@@ -166,7 +166,7 @@ pub fn is_absence(error: &io::Error) -> bool {
 ///
 /// # Errors
 /// The directory does not allow it.
-pub fn bind(directory: &Path) -> io::Result<UnixListener> {
+pub(crate) fn bind(directory: &Path) -> io::Result<UnixListener> {
     for name in [SOCKET, SILENT_SOCKET] {
         match std::fs::remove_file(directory.join(name)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -180,7 +180,7 @@ pub fn bind(directory: &Path) -> io::Result<UnixListener> {
 ///
 /// # Errors
 /// It is not, or the kernel does not say.
-pub fn check_peer(stream: &UnixStream) -> io::Result<()> {
+pub(crate) fn check_peer(stream: &UnixStream) -> io::Result<()> {
     let peer = rustix::net::sockopt::socket_peercred(stream)?;
     if peer.uid == rustix::process::geteuid() {
         Ok(())
@@ -200,7 +200,7 @@ fn with_address<T>(directory: &Path, use_it: impl FnOnce(&Path) -> io::Result<T>
 
 /// Where the daemon's files are.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Directories {
+pub(crate) struct Directories {
     /// The cache, the scanner's memory and the statistics.
     pub state: PathBuf,
     /// The socket and its locks: a directory for each [`Vantage`], below the same or a directory of the session where there
@@ -216,7 +216,7 @@ impl Directories {
     ///
     /// # Errors
     /// `PUMPHOUSE_DIR` is relative and the working directory is gone, or the kernel does not tell the vantage.
-    pub fn from_environment() -> io::Result<Self> {
+    pub(crate) fn from_environment() -> io::Result<Self> {
         let vantage = Vantage::own()?;
         Self::from_variables(|name| std::env::var_os(name).filter(|value| !value.is_empty()), vantage)
     }
@@ -246,7 +246,7 @@ impl Directories {
     /// # Errors
     /// One can't be created, or is there and belongs to somebody else, or others can write into it and it holds what isn't
     /// Pumphouse's.
-    pub fn create(&self) -> io::Result<()> {
+    pub(crate) fn create(&self) -> io::Result<()> {
         let shared = self.socket.parent().unwrap_or(&self.state);
         for directory in [&self.state, shared, &self.socket] {
             claim(directory)
@@ -256,14 +256,14 @@ impl Directories {
     }
 
     /// Removes the socket's own directory: for a daemon whose vantage goes with it. The caller holds [`DAEMON_LOCK`].
-    pub fn remove_socket_directory(&self) {
+    pub(crate) fn remove_socket_directory(&self) {
         // What can't be removed is removed by a later daemon, elsewhere.
         let _ = std::fs::remove_dir_all(&self.socket);
     }
 
     /// Removes the sockets' directories of vantages that no process has any more, as far as can be told: a container leaves
     /// one behind.
-    pub fn remove_deserted(&self) {
+    pub(crate) fn remove_deserted(&self) {
         let Some(entries) = self.socket.parent().and_then(|shared| std::fs::read_dir(shared).ok()) else { return };
         for entry in entries.flatten() {
             let is_other =
@@ -336,7 +336,7 @@ fn holds_nothing_else(directory: &Path) -> io::Result<bool> {
 ///
 /// # Errors
 /// The file can't be opened or locked.
-pub fn try_lock(directory: &Path, name: &str) -> io::Result<Option<File>> {
+pub(crate) fn try_lock(directory: &Path, name: &str) -> io::Result<Option<File>> {
     let file = open_lock(directory, name)?;
     match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(Some(file)),

@@ -20,7 +20,7 @@ const UNIQUE_MOUNT_ID: StatxFlags = StatxFlags::from_bits_retain(0x4000);
 
 /// The file system as a process sees it. Equal vantages see the same files under all names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Vantage {
+pub(crate) struct Vantage {
     /// The mount of the root directory, or (before Linux 5.8) the mount namespace.
     pub mount: u64,
     /// The device of the root directory.
@@ -34,7 +34,7 @@ impl Vantage {
     ///
     /// # Errors
     /// The kernel does not say; `/proc` is not there on an old one.
-    pub fn own() -> io::Result<Self> {
+    pub(crate) fn own() -> io::Result<Self> {
         let flags = StatxFlags::INO | StatxFlags::MNT_ID | UNIQUE_MOUNT_ID;
         match rustix::fs::statx(CWD, "/", AtFlags::empty(), flags) {
             Ok(root) if root.stx_mask & (StatxFlags::MNT_ID | UNIQUE_MOUNT_ID).bits() != 0 => Ok(Self {
@@ -51,7 +51,7 @@ impl Vantage {
     }
 
     /// The vantage as part of a file's name.
-    pub fn name(&self) -> String {
+    pub(crate) fn name(&self) -> String {
         format!("{:x}-{:x}-{:x}", self.mount, self.device, self.inode)
     }
 }

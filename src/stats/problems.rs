@@ -21,7 +21,7 @@ const WORDS_LIMIT: usize = 500;
 /// Problems by their words.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Problems(BTreeMap<String, Problem>);
+pub(crate) struct Problems(BTreeMap<String, Problem>);
 
 /// How often something went wrong, and when.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,5 +1,8 @@
 //! Blobs as files of a directory, named by their hashes.
 //!
+//! A hash doesn't say by which function it was made, and no two contents have one hash, by whatever functions: so a file is
+//! what its name says if any of the functions makes that hash of its content.
+//!
 //! A blob is hashed while it is written and gets its final name only when it is what the digest says. Then its file has a
 //! seal: it is believed for as long as the time of modification stays, in this boot of the machine, and its sum is compared
 //! whenever it is read. The [scrub](Blobs::scrub) believes no seal, and compares every content with its name. A file without a seal
@@ -18,9 +21,8 @@ use crate::error::StorageError;
 use crate::record::{Entry, Key, Seal};
 use crate::sum::Sum;
 use crate::volume::{SystemVolume, Volume, VolumeFile};
-use pumphouse_proto::digest::Digest;
+use pumphouse_proto::digest::{Digest, DigestFunction};
 use quick_cache::sync::Cache;
-use sha2::{Digest as _, Sha256};
 use std::io;
 use std::sync::Arc;
 use upload::Kept;
@@ -89,7 +91,7 @@ impl<V: Volume> Blobs<V> {
         let entries = self.directory.find(digests.iter().map(|digest| *digest.hash()));
         for (digest, entry) in digests.iter().zip(entries) {
             match entry {
-                _ if *digest == Digest::EMPTY => {}
+                _ if digest.names_nothing() => {}
                 Some(entry) if entry.size_bytes != digest.size_bytes() => missing.push(*digest),
                 Some(entry) if entry.is_certain() => {}
                 Some(_) => uncertain.push(*digest),
@@ -180,7 +182,7 @@ impl<V: Volume> Blobs<V> {
     /// # Errors
     /// It is absent or corrupt, or the file system says no.
     pub fn get(&self, digest: Digest) -> Result<Vec<u8>, Problem> {
-        if digest == Digest::EMPTY {
+        if digest.names_nothing() {
             return Ok(Vec::new());
         }
         self.open(digest)?.read(digest.size_bytes() as usize)
@@ -241,7 +243,7 @@ impl<V: Volume> Blobs<V> {
 
     /// Whether the blob is there, to all appearance: then nothing needs to be written.
     fn has(&self, digest: Digest) -> bool {
-        if digest == Digest::EMPTY {
+        if digest.names_nothing() {
             return true;
         }
         let Ok(entry @ Entry { seal: Some(seal), .. }) = self.entry(digest) else { return false };
@@ -262,23 +264,23 @@ impl<V: Volume> Blobs<V> {
     /// # Errors
     /// It can never be stored, or the file system says no.
     pub fn upload(&self, digest: Digest) -> Result<Upload<V>, Problem> {
-        self.begin(Some(digest), digest.size_bytes())
+        self.begin(digest.function(), Some(digest), digest.size_bytes())
     }
 
-    /// Begins to store a blob whose digest is known when all of it has come.
+    /// Begins to store a blob whose digest, by `function`, is known when all of it has come.
     ///
     /// # Errors
     /// The file system says no.
-    pub fn upload_unnamed(&self) -> Result<Upload<V>, Problem> {
-        self.begin(None, 0)
+    pub fn upload_unnamed(&self, function: DigestFunction) -> Result<Upload<V>, Problem> {
+        self.begin(function, None, 0)
     }
 
-    fn begin(&self, expected: Option<Digest>, size_bytes: u64) -> Result<Upload<V>, Problem> {
+    fn begin(&self, function: DigestFunction, expected: Option<Digest>, size_bytes: u64) -> Result<Upload<V>, Problem> {
         let reservation = self.directory.reservation(size_bytes)?;
-        Ok(Upload { expected, kept: Kept::InMemory(Vec::new()), hasher: Sha256::new(), received: 0, reservation })
+        Ok(Upload { expected, kept: Kept::InMemory(Vec::new()), hasher: function.hasher(), reservation })
     }
 
-    /// The digest of the blob with the hash `key`, if it is there to all appearance; it counts as used now.
+    /// The digest, as one of SHA-256, of the blob with the hash `key`, if it is there to all appearance; it counts as used now.
     ///
     /// # Errors
     /// The file system says no.
@@ -296,7 +298,7 @@ impl<V: Volume> Blobs<V> {
 
     /// Whether somebody must look for the blob before it can be said whether it is there. Doesn't block, and is no use of it.
     pub fn is_uncertain(&self, digest: &Digest) -> bool {
-        *digest != Digest::EMPTY
+        !digest.names_nothing()
             && self.directory.may_be_unknown(digest.hash())
             && !self.directory.is_confirmed(digest.hash())
     }
@@ -407,30 +409,38 @@ fn compare(digest: Digest, blob: &[u8]) -> Result<(), Problem> {
     if blob.len() as u64 != digest.size_bytes() {
         return Err(wrong_size(digest, blob.len() as u64));
     }
-    let actual = Digest::of(blob);
+    let actual = digest.function().digest(blob);
     if actual == digest { Ok(()) } else { Err(wrong_hash(digest, actual)) }
 }
 
-/// The seal of a file whose content is the blob; `None` where it is another.
+/// The seal of a file whose content has the hash of the digest, by its function or by another; `None` where it has not.
 fn seal_of<F: VolumeFile>(file: &F, digest: Digest) -> io::Result<Option<Seal>> {
     let stat = file.stat()?;
     if stat.size_bytes != digest.size_bytes() {
         return Ok(None);
     }
-    let (mut hasher, mut sum) = (Sha256::new(), Sum::default());
-    let mut buffer = vec![0; COMPARE_SIZE_BYTES.min(digest.size_bytes() as usize + 1)];
-    let mut offset = 0;
-    loop {
-        let read = file.read_full_at(&mut buffer, offset)?;
-        hasher.update(&buffer[..read]);
-        sum.add(&buffer[..read]);
-        offset += read as u64;
-        if read < buffer.len() {
-            break;
+    let others = DigestFunction::ALL.into_iter().filter(|function| *function != digest.function());
+    for function in std::iter::once(digest.function()).chain(others) {
+        let (actual, sum) = read_through(file, function, stat.size_bytes)?;
+        if actual == digest.by(function) {
+            return Ok(Some(Seal { modified: stat.modified, sum }));
         }
     }
-    let is_same = offset == digest.size_bytes() && hasher.finalize()[..] == digest.hash()[..];
-    Ok(is_same.then_some(Seal { modified: stat.modified, sum: sum.value() }))
+    Ok(None)
+}
+
+/// The digest by `function` and the sum of a whole file, which is expected to have `size_bytes`.
+fn read_through<F: VolumeFile>(file: &F, function: DigestFunction, size_bytes: u64) -> io::Result<(Digest, u64)> {
+    let (mut hasher, mut sum) = (function.hasher(), Sum::default());
+    let mut buffer = vec![0; COMPARE_SIZE_BYTES.min(size_bytes as usize + 1)];
+    loop {
+        let read = file.read_full_at(&mut buffer, hasher.size_bytes())?;
+        hasher.update(&buffer[..read]);
+        sum.add(&buffer[..read]);
+        if read < buffer.len() {
+            return Ok((hasher.finish(), sum.value()));
+        }
+    }
 }
 
 fn wrong_size(expected: Digest, received: u64) -> Problem {

@@ -4,7 +4,7 @@
 use crate::blobs::{Blobs, Problem, Upload};
 use crate::directory::{Directory, Limits};
 use crate::volume::simulated::SimulatedVolume;
-use pumphouse_proto::digest::Digest;
+use pumphouse_proto::digest::{Digest, DigestFunction};
 use pumphouse_random::Random;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -58,7 +58,8 @@ impl World {
         let capacity_bytes = if random.one_in(3) { size_bytes / 2 + 3000 } else { size_bytes * 2 + 200_000 };
         let volume = SimulatedVolume::new(random.number(), capacity_bytes);
         volume.set_punches(!random.one_in(4));
-        let digests = contents.iter().map(|content| Digest::of(content)).collect();
+        let functions = DigestFunction::ALL.into_iter().cycle();
+        let digests = contents.iter().zip(functions).map(|(content, function)| function.digest(content)).collect();
         let (directory, is_whole) = Directory::load(Arc::new(volume.clone()), limits.clone()).expect("a new directory");
         assert!(is_whole);
         Self {
@@ -140,8 +141,11 @@ impl World {
                 self.note(format!("put {number}: {:?}", put.as_ref().err()));
                 self.stored(number, put);
             }
-            8..=10 => match if self.random.one_in(3) { self.blobs.upload_unnamed() } else { self.blobs.upload(digest) }
-            {
+            8..=10 => match if self.random.one_in(3) {
+                self.blobs.upload_unnamed(digest.function())
+            } else {
+                self.blobs.upload(digest)
+            } {
                 Ok(upload) => self.uploads.push((number, 0, upload)),
                 Err(Problem::Storage(_)) => {}
                 Err(error) => self.fail(&error.to_string()),

@@ -59,8 +59,9 @@ impl Action {
         defaults: &Defaults<'_>,
     ) -> Result<Self, ExecutionError> {
         let action: reapi::Action = read(cas, "action", digest, given).await?;
-        let input_root = Digest::try_from(&action.input_root_digest)?;
-        let command_digest = Digest::try_from(&action.command_digest)?;
+        let function = digest.function();
+        let input_root = function.read_field(&action.input_root_digest)?;
+        let command_digest = function.read_field(&action.command_digest)?;
         let command = match read::<reapi::Command>(cas, "command", command_digest, given).await {
             Err(ExecutionError::Missing(missing)) => return Err(missing_besides(cas, missing, input_root).await?),
             outcome => outcome?,
@@ -111,7 +112,7 @@ async fn read<M: Message + Default>(
     }
     let blob = match given.get(&digest) {
         Some(blob) => Some(blob.clone()),
-        None if digest == Digest::EMPTY => Some(Bytes::new()),
+        None if digest.names_nothing() => Some(Bytes::new()),
         None => cas.read(digest).await?,
     };
     let Some(blob) = blob else { return Err(ExecutionError::Missing(vec![digest])) };
@@ -124,7 +125,7 @@ async fn missing_besides(
     mut missing: Vec<Digest>,
     input_root: Digest,
 ) -> Result<ExecutionError, ExecutionError> {
-    if input_root != Digest::EMPTY {
+    if !input_root.names_nothing() {
         missing.extend(cas.find_missing(&[input_root]).await?);
     }
     Ok(ExecutionError::Missing(missing))

@@ -1,7 +1,7 @@
 //! The worker's blobs on disk: fetched once, verified as they enter, hard-linked into replicas.
 //!
 //! A blob is a file `ab/abcdef…-SIZE` (mode 0444) or `ab/abcdef…-SIZE.x` (mode 0555: an executable copy has its own
-//! inode), with a fixed time of modification. It appears under its name whole or not at all, and is never written again. Files of an
+//! inode), with `.blake3` behind the size where the hash is that, and with a fixed time of modification. It appears under its name whole or not at all, and is never written again. Files of an
 //! earlier run are hashed again before their first use: a crash may have torn them.
 //!
 //! Invariant: a blob that is pinned is on the disk. Replicas pin what they link, so evicting what nobody pins frees
@@ -19,7 +19,7 @@ use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use index::{Index, Lookup};
 use parking_lot::{Mutex, MutexGuard};
 use pumphouse_proto::cas_client::CasClient;
-use pumphouse_proto::digest::Digest;
+use pumphouse_proto::digest::{Digest, DigestFunction};
 use std::collections::HashSet;
 use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
@@ -102,8 +102,9 @@ impl BlobCache {
     pub fn path(&self, content: &Content) -> PathBuf {
         let hash = content.digest.hash_hex();
         let size_bytes = content.digest.size_bytes();
+        let function = content.digest.function().segment().map_or(String::new(), |function| format!(".{function}"));
         let suffix = if content.is_executable { ".x" } else { "" };
-        self.dir.join(&hash[..2]).join(format!("{hash}-{size_bytes}{suffix}"))
+        self.dir.join(&hash[..2]).join(format!("{hash}-{size_bytes}{function}{suffix}"))
     }
 
     /// Brings in those of `wanted` that aren't here, and pins each as often as it is named.
@@ -116,7 +117,7 @@ impl BlobCache {
     /// When dropped, nothing of `wanted` stays pinned; what has arrived stays in the cache.
     pub async fn fetch(self: &Arc<Self>, cas: &CasClient, wanted: &[Content]) -> Result<Pins, ExecutionError> {
         let mut pins = Pins { cache: Arc::clone(self), contents: Vec::with_capacity(wanted.len()) };
-        let mut rest: Vec<Content> = wanted.iter().copied().filter(|content| content.digest != Digest::EMPTY).collect();
+        let mut rest: Vec<Content> = wanted.iter().copied().filter(|content| !content.digest.names_nothing()).collect();
         let mut missing = Vec::new();
         loop {
             let landed = self.landed.notified();
@@ -288,9 +289,13 @@ impl Drop for Claim {
 fn content_of(name: &[u8], size_bytes: u64) -> Option<Content> {
     let name = std::str::from_utf8(name).ok()?;
     let (name, is_executable) = name.strip_suffix(".x").map_or((name, false), |name| (name, true));
+    let (name, function) = match name.rsplit_once('.') {
+        Some((name, segment)) => (name, DigestFunction::of_segment(segment)?),
+        None => (name, DigestFunction::Sha256),
+    };
     let (hash, size) = name.split_once('-')?;
-    let is_whole = size.parse() == Ok(size_bytes);
-    is_whole.then(|| Digest::parse(hash, size_bytes).ok()).flatten().map(|digest| Content { digest, is_executable })
+    let digest = Digest::parse(hash, size_bytes).ok()?.by(function);
+    (size.parse() == Ok(size_bytes)).then_some(Content { digest, is_executable })
 }
 
 #[cfg(test)]
@@ -310,5 +315,8 @@ mod tests {
         check(&format!("{hash}-5"), None);
         check(&hash, None);
         check("tmp-4", None);
+        check(&format!("{hash}-4.md5"), None);
+        let other = Content { digest: digest.by(DigestFunction::Blake3), is_executable: true };
+        assert_eq!(content_of(format!("{hash}-4.blake3.x").as_bytes(), 4), Some(other));
     }
 }

@@ -41,14 +41,15 @@ pub struct Content {
 
 impl Directory {
     fn decode(digest: Digest, blob: bytes::Bytes) -> Result<Self, ExecutionError> {
+        let function = digest.function();
         let message: reapi::Directory = tree::decode(digest, blob)?;
         let mut directory = Self::default();
         for node in message.files {
-            let content = Content { digest: Digest::try_from(&node.digest)?, is_executable: node.is_executable };
+            let content = Content { digest: function.read_field(&node.digest)?, is_executable: node.is_executable };
             directory.files.push(File { name: node.name, content });
         }
         for node in message.directories {
-            directory.directories.push((node.name, Digest::try_from(&node.digest)?));
+            directory.directories.push((node.name, function.read_field(&node.digest)?));
         }
         for node in message.symlinks {
             if node.target.contains('\0') {
@@ -99,7 +100,7 @@ impl DirectoryCache {
                     Some(directory) => {
                         found.insert(digest, directory);
                     }
-                    None if digest == Digest::EMPTY => {
+                    None if digest.names_nothing() => {
                         found.insert(digest, Arc::default());
                     }
                     None => absent.push(digest),

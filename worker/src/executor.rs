@@ -222,12 +222,14 @@ async fn collect(
         }
         _ => (0, Some(ExecutionError::TimedOut(timeout))),
     };
+    let function = action.input_root.function();
     let exec_root = finished.exec_root.context("the sandbox gave no exec root")?;
     let promises = action.promises.clone();
     let is_partial = error.is_some();
     let (sender, collected) = oneshot::channel();
     tokio::task::spawn_blocking(move || {
-        let collected = if is_partial { Ok(Outputs::default()) } else { promises.collect(exec_root.as_fd()) };
+        let collected =
+            if is_partial { Ok(Outputs::new(function)) } else { promises.collect(exec_root.as_fd(), function) };
         let _ = sender.send(collected);
         // Takes the action's mounts down, for which nobody has to wait.
         drop(exec_root);

@@ -13,12 +13,11 @@ use crate::in_root;
 use anyhow::Context as _;
 use bytes::Bytes;
 use pumphouse_proto::cas_client::{Source, Upload};
-use pumphouse_proto::digest::Digest;
+use pumphouse_proto::digest::{Digest, DigestFunction};
 use pumphouse_proto::reapi::command::OutputDirectoryFormat;
 use pumphouse_proto::reapi::{ActionResult, Command, OutputDirectory, OutputFile, OutputSymlink};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
-use sha2::{Digest as _, Sha256};
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
@@ -67,6 +66,8 @@ pub struct Promises {
 /// What a command has made.
 #[derive(Debug, Default)]
 pub struct Outputs {
+    /// What the outputs are named by.
+    function: DigestFunction,
     /// A result with the outputs in it.
     pub result: ActionResult,
     /// Every blob that the result names.
@@ -132,12 +133,12 @@ impl Promises {
         self.promised.iter().find(leaves).map(|promise| promise.path.as_str())
     }
 
-    /// Finds and reads the outputs below `exec_root`. Blocks.
+    /// Finds and reads the outputs below `exec_root`, and names them by `function`. Blocks.
     ///
     /// # Errors
     /// A name is not UTF-8, a tree is too large, or the file system fails.
-    pub fn collect(&self, exec_root: impl AsFd) -> Result<Outputs, ExecutionError> {
-        let mut outputs = Outputs::default();
+    pub fn collect(&self, exec_root: impl AsFd, function: DigestFunction) -> Result<Outputs, ExecutionError> {
+        let mut outputs = Outputs::new(function);
         for promise in &self.promised {
             self.collect_one(exec_root.as_fd(), promise, &mut outputs)?;
         }
@@ -185,13 +186,18 @@ impl Promises {
 }
 
 impl Outputs {
+    /// None yet; what comes is named by `function`.
+    pub fn new(function: DigestFunction) -> Self {
+        Self { function, ..Self::default() }
+    }
+
     /// Takes in standard output and standard error: by digest, and inline while they are small.
     pub fn add_streams(&mut self, stdout: &Bytes, stderr: &Bytes) {
         let mut add = |bytes: &Bytes| {
             if bytes.is_empty() {
                 return (None, Bytes::new());
             }
-            let digest = Digest::of(bytes);
+            let digest = self.function.digest(bytes);
             self.uploads.push(Upload { digest, source: Source::Bytes(bytes.clone()) });
             (Some(digest.into()), if bytes.len() <= INLINE_SIZE_BYTES { bytes.clone() } else { Bytes::new() })
         };
@@ -224,7 +230,7 @@ impl Outputs {
                     "outputs are larger than {MEMORY_SIZE_BYTES} bytes in too many files"
                 )));
             }
-            let digest = hash(&file).with_context(describe)?;
+            let digest = hash(&file, self.function).with_context(describe)?;
             let path = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
             self.uploads.push(Upload { digest, source: Source::File(path) });
             self.held.push(file.into());
@@ -233,8 +239,8 @@ impl Outputs {
         self.in_memory_bytes += metadata.len();
         let mut content = Vec::with_capacity(metadata.len() as usize);
         (&file).read_to_end(&mut content).with_context(describe)?;
-        let digest = Digest::of(&content);
-        if digest != Digest::EMPTY {
+        let digest = self.function.digest(&content);
+        if !digest.names_nothing() {
             self.uploads.push(Upload { digest, source: Source::Bytes(content.into()) });
         }
         Ok((digest, is_executable))
@@ -313,17 +319,13 @@ fn read_link(at: BorrowedFd<'_>, name: &Path) -> Result<String, ExecutionError> 
         .map_err(|_| ExecutionError::Refused(format!("target of output link {} is not UTF-8", name.display())))
 }
 
-fn hash(mut file: &File) -> io::Result<Digest> {
-    let mut hasher = Sha256::new();
+fn hash(mut file: &File, function: DigestFunction) -> io::Result<Digest> {
+    let mut hasher = function.hasher();
     let mut piece = vec![0; 256 * 1024];
-    let mut size_bytes = 0;
     loop {
         match file.read(&mut piece)? {
-            0 => return Ok(Digest::new(hasher.finalize().into(), size_bytes)),
-            length => {
-                hasher.update(&piece[..length]);
-                size_bytes += length as u64;
-            }
+            0 => return Ok(hasher.finish()),
+            length => hasher.update(&piece[..length]),
         }
     }
 }

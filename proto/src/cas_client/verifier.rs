@@ -1,22 +1,20 @@
 //! Blobs that come in pieces, compared with their digests.
 
 use super::corrupt;
-use crate::digest::Digest;
-use sha2::{Digest as _, Sha256};
+use crate::digest::{Digest, Hasher};
 use tonic::Status;
 
 /// Checks a blob piece by piece against its digest.
 #[derive(Debug)]
 pub struct Verifier {
     expected: Digest,
-    hasher: Sha256,
-    size_bytes: u64,
+    hasher: Hasher,
 }
 
 impl Verifier {
     /// Nothing has arrived yet.
     pub fn new(expected: Digest) -> Self {
-        Self { expected, hasher: Sha256::new(), size_bytes: 0 }
+        Self { expected, hasher: expected.function().hasher() }
     }
 
     /// Takes the next piece.
@@ -24,8 +22,7 @@ impl Verifier {
     /// # Errors
     /// `INVALID_ARGUMENT` as soon as there is more than the digest says.
     pub fn add(&mut self, piece: &[u8]) -> Result<(), Status> {
-        self.size_bytes += piece.len() as u64;
-        if self.size_bytes > self.expected.size_bytes() {
+        if self.hasher.size_bytes() + piece.len() as u64 > self.expected.size_bytes() {
             return Err(corrupt(self.expected));
         }
         self.hasher.update(piece);
@@ -37,7 +34,6 @@ impl Verifier {
     /// # Errors
     /// `INVALID_ARGUMENT` where the pieces are not what the digest names.
     pub fn finish(self) -> Result<(), Status> {
-        let digest = Digest::new(self.hasher.finalize().into(), self.size_bytes);
-        if digest == self.expected { Ok(()) } else { Err(corrupt(self.expected)) }
+        if self.hasher.finish() == self.expected { Ok(()) } else { Err(corrupt(self.expected)) }
     }
 }

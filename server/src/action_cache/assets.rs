@@ -3,7 +3,7 @@
 use super::ActionCache;
 use crate::blobs::StoreError;
 use crate::results::ResultKey;
-use pumphouse_proto::digest::Digest;
+use pumphouse_proto::digest::{Digest, DigestFunction};
 use pumphouse_proto::reapi::{ActionResult, ExecutedActionMetadata, OutputDirectory, OutputFile};
 use std::time::SystemTime;
 
@@ -58,12 +58,12 @@ impl Asset {
         }
     }
 
-    fn of_result(result: &ActionResult, kind: AssetKind) -> Option<Self> {
+    fn of_result(function: DigestFunction, result: &ActionResult, kind: AssetKind) -> Option<Self> {
         let metadata = result.execution_metadata.as_ref()?;
-        let files = result.output_files.iter().map(|file| Digest::try_from(&file.digest));
+        let files = result.output_files.iter().map(|file| function.read_field(&file.digest));
         let mut blobs = files.collect::<Result<Vec<_>, _>>().ok()?;
         let roots =
-            result.output_directories.iter().map(|directory| Digest::try_from(&directory.root_directory_digest));
+            result.output_directories.iter().map(|directory| function.read_field(&directory.root_directory_digest));
         let mut directories = roots.collect::<Result<Vec<_>, _>>().ok()?;
         let contents = if kind == AssetKind::Blob { &mut blobs } else { &mut directories };
         let digest = if contents.is_empty() { return None } else { contents.remove(0) };
@@ -73,13 +73,13 @@ impl Asset {
 }
 
 impl ActionCache {
-    /// What the address with that key stands for, if it is known and all of it is there; it stays for the promised lifetime.
+    /// What the address with that key stands for, by the function of the key, if it is known and all of it is there; it stays for the promised lifetime.
     ///
     /// # Errors
     /// A store is broken, or can't answer now.
     pub async fn asset(&self, key: Digest, kind: AssetKind) -> Result<Option<Asset>, StoreError> {
         let result = self.get_complete(&ResultKey::Asset(key)).await?;
-        Ok(result.and_then(|result| Asset::of_result(&result, kind)))
+        Ok(result.and_then(|result| Asset::of_result(key.function(), &result, kind)))
     }
 
     /// Remembers what the address with that key stands for, in place of what it stood for before.
@@ -106,9 +106,9 @@ mod tests {
             directories: vec![Digest::of(b"b"), Digest::of(b"c")],
         };
         for kind in [AssetKind::Blob, AssetKind::Directory] {
-            assert_eq!(Asset::of_result(&asset.to_result(kind), kind), Some(asset.clone()));
+            assert_eq!(Asset::of_result(DigestFunction::Sha256, &asset.to_result(kind), kind), Some(asset.clone()));
             let bare = Asset::new(asset.digest, asset.since);
-            assert_eq!(Asset::of_result(&bare.to_result(kind), kind), Some(bare));
+            assert_eq!(Asset::of_result(DigestFunction::Sha256, &bare.to_result(kind), kind), Some(bare));
         }
     }
 }

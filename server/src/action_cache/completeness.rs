@@ -5,7 +5,7 @@
 use crate::blobs::tree::{TreeError, missing_below};
 use crate::blobs::{BlobStore, StoreError};
 use prost::Message as _;
-use pumphouse_proto::digest::{Digest, InvalidDigest};
+use pumphouse_proto::digest::{Digest, DigestFunction, InvalidDigest};
 use pumphouse_proto::entries;
 use pumphouse_proto::limits::METADATA_BLOB_SIZE_BYTES;
 use pumphouse_proto::reapi::{ActionResult, Directory, Tree};
@@ -16,9 +16,13 @@ pub(super) struct Completeness<'a> {
 }
 
 impl Completeness<'_> {
-    /// Whether every blob of the result is there. A result that names something malformed is not complete.
-    pub(super) async fn is_complete(&self, result: &ActionResult) -> Result<bool, StoreError> {
-        let Ok(Named { blobs, trees, roots }) = Named::by(result) else { return Ok(false) };
+    /// Whether every blob of the result, whose digests are by `function`, is there. A result that names something malformed is not complete.
+    pub(super) async fn is_complete(
+        &self,
+        function: DigestFunction,
+        result: &ActionResult,
+    ) -> Result<bool, StoreError> {
+        let Ok(Named { blobs, trees, roots }) = Named::by(function, result) else { return Ok(false) };
         if !self.blobs.find_missing(&blobs).await?.is_empty() {
             return Ok(false);
         }
@@ -50,7 +54,7 @@ impl Completeness<'_> {
             return Ok(false);
         }
         let Ok(tree) = Tree::decode(blob) else { return Ok(false) };
-        let Ok(files) = files_of(&tree) else { return Ok(false) };
+        let Ok(files) = files_of(digest.function(), &tree) else { return Ok(false) };
         Ok(self.blobs.find_missing(&files).await?.is_empty())
     }
 }
@@ -66,20 +70,27 @@ struct Named {
 }
 
 impl Named {
-    fn by(result: &ActionResult) -> Result<Self, InvalidDigest> {
-        let files = result.output_files.iter().map(|file| Digest::try_from(&file.digest));
-        let streams = [&result.stdout_digest, &result.stderr_digest].into_iter().flatten().map(Digest::try_from);
+    fn by(function: DigestFunction, result: &ActionResult) -> Result<Self, InvalidDigest> {
+        let files = result.output_files.iter().map(|file| function.read_field(&file.digest));
+        let streams =
+            [&result.stdout_digest, &result.stderr_digest].into_iter().flatten().map(|digest| function.read(digest));
         let directories = &result.output_directories;
-        let trees = directories.iter().filter_map(|directory| directory.tree_digest.as_ref()).map(Digest::try_from);
+        let trees = directories
+            .iter()
+            .filter_map(|directory| directory.tree_digest.as_ref())
+            .map(|digest| function.read(digest));
         let roots = directories.iter().filter_map(|directory| directory.root_directory_digest.as_ref());
         let trees = trees.collect::<Result<Vec<_>, _>>()?;
         let mut blobs = files.chain(streams).collect::<Result<Vec<_>, _>>()?;
         blobs.extend(&trees);
-        Ok(Self { blobs, trees, roots: roots.map(Digest::try_from).collect::<Result<_, _>>()? })
+        Ok(Self { blobs, trees, roots: roots.map(|digest| function.read(digest)).collect::<Result<_, _>>()? })
     }
 }
 
-fn files_of(tree: &Tree) -> Result<Vec<Digest>, InvalidDigest> {
+fn files_of(function: DigestFunction, tree: &Tree) -> Result<Vec<Digest>, InvalidDigest> {
     let directories = tree.root.iter().chain(&tree.children);
-    directories.flat_map(|directory: &Directory| &directory.files).map(|file| Digest::try_from(&file.digest)).collect()
+    directories
+        .flat_map(|directory: &Directory| &directory.files)
+        .map(|file| function.read_field(&file.digest))
+        .collect()
 }

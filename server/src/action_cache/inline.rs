@@ -6,9 +6,9 @@
 use crate::blobs::BlobStore;
 use bytes::Bytes;
 use prost::Message as _;
-use pumphouse_proto::digest::Digest;
+use pumphouse_proto::digest::{Digest, DigestFunction};
 use pumphouse_proto::limits::BATCH_SIZE_BYTES;
-use pumphouse_proto::reapi::{ActionResult, ExecuteRequest, GetActionResultRequest};
+use pumphouse_proto::reapi::{self, ActionResult, ExecuteRequest, GetActionResultRequest};
 use std::collections::HashSet;
 
 /// Larger streams and files aren't inlined, so that a result doesn't cost what its client may not want.
@@ -37,19 +37,20 @@ impl From<&ExecuteRequest> for InlineRequest {
 }
 
 impl InlineRequest {
-    /// Puts contents into the result: the streams first, then files in their order, for as long as there is room.
+    /// Puts contents into the result, whose digests are by `function`: the streams first, then files in their order, for as long as there is room.
     /// What can't be read is left out.
-    pub(crate) async fn apply(&self, result: &mut ActionResult, blobs: &dyn BlobStore) {
+    pub(crate) async fn apply(&self, function: DigestFunction, result: &mut ActionResult, blobs: &dyn BlobStore) {
+        let read = |digest: Option<&reapi::Digest>| digest.and_then(|digest| function.read(digest).ok());
         let mut room = BATCH_SIZE_BYTES.saturating_sub(result.encoded_len());
         if self.stdout && result.stdout_raw.is_empty() {
-            result.stdout_raw = content(result.stdout_digest.as_ref(), &mut room, blobs).await;
+            result.stdout_raw = content(read(result.stdout_digest.as_ref()), &mut room, blobs).await;
         }
         if self.stderr && result.stderr_raw.is_empty() {
-            result.stderr_raw = content(result.stderr_digest.as_ref(), &mut room, blobs).await;
+            result.stderr_raw = content(read(result.stderr_digest.as_ref()), &mut room, blobs).await;
         }
         for file in &mut result.output_files {
             if file.contents.is_empty() && self.files.contains(&file.path) {
-                file.contents = content(file.digest.as_ref(), &mut room, blobs).await;
+                file.contents = content(read(file.digest.as_ref()), &mut room, blobs).await;
             }
         }
     }
@@ -71,10 +72,10 @@ pub(crate) fn shrink(result: &mut ActionResult) {
     }
 }
 
-async fn content(digest: Option<&pumphouse_proto::reapi::Digest>, room: &mut usize, blobs: &dyn BlobStore) -> Bytes {
+async fn content(digest: Option<Digest>, room: &mut usize, blobs: &dyn BlobStore) -> Bytes {
     /// The tag and the length before the content.
     const FRAME: usize = 8;
-    let Some(digest) = digest.and_then(|digest| Digest::try_from(digest).ok()) else { return Bytes::new() };
+    let Some(digest) = digest else { return Bytes::new() };
     let fits = digest.size_bytes() <= LARGEST_INLINE_SIZE_BYTES && digest.size_bytes() as usize + FRAME <= *room;
     if digest.is_empty() || !fits {
         return Bytes::new();

@@ -11,7 +11,7 @@ use super::{BlobStore, StoreError};
 use crate::config::Config;
 use bytes::Bytes;
 use futures::TryStreamExt as _;
-use pumphouse_proto::digest::Digest;
+use pumphouse_proto::digest::{Digest, DigestFunction};
 use pumphouse_proto::limits::STREAM_CHUNK_SIZE_BYTES;
 use pumphouse_storage::Temporaries;
 use std::path::Path;
@@ -55,16 +55,22 @@ async fn check(store: &dyn BlobStore) {
 }
 
 async fn the_empty_blob_is_always_there(store: &dyn BlobStore) {
-    assert!(store.find_missing(&[Digest::EMPTY]).await.expect("looks").is_empty());
-    assert_eq!(store.get(Digest::EMPTY).await.expect("reads"), "");
-    assert_eq!(read(store, Digest::EMPTY, 0, None).await.expect("reads"), "");
-    store.put(Digest::EMPTY, Bytes::new()).await.expect("stores");
-    write(store, Digest::EMPTY, &Bytes::new(), 1).await.expect("stores");
+    for empty in DigestFunction::ALL.map(DigestFunction::empty) {
+        assert!(store.find_missing(&[empty]).await.expect("looks").is_empty());
+        assert_eq!(store.get(empty).await.expect("reads"), "");
+        assert_eq!(read(store, empty, 0, None).await.expect("reads"), "");
+        store.put(empty, Bytes::new()).await.expect("stores");
+        write(store, empty, &Bytes::new(), 1).await.expect("stores");
+    }
 }
 
 async fn what_is_put_is_there(store: &dyn BlobStore) {
     let blobs: Vec<Bytes> = (1..60).map(|number| content(number * 1571)).collect();
-    let named: Vec<(Digest, Bytes)> = blobs.iter().map(|blob| (Digest::of(blob), blob.clone())).collect();
+    let named: Vec<(Digest, Bytes)> = blobs
+        .iter()
+        .zip(DigestFunction::ALL.into_iter().cycle())
+        .map(|(blob, function)| (function.digest(blob), blob.clone()))
+        .collect();
     let digests: Vec<Digest> = named.iter().map(|(digest, _)| *digest).collect();
     assert_eq!(store.find_missing(&digests).await.expect("looks"), digests);
     assert!(store.put_many(named.clone()).await.iter().all(Result::is_ok));
@@ -95,16 +101,17 @@ async fn what_is_written_is_there(store: &dyn BlobStore) {
 async fn what_has_no_name_yet_is_named_by_its_content(store: &dyn BlobStore) {
     for size in [0, 1, 1_000_003] {
         let blob = content(size + 11).slice(11..);
-        let digest = Digest::of(&blob);
-        for _ in 0..2 {
-            let mut writer = store.write_unnamed().await.expect("begins");
+        for function in [DigestFunction::ALL, DigestFunction::ALL].concat() {
+            let mut writer = store.write_unnamed(function).await.expect("begins");
             for piece in blob.chunks(80_000) {
                 writer.write(Bytes::copy_from_slice(piece)).await.expect("takes a piece");
             }
+            let digest = function.digest(&blob);
             assert_eq!(writer.commit().await.expect("stores"), digest);
+            assert!(read(store, digest, 0, None).await.expect("reads") == blob);
         }
+        let digest = Digest::of(&blob);
         assert_eq!(store.digest_of(*digest.hash()).await.expect("looks"), Some(digest));
-        assert!(read(store, digest, 0, None).await.expect("reads") == blob);
     }
     assert_eq!(store.digest_of([9; 32]).await.expect("looks"), None);
 }
@@ -114,6 +121,8 @@ async fn what_does_not_match_is_refused(store: &dyn BlobStore) {
     let digest = Digest::of(&blob);
     let other = Bytes::from(vec![0; blob.len()]);
     let longer = Bytes::from([&blob[..], b"x"].concat());
+    let refused = write(store, digest.by(DigestFunction::Blake3), &blob, 100_000).await;
+    assert!(matches!(refused, Err(StoreError::Mismatch { .. })), "{refused:?}");
     for wrong in [other, longer, blob.slice(1..), Bytes::new()] {
         let refused = store.put(digest, wrong.clone()).await;
         assert!(matches!(refused, Err(StoreError::Mismatch { .. })), "{refused:?}");

@@ -11,7 +11,7 @@ use crate::config::Config;
 use crate::settled::Settled;
 use async_trait::async_trait;
 use bytes::Bytes;
-use pumphouse_proto::digest::Digest;
+use pumphouse_proto::digest::{Digest, DigestFunction};
 use pumphouse_storage::{Blobs, Directory, Limits, Problem, StorageError, SystemVolume, Temporaries};
 use scrub::Scrub;
 use std::sync::{Arc, LazyLock};
@@ -162,11 +162,11 @@ impl BlobStore for DiskBlobStore {
     }
 
     async fn write(&self, digest: Digest) -> Result<Box<dyn BlobWriter>, StoreError> {
-        writer::begin(self, Some(digest)).await
+        writer::begin(self, move |blobs| blobs.upload(digest)).await
     }
 
-    async fn write_unnamed(&self) -> Result<Box<dyn BlobWriter>, StoreError> {
-        writer::begin(self, None).await
+    async fn write_unnamed(&self, function: DigestFunction) -> Result<Box<dyn BlobWriter>, StoreError> {
+        writer::begin(self, move |blobs| blobs.upload_unnamed(function)).await
     }
 
     async fn digest_of(&self, hash: [u8; 32]) -> Result<Option<Digest>, StoreError> {

@@ -11,7 +11,7 @@ use super::{BlobStore, BlobStream, BlobWriter, StoreError};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::StreamExt as _;
-use pumphouse_proto::digest::Digest;
+use pumphouse_proto::digest::{Digest, DigestFunction};
 use quick_cache::sync::Cache;
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -135,8 +135,8 @@ impl<S: BlobStore> BlobStore for ExistenceCachingStore<S> {
         Ok(Box::new(ExistenceCachingWriter { writer, known: Arc::clone(&self.known) }))
     }
 
-    async fn write_unnamed(&self) -> Result<Box<dyn BlobWriter>, StoreError> {
-        let writer = self.store.write_unnamed().await?;
+    async fn write_unnamed(&self, function: DigestFunction) -> Result<Box<dyn BlobWriter>, StoreError> {
+        let writer = self.store.write_unnamed(function).await?;
         Ok(Box::new(ExistenceCachingWriter { writer, known: Arc::clone(&self.known) }))
     }
 

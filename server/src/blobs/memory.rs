@@ -7,7 +7,7 @@ use super::{BlobStore, BlobStream, BlobWriter, StoreError};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::{self, StreamExt as _};
-use pumphouse_proto::digest::Digest;
+use pumphouse_proto::digest::{Digest, DigestFunction};
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 
@@ -101,8 +101,8 @@ impl<S: BlobStore> BlobStore for MemoryCachingStore<S> {
         self.store.write(digest).await
     }
 
-    async fn write_unnamed(&self) -> Result<Box<dyn BlobWriter>, StoreError> {
-        self.store.write_unnamed().await
+    async fn write_unnamed(&self, function: DigestFunction) -> Result<Box<dyn BlobWriter>, StoreError> {
+        self.store.write_unnamed(function).await
     }
 
     async fn digest_of(&self, hash: [u8; 32]) -> Result<Option<Digest>, StoreError> {

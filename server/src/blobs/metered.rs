@@ -4,7 +4,7 @@ use super::{BlobStore, BlobStream, BlobWriter, StoreError};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::StreamExt as _;
-use pumphouse_proto::digest::Digest;
+use pumphouse_proto::digest::{Digest, DigestFunction};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -116,8 +116,8 @@ impl<S: BlobStore> BlobStore for MeteredStore<S> {
         Ok(Box::new(MeteredWriter { writer, traffic: Arc::clone(&self.traffic) }))
     }
 
-    async fn write_unnamed(&self) -> Result<Box<dyn BlobWriter>, StoreError> {
-        let writer = self.store.write_unnamed().await.inspect_err(|error| self.traffic.failed(error))?;
+    async fn write_unnamed(&self, function: DigestFunction) -> Result<Box<dyn BlobWriter>, StoreError> {
+        let writer = self.store.write_unnamed(function).await.inspect_err(|error| self.traffic.failed(error))?;
         Ok(Box::new(MeteredWriter { writer, traffic: Arc::clone(&self.traffic) }))
     }
 

@@ -1,7 +1,7 @@
 //! Trees of directories in a store: what of them is missing.
 
 use super::{BlobStore, StoreError};
-use pumphouse_proto::digest::{Digest, InvalidDigest};
+use pumphouse_proto::digest::{Digest, DigestFunction, InvalidDigest};
 use pumphouse_proto::limits::{BATCH_SIZE_BYTES, DIGESTS_PER_CALL, METADATA_BLOB_SIZE_BYTES};
 use pumphouse_proto::reapi::Directory;
 use pumphouse_proto::tree::{self, InvalidDirectory};
@@ -64,7 +64,7 @@ pub(crate) async fn missing_below(blobs: &dyn BlobStore, root: Digest) -> Result
                     }
                     Err(error) => return Err(error.into()),
                 };
-                let (below, directories) = children(&directory)?;
+                let (below, directories) = children(digest.function(), &directory)?;
                 files.extend(below);
                 level.extend(directories.into_iter().filter(|directory| !seen.contains(directory)));
             }
@@ -89,10 +89,10 @@ pub(crate) fn fitting<'a>(directories: impl Iterator<Item = &'a Digest>) -> usiz
     fit.count().max(1)
 }
 
-/// The digests of a directory's files and of its directories.
-fn children(directory: &Directory) -> Result<(Vec<Digest>, Vec<Digest>), InvalidDirectory> {
+/// The digests of a directory's files and of its directories, which are by the function of its own.
+fn children(function: DigestFunction, directory: &Directory) -> Result<(Vec<Digest>, Vec<Digest>), InvalidDirectory> {
     let digest = |name: &String, digest: &Option<pumphouse_proto::reapi::Digest>| {
-        Digest::try_from(digest).map_err(|error: InvalidDigest| InvalidDirectory::Digest(name.clone(), error))
+        function.read_field(digest).map_err(|error: InvalidDigest| InvalidDirectory::Digest(name.clone(), error))
     };
     let files = directory.files.iter().map(|node| digest(&node.name, &node.digest));
     let directories = directory.directories.iter().map(|node| digest(&node.name, &node.digest));

@@ -12,10 +12,9 @@ use super::{BlobStore, BlobStream, BlobWriter, StoreError};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
-use pumphouse_proto::digest::Digest;
+use pumphouse_proto::digest::{Digest, DigestFunction, Hasher};
 use pumphouse_proto::limits::STREAM_CHUNK_SIZE_BYTES;
 use quick_cache::sync::Cache;
-use sha2::{Digest as _, Sha256};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -93,8 +92,7 @@ impl<S: BlobStore> BlobStore for VerifyingStore<S> {
             pieces,
             digest,
             wanted: offset.min(end)..end,
-            hasher: Sha256::new(),
-            read: 0,
+            hasher: digest.function().hasher(),
             held: None,
             condemned: Arc::clone(&self.condemned),
         };
@@ -131,24 +129,31 @@ impl<S: BlobStore> BlobStore for VerifyingStore<S> {
 
     async fn write(&self, digest: Digest) -> Result<Box<dyn BlobWriter>, StoreError> {
         let writer = self.store.write(digest).await?;
-        Ok(self.verified(writer, Some(digest)))
+        Ok(self.verified(writer, digest.function(), Some(digest)))
     }
 
-    async fn write_unnamed(&self) -> Result<Box<dyn BlobWriter>, StoreError> {
-        let writer = self.store.write_unnamed().await?;
-        Ok(self.verified(writer, None))
+    async fn write_unnamed(&self, function: DigestFunction) -> Result<Box<dyn BlobWriter>, StoreError> {
+        let writer = self.store.write_unnamed(function).await?;
+        Ok(self.verified(writer, function, None))
     }
 
     async fn digest_of(&self, hash: [u8; 32]) -> Result<Option<Digest>, StoreError> {
         let known = self.store.digest_of(hash).await?;
-        Ok(known.filter(|digest| *digest.hash() == hash && !self.condemned.holds(digest)))
+        let is_condemned =
+            |digest: &Digest| DigestFunction::ALL.iter().any(|function| self.condemned.holds(&digest.by(*function)));
+        Ok(known.filter(|digest| *digest.hash() == hash && !is_condemned(digest)))
     }
 }
 
 impl<S> VerifyingStore<S> {
-    fn verified(&self, writer: Box<dyn BlobWriter>, expected: Option<Digest>) -> Box<dyn BlobWriter> {
+    fn verified(
+        &self,
+        writer: Box<dyn BlobWriter>,
+        function: DigestFunction,
+        expected: Option<Digest>,
+    ) -> Box<dyn BlobWriter> {
         let condemned = Arc::clone(&self.condemned);
-        Box::new(VerifyingWriter { writer, expected, hasher: Sha256::new(), received: 0, condemned })
+        Box::new(VerifyingWriter { writer, expected, hasher: function.hasher(), condemned })
     }
 }
 
@@ -173,8 +178,7 @@ struct Reading {
     pieces: BlobStream,
     digest: Digest,
     wanted: Range<u64>,
-    hasher: Sha256,
-    read: u64,
+    hasher: Hasher,
     /// What was read last: it is given when there is more, or all of it was compared.
     held: Option<Bytes>,
     condemned: Arc<Condemned>,
@@ -185,10 +189,9 @@ impl Reading {
     async fn next(&mut self) -> Result<Option<(Bytes, bool)>, StoreError> {
         match self.pieces.try_next().await? {
             Some(piece) => {
+                let at = self.hasher.size_bytes();
                 self.hasher.update(&piece);
-                let at = self.read;
-                self.read += piece.len() as u64;
-                if self.read > self.digest.size_bytes() {
+                if self.hasher.size_bytes() > self.digest.size_bytes() {
                     return Err(self.condemned.report(self.digest));
                 }
                 let part = self.part(&piece, at);
@@ -197,8 +200,7 @@ impl Reading {
                 Ok(Some((given.unwrap_or_default(), false)))
             }
             None => {
-                let actual = Digest::new(std::mem::take(&mut self.hasher).finalize().into(), self.read);
-                if actual != self.digest {
+                if self.hasher.clone().finish() != self.digest {
                     return Err(self.condemned.report(self.digest));
                 }
                 Ok(self.held.take().map(|piece| (piece, true)))
@@ -217,8 +219,7 @@ struct VerifyingWriter {
     writer: Box<dyn BlobWriter>,
     /// What it has to be; `None` where that is found out.
     expected: Option<Digest>,
-    hasher: Sha256,
-    received: u64,
+    hasher: Hasher,
     condemned: Arc<Condemned>,
 }
 
@@ -226,17 +227,17 @@ struct VerifyingWriter {
 impl BlobWriter for VerifyingWriter {
     async fn write(&mut self, piece: Bytes) -> Result<(), StoreError> {
         self.hasher.update(&piece);
-        self.received += piece.len() as u64;
-        match self.expected.filter(|expected| self.received > expected.size_bytes()) {
-            Some(expected) => Err(mismatch(expected, self.received)),
+        let received = self.hasher.size_bytes();
+        match self.expected.filter(|expected| received > expected.size_bytes()) {
+            Some(expected) => Err(mismatch(expected, received)),
             None => self.writer.write(piece).await,
         }
     }
 
     async fn commit(self: Box<Self>) -> Result<Digest, StoreError> {
-        let actual = Digest::new(self.hasher.finalize().into(), self.received);
+        let actual = self.hasher.finish();
         if let Some(expected) = self.expected.filter(|expected| *expected != actual) {
-            return Err(mismatch(expected, self.received));
+            return Err(mismatch(expected, actual.size_bytes()));
         }
         let stored = self.writer.commit().await?;
         if stored != actual {

@@ -8,7 +8,7 @@ use axum::body::Body;
 use axum::http::{HeaderMap, StatusCode, header};
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt as _;
-use pumphouse_proto::digest::Digest;
+use pumphouse_proto::digest::{Digest, DigestFunction};
 use pumphouse_proto::limits::TRANSFER_TIMEOUT;
 
 /// A body that is being read.
@@ -68,7 +68,7 @@ impl<'a> Upload<'a> {
     pub(super) async fn store_as(self, hash: [u8; 32]) -> Result<(), Refusal> {
         let writer = match self.declared {
             Some(size_bytes) => self.backend.blobs.write(Digest::new(hash, size_bytes)).await?,
-            None => self.backend.blobs.write_unnamed().await?,
+            None => self.backend.blobs.write_unnamed(DigestFunction::Sha256).await?,
         };
         let stored = self.store(Bytes::new(), writer, Some(hash)).await?;
         debug_assert_eq!(*stored.hash(), hash, "the store has compared it");
@@ -77,7 +77,7 @@ impl<'a> Upload<'a> {
 
     /// Stores the body, of which `beginning` was read already, as the blob that it is.
     pub(super) async fn store_unnamed(self, beginning: Bytes) -> Result<Digest, Refusal> {
-        let writer = self.backend.blobs.write_unnamed().await?;
+        let writer = self.backend.blobs.write_unnamed(DigestFunction::Sha256).await?;
         self.store(beginning, writer, None).await
     }
 

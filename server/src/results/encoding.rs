@@ -39,6 +39,10 @@ pub(super) fn checked(content: &[u8]) -> Option<&[u8]> {
 /// What is stored under `key`, or under the same action with another size; `None` where it is something else's.
 pub(super) fn decode(key: &ResultKey, rest: &[u8]) -> Option<Stored> {
     let digest = key.digest();
+    let rest = match digest.function().segment() {
+        Some(function) => rest.strip_prefix(function.as_bytes())?.strip_prefix(b"/")?,
+        None => rest,
+    };
     let rest = rest.strip_prefix(digest.hash_hex().as_bytes())?.strip_prefix(b"/")?;
     let end = memchr::memchr(b' ', rest)?;
     let size_bytes: u64 = std::str::from_utf8(&rest[..end]).ok()?.parse().ok()?;
@@ -47,10 +51,11 @@ pub(super) fn decode(key: &ResultKey, rest: &[u8]) -> Option<Stored> {
     let key = match key {
         ResultKey::Action(ActionKey { instance_name, .. }) | ResultKey::ActionHash { instance_name, .. } => {
             let (instance_name, hash) = (Arc::clone(instance_name), *digest.hash());
-            if size_bytes == UNKNOWN_SIZE_BYTES {
+            let digest = Digest::named(digest.function(), hash, size_bytes);
+            if digest == Digest::new(hash, UNKNOWN_SIZE_BYTES) {
                 ResultKey::ActionHash { instance_name, hash }
             } else {
-                ResultKey::Action(ActionKey { instance_name, digest: Digest::new(hash, size_bytes) })
+                ResultKey::Action(ActionKey { instance_name, digest })
             }
         }
         other => (size_bytes == digest.size_bytes()).then(|| other.clone())?,

@@ -1,10 +1,10 @@
 //! All services under their names.
 
 use crate::services::Backend;
+use crate::services::bytestream::ByteStreams;
 use pumphouse_proto::FILE_DESCRIPTOR_SET;
 use pumphouse_proto::asset::fetch_server::FetchServer;
 use pumphouse_proto::asset::push_server::PushServer;
-use pumphouse_proto::bytestream::byte_stream_server::ByteStreamServer;
 use pumphouse_proto::limits::{ANSWER_SIZE_BYTES, DECODED_MESSAGE_SIZE_BYTES};
 use pumphouse_proto::longrunning::operations_server::OperationsServer;
 use pumphouse_proto::reapi::action_cache_server::ActionCacheServer;
@@ -65,7 +65,7 @@ pub(super) async fn routes(backend: &Backend) -> anyhow::Result<(Routes, Health)
         .add_service(reflection().build_v1alpha()?)
         .add_service(CapabilitiesServer::new(backend.clone()))
         .add_service(ContentAddressableStorageServer::new(backend.clone()).max_decoding_message_size(size))
-        .add_service(ByteStreamServer::new(backend.clone()).max_decoding_message_size(size))
+        .add_service(ByteStreams::new(backend))
         .add_service(ActionCacheServer::new(backend.clone()).max_decoding_message_size(RESULT_MESSAGE_SIZE_BYTES))
         .add_service(ExecutionServer::new(backend.clone()).max_decoding_message_size(size))
         .add_service(FetchServer::new(backend.clone()))

@@ -5,10 +5,11 @@
 //! **Source:** Remote Execution API v2, service `ActionCache`.
 
 use super::Backend;
-use super::request::{action_key, audit, check_digest_function};
+use super::request::{action_key, audit, digest_function};
 use crate::access::{JUDGES, READERS};
 use crate::action_cache::InlineRequest;
 use prost::Message as _;
+use pumphouse_proto::digest::DigestFunction;
 use pumphouse_proto::entries;
 use pumphouse_proto::limits::BATCH_SIZE_BYTES;
 use pumphouse_proto::reapi::action_cache_server::ActionCache;
@@ -23,13 +24,14 @@ impl ActionCache for Backend {
         request: Request<GetActionResultRequest>,
     ) -> Result<Response<ActionResult>, Status> {
         let (_, extensions, request) = request.into_parts();
-        check_digest_function(request.digest_function)?;
-        let action = action_key(&extensions, READERS, &request.instance_name, request.action_digest.as_ref())?;
+        let function = digest_function(request.digest_function)?;
+        let action =
+            action_key(&extensions, READERS, &request.instance_name, function, request.action_digest.as_ref())?;
         let Some(result) = self.action_cache.get(&action).await? else {
             return Err(Status::not_found(format!("no result of action {} is cached", action.digest)));
         };
         let mut result = Arc::unwrap_or_clone(result);
-        InlineRequest::from(&request).apply(&mut result, self.blobs.as_ref()).await;
+        InlineRequest::from(&request).apply(function, &mut result, self.blobs.as_ref()).await;
         Ok(Response::new(result))
     }
 
@@ -38,8 +40,8 @@ impl ActionCache for Backend {
         request: Request<UpdateActionResultRequest>,
     ) -> Result<Response<ActionResult>, Status> {
         let (_, extensions, request) = request.into_parts();
-        check_digest_function(request.digest_function)?;
-        let action = action_key(&extensions, JUDGES, &request.instance_name, request.action_digest.as_ref())?;
+        let function = digest_function(request.digest_function)?;
+        let action = action_key(&extensions, JUDGES, &request.instance_name, function, request.action_digest.as_ref())?;
         let result = request.action_result.ok_or_else(|| Status::invalid_argument("action_result is missing"))?;
         check_result(&result)?;
         self.action_cache.put(&action, result.clone()).await?;
@@ -67,20 +69,22 @@ pub(crate) fn check_result(result: &ActionResult) -> Result<(), Status> {
             format!("action_result: {size} bytes are more than the {BATCH_SIZE_BYTES} that fit into an answer");
         return Err(Status::invalid_argument(message));
     }
+    // Both functions have hashes of one form.
+    let digest = |field: &str, message| super::request::digest(DigestFunction::Sha256, field, message);
     for file in &result.output_files {
-        super::request::digest("action_result.output_files.digest", file.digest.as_ref())?;
+        digest("action_result.output_files.digest", file.digest.as_ref())?;
     }
     for directory in &result.output_directories {
         if directory.tree_digest.is_none() && directory.root_directory_digest.is_none() {
             return Err(Status::invalid_argument("action_result.output_directories.tree_digest is missing"));
         }
-        for digest in [&directory.tree_digest, &directory.root_directory_digest].into_iter().flatten() {
-            super::request::digest("action_result.output_directories", Some(digest))?;
+        for message in [&directory.tree_digest, &directory.root_directory_digest].into_iter().flatten() {
+            digest("action_result.output_directories", Some(message))?;
         }
     }
-    for (field, digest) in [("stdout_digest", &result.stdout_digest), ("stderr_digest", &result.stderr_digest)] {
-        if digest.is_some() {
-            super::request::digest(&format!("action_result.{field}"), digest.as_ref())?;
+    for (field, message) in [("stdout_digest", &result.stdout_digest), ("stderr_digest", &result.stderr_digest)] {
+        if message.is_some() {
+            digest(&format!("action_result.{field}"), message.as_ref())?;
         }
     }
     Ok(())

@@ -12,7 +12,7 @@ mod request;
 mod transport;
 
 use super::Backend;
-use super::request::{admit, audit, check_digest_function, digest};
+use super::request::{admit, audit, digest, digest_function};
 use crate::access::{JUDGES, READERS, WRITERS};
 use crate::action_cache::{Asset, AssetKind};
 use crate::blobs::tree::missing_below;
@@ -24,8 +24,8 @@ use pumphouse_proto::asset::{
     FetchBlobRequest, FetchBlobResponse, FetchDirectoryRequest, FetchDirectoryResponse, PushBlobRequest,
     PushBlobResponse, PushDirectoryRequest, PushDirectoryResponse, Qualifier,
 };
-use pumphouse_proto::digest::Digest;
-use pumphouse_proto::reapi::{self, digest_function};
+use pumphouse_proto::digest::{Digest, DigestFunction};
+use pumphouse_proto::reapi;
 use pumphouse_proto::{rpc, status};
 use request::Names;
 use std::time::SystemTime;
@@ -57,8 +57,13 @@ impl Backend {
     }
 
     /// The blob at one of the addresses, brought from there where nobody has said what it is.
-    async fn fetch(&self, extensions: &Extensions, request: &FetchBlobRequest) -> Result<Outcome, Status> {
-        let names = Names::read(&request.instance_name, &request.uris, &request.qualifiers)?;
+    async fn fetch(
+        &self,
+        extensions: &Extensions,
+        function: DigestFunction,
+        request: &FetchBlobRequest,
+    ) -> Result<Outcome, Status> {
+        let names = Names::read(function, &request.instance_name, &request.uris, &request.qualifiers)?;
         let oldest = request::time("oldest_content_accepted", request.oldest_content_accepted.as_ref())?;
         if let Some(found) = self.pushed(&names, AssetKind::Blob, oldest).await? {
             return Ok(Ok(found));
@@ -67,17 +72,18 @@ impl Backend {
         if uris.is_empty() {
             return Ok(Err(nothing_pushed(request.uris.first())));
         }
-        let wanted = Wanted::read(&request.qualifiers, request.timeout.as_ref())?;
-        // What is brought is stored, for which reading is not enough.
-        admit(extensions, WRITERS, &request.instance_name)?;
+        let wanted = Wanted::read(function, &request.qualifiers, request.timeout.as_ref())?;
         let since = SystemTime::now();
         if oldest.is_none()
+            && function == DigestFunction::Sha256
             && let Some(hash) = wanted.sha256()
             && let Some(blob) = self.blobs.digest_of(hash).await?
             && self.blobs.find_missing(&[blob]).await?.is_empty()
         {
             return Ok(Ok(Found { uri: uris[0].1.clone(), asset: Asset::new(blob, since) }));
         }
+        // What is brought is stored, for which reading is not enough.
+        admit(extensions, WRITERS, &request.instance_name)?;
         let mut last = None;
         for (position, uri) in uris {
             match self.origins.bring(self, position, &uri, &wanted).await? {
@@ -168,15 +174,15 @@ impl Fetch for Backend {
     async fn fetch_blob(&self, request: Request<FetchBlobRequest>) -> Result<Response<FetchBlobResponse>, Status> {
         let (_, extensions, request) = request.into_parts();
         admit(&extensions, READERS, &request.instance_name)?;
-        check_digest_function(request.digest_function)?;
-        let answer = Answer::from(self.fetch(&extensions, &request).await?);
+        let function = digest_function(request.digest_function)?;
+        let answer = Answer::from(self.fetch(&extensions, function, &request).await?);
         Ok(Response::new(FetchBlobResponse {
             status: Some(answer.status),
             uri: answer.uri,
             qualifiers: request.qualifiers,
             expires_at: answer.expires_at,
             blob_digest: answer.content,
-            digest_function: digest_function::Value::Sha256.into(),
+            digest_function: function.to_field(),
         }))
     }
 
@@ -186,8 +192,8 @@ impl Fetch for Backend {
     ) -> Result<Response<FetchDirectoryResponse>, Status> {
         let (_, extensions, request) = request.into_parts();
         admit(&extensions, READERS, &request.instance_name)?;
-        check_digest_function(request.digest_function)?;
-        let names = Names::read(&request.instance_name, &request.uris, &request.qualifiers)?;
+        let function = digest_function(request.digest_function)?;
+        let names = Names::read(function, &request.instance_name, &request.uris, &request.qualifiers)?;
         let oldest = request::time("oldest_content_accepted", request.oldest_content_accepted.as_ref())?;
         let found = self.pushed(&names, AssetKind::Directory, oldest).await?;
         let answer = Answer::from(found.ok_or_else(|| nothing_pushed(request.uris.first())));
@@ -197,7 +203,7 @@ impl Fetch for Backend {
             qualifiers: request.qualifiers,
             expires_at: answer.expires_at,
             root_directory_digest: answer.content,
-            digest_function: digest_function::Value::Sha256.into(),
+            digest_function: function.to_field(),
         }))
     }
 }
@@ -207,14 +213,14 @@ impl Push for Backend {
     async fn push_blob(&self, request: Request<PushBlobRequest>) -> Result<Response<PushBlobResponse>, Status> {
         let (_, extensions, request) = request.into_parts();
         admit(&extensions, JUDGES, &request.instance_name)?;
-        check_digest_function(request.digest_function)?;
-        let names = Names::read(&request.instance_name, &request.uris, &request.qualifiers)?;
+        let function = digest_function(request.digest_function)?;
+        let names = Names::read(function, &request.instance_name, &request.uris, &request.qualifiers)?;
         let asset = Asset {
-            digest: digest("blob_digest", request.blob_digest.as_ref())?,
+            digest: digest(function, "blob_digest", request.blob_digest.as_ref())?,
             since: SystemTime::now(),
             until: request::time("expire_at", request.expire_at.as_ref())?,
-            blobs: request::references("references_blobs", &request.references_blobs)?,
-            directories: request::references("references_directories", &request.references_directories)?,
+            blobs: request::references(function, "references_blobs", &request.references_blobs)?,
+            directories: request::references(function, "references_directories", &request.references_directories)?,
         };
         self.push(&extensions, names, AssetKind::Blob, asset).await?;
         Ok(Response::new(PushBlobResponse {}))
@@ -226,14 +232,14 @@ impl Push for Backend {
     ) -> Result<Response<PushDirectoryResponse>, Status> {
         let (_, extensions, request) = request.into_parts();
         admit(&extensions, JUDGES, &request.instance_name)?;
-        check_digest_function(request.digest_function)?;
-        let names = Names::read(&request.instance_name, &request.uris, &request.qualifiers)?;
+        let function = digest_function(request.digest_function)?;
+        let names = Names::read(function, &request.instance_name, &request.uris, &request.qualifiers)?;
         let asset = Asset {
-            digest: digest("root_directory_digest", request.root_directory_digest.as_ref())?,
+            digest: digest(function, "root_directory_digest", request.root_directory_digest.as_ref())?,
             since: SystemTime::now(),
             until: request::time("expire_at", request.expire_at.as_ref())?,
-            blobs: request::references("references_blobs", &request.references_blobs)?,
-            directories: request::references("references_directories", &request.references_directories)?,
+            blobs: request::references(function, "references_blobs", &request.references_blobs)?,
+            directories: request::references(function, "references_directories", &request.references_directories)?,
         };
         self.push(&extensions, names, AssetKind::Directory, asset).await?;
         Ok(Response::new(PushDirectoryResponse {}))

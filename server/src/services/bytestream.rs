@@ -2,12 +2,15 @@
 //!
 //! **Source:** `google.bytestream`; Remote Execution API v2, service `ContentAddressableStorage`.
 
+mod pieces;
 mod read;
 mod write;
 
 use super::request::admit;
 use super::{AnswerStream, Backend};
 use crate::access::SEEKERS;
+use futures::{StreamExt as _, TryStreamExt as _};
+pub(crate) use pieces::ByteStreams;
 use pumphouse_proto::bytestream::byte_stream_server::ByteStream;
 use pumphouse_proto::bytestream::{
     QueryWriteStatusRequest, QueryWriteStatusResponse, ReadRequest, ReadResponse, WriteRequest, WriteResponse,
@@ -20,7 +23,8 @@ impl ByteStream for Backend {
     type ReadStream = AnswerStream<ReadResponse>;
 
     async fn read(&self, request: Request<ReadRequest>) -> Result<Response<Self::ReadStream>, Status> {
-        read::read(&self.blobs, request.extensions(), request.get_ref()).await.map(Response::new)
+        let pieces = read::read(&self.blobs, request.extensions(), request.get_ref()).await?;
+        Ok(Response::new(pieces.map_ok(|data| ReadResponse { data }).boxed()))
     }
 
     async fn write(&self, request: Request<Streaming<WriteRequest>>) -> Result<Response<WriteResponse>, Status> {

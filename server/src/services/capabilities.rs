@@ -7,11 +7,12 @@ use super::chunks::AVERAGE_SIZE_BYTES;
 use super::execution::PRIORITY_LIMIT;
 use super::request::admit;
 use crate::access::{ANYONE, EXECUTORS, JUDGES};
+use pumphouse_proto::digest::DigestFunction;
 use pumphouse_proto::limits::BATCH_SIZE_BYTES;
 use pumphouse_proto::reapi::capabilities_server::Capabilities;
 use pumphouse_proto::reapi::{
     ActionCacheUpdateCapabilities, CacheCapabilities, ExecutionCapabilities, FastCdc2020Params, GetCapabilitiesRequest,
-    PriorityCapabilities, ServerCapabilities, compressor, digest_function, priority_capabilities::PriorityRange,
+    PriorityCapabilities, ServerCapabilities, compressor, priority_capabilities::PriorityRange,
     symlink_absolute_path_strategy,
 };
 use pumphouse_proto::semver::SemVer;
@@ -46,7 +47,7 @@ impl Capabilities for Backend {
 
 fn cache_capabilities(blob_size_bytes: u64, updates: ActionCacheUpdateCapabilities) -> CacheCapabilities {
     CacheCapabilities {
-        digest_functions: vec![digest_function::Value::Sha256.into()],
+        digest_functions: DigestFunction::ALL.map(DigestFunction::to_field).to_vec(),
         action_cache_update_capabilities: Some(updates),
         cache_priority_capabilities: None,
         max_batch_total_size_bytes: BATCH_SIZE_BYTES as i64,
@@ -64,10 +65,10 @@ fn cache_capabilities(blob_size_bytes: u64, updates: ActionCacheUpdateCapabiliti
 fn execution_capabilities() -> ExecutionCapabilities {
     let every_priority = PriorityRange { min_priority: -PRIORITY_LIMIT, max_priority: PRIORITY_LIMIT };
     ExecutionCapabilities {
-        digest_function: digest_function::Value::Sha256.into(),
+        digest_function: DigestFunction::Sha256.to_field(),
         exec_enabled: true,
         execution_priority_capabilities: Some(PriorityCapabilities { priorities: vec![every_priority] }),
         supported_node_properties: Vec::new(),
-        digest_functions: vec![digest_function::Value::Sha256.into()],
+        digest_functions: DigestFunction::ALL.map(DigestFunction::to_field).to_vec(),
     }
 }

@@ -2,12 +2,12 @@
 //!
 //! **Source:** Remote Execution API v2, service `ContentAddressableStorage`.
 
-use super::request::{admit, check_digest_function, digest};
+use super::request::{admit, digest, digest_function};
 use super::{AnswerStream, Backend, chunks, compression, tree_pages};
 use crate::access::{READERS, SEEKERS, WRITERS};
 use crate::budget;
 use bytes::Bytes;
-use pumphouse_proto::digest::Digest;
+use pumphouse_proto::digest::{Digest, DigestFunction};
 use pumphouse_proto::limits::{BATCH_SIZE_BYTES, DECODED_MESSAGE_SIZE_BYTES, DIGESTS_PER_CALL};
 use pumphouse_proto::reapi::content_addressable_storage_server::ContentAddressableStorage;
 use pumphouse_proto::reapi::{
@@ -30,8 +30,8 @@ impl ContentAddressableStorage for Backend {
     ) -> Result<Response<FindMissingBlobsResponse>, Status> {
         let (_, extensions, request) = request.into_parts();
         admit(&extensions, SEEKERS, &request.instance_name)?;
-        check_digest_function(request.digest_function)?;
-        let digests = request.blob_digests.iter().map(|message| digest("blob_digests", Some(message)));
+        let function = digest_function(request.digest_function)?;
+        let digests = request.blob_digests.iter().map(|message| digest(function, "blob_digests", Some(message)));
         let digests = digests.collect::<Result<Vec<_>, _>>()?;
         let mut missing_blob_digests = Vec::new();
         for digests in digests.chunks(DIGESTS_PER_CALL) {
@@ -49,12 +49,12 @@ impl ContentAddressableStorage for Backend {
     ) -> Result<Response<BatchUpdateBlobsResponse>, Status> {
         let (_, extensions, request) = request.into_parts();
         admit(&extensions, WRITERS, &request.instance_name)?;
-        check_digest_function(request.digest_function)?;
+        let function = digest_function(request.digest_function)?;
         check_batch("data", request.requests.iter().map(|request| request.data.len() as u64), BATCH_SIZE_BYTES)?;
         let sizes = request.requests.iter().map(|request| size_of(request.digest.as_ref()));
         check_batch("decompressed data", sizes, DECODED_MESSAGE_SIZE_BYTES)?;
         let digests: Vec<_> = request.requests.iter().map(|request| request.digest.clone()).collect();
-        let decoded = decode_batch(request.requests).await?;
+        let decoded = decode_batch(function, request.requests).await?;
         let good = decoded.iter().flatten().cloned().collect();
         let mut stored = self.blobs.put_many(good).await.into_iter();
         let mut outcome = |decoded: Result<(Digest, Bytes), Status>| match decoded {
@@ -74,8 +74,8 @@ impl ContentAddressableStorage for Backend {
     ) -> Result<Response<BatchReadBlobsResponse>, Status> {
         let (_, extensions, request) = request.into_parts();
         admit(&extensions, READERS, &request.instance_name)?;
-        check_digest_function(request.digest_function)?;
-        let digests = request.digests.iter().map(|message| digest("digests", Some(message)));
+        let function = digest_function(request.digest_function)?;
+        let digests = request.digests.iter().map(|message| digest(function, "digests", Some(message)));
         let digests = digests.collect::<Result<Vec<_>, _>>()?;
         check_batch("digests", digests.iter().map(Digest::size_bytes), BATCH_SIZE_BYTES)?;
         let hold = budget::hold(&extensions, digests.iter().map(Digest::size_bytes).sum()).await?;
@@ -98,8 +98,8 @@ impl ContentAddressableStorage for Backend {
     async fn get_tree(&self, request: Request<GetTreeRequest>) -> Result<Response<Self::GetTreeStream>, Status> {
         let (_, extensions, request) = request.into_parts();
         admit(&extensions, READERS, &request.instance_name)?;
-        check_digest_function(request.digest_function)?;
-        let root = digest("root_digest", request.root_digest.as_ref())?;
+        let function = digest_function(request.digest_function)?;
+        let root = digest(function, "root_digest", request.root_digest.as_ref())?;
         let pages = tree_pages::TreePages::begin(&self.blobs, root, request.page_size, &request.page_token).await?;
         let mut response = Response::new(pages.into_stream());
         if let Some(hold) = budget::hold(&extensions, BATCH_SIZE_BYTES as u64).await? {
@@ -112,8 +112,8 @@ impl ContentAddressableStorage for Backend {
     async fn split_blob(&self, request: Request<SplitBlobRequest>) -> Result<Response<SplitBlobResponse>, Status> {
         let (_, extensions, request) = request.into_parts();
         admit(&extensions, READERS, &request.instance_name)?;
-        check_digest_function(request.digest_function)?;
-        let blob = digest("blob_digest", request.blob_digest.as_ref())?;
+        let function = digest_function(request.digest_function)?;
+        let blob = digest(function, "blob_digest", request.blob_digest.as_ref())?;
         let chunks = match chunks::known(self, blob).await? {
             Some(chunks) => chunks,
             None => {
@@ -137,10 +137,11 @@ impl ContentAddressableStorage for Backend {
     async fn splice_blob(&self, request: Request<SpliceBlobRequest>) -> Result<Response<SpliceBlobResponse>, Status> {
         let (_, extensions, request) = request.into_parts();
         admit(&extensions, WRITERS, &request.instance_name)?;
-        check_digest_function(request.digest_function)?;
-        let expected = request.blob_digest.as_ref().map(|blob| digest("blob_digest", Some(blob))).transpose()?;
-        let chunks = request.chunk_digests.iter().map(|chunk| digest("chunk_digests", Some(chunk)));
-        let blob = chunks::splice(self, expected, &chunks.collect::<Result<Vec<_>, _>>()?).await?;
+        let function = digest_function(request.digest_function)?;
+        let expected =
+            request.blob_digest.as_ref().map(|blob| digest(function, "blob_digest", Some(blob))).transpose()?;
+        let chunks = request.chunk_digests.iter().map(|chunk| digest(function, "chunk_digests", Some(chunk)));
+        let blob = chunks::splice(self, function, expected, &chunks.collect::<Result<Vec<_>, _>>()?).await?;
         Ok(Response::new(SpliceBlobResponse { blob_digest: Some(blob.into()) }))
     }
 }
@@ -162,17 +163,20 @@ fn check_batch(field: &str, sizes: impl Iterator<Item = u64>, limit: usize) -> R
 type Decoded = Result<(Digest, Bytes), Status>;
 
 /// Gives the blobs of a batch as they are to be stored; decompressing is done off the runtime's threads.
-async fn decode_batch(requests: Vec<batch_update_blobs_request::Request>) -> Result<Vec<Decoded>, Status> {
+async fn decode_batch(
+    function: DigestFunction,
+    requests: Vec<batch_update_blobs_request::Request>,
+) -> Result<Vec<Decoded>, Status> {
     let is_compressed = requests.iter().any(|request| request.compressor != i32::from(compressor::Value::Identity));
-    let decode = move || requests.into_iter().map(decode_request).collect();
+    let decode = move || requests.into_iter().map(|request| decode_request(function, request)).collect();
     if !is_compressed {
         return Ok(decode());
     }
     tokio::task::spawn_blocking(decode).await.map_err(|error| Status::internal(error.to_string()))
 }
 
-fn decode_request(request: batch_update_blobs_request::Request) -> Decoded {
-    let digest = digest("requests.digest", request.digest.as_ref())?;
+fn decode_request(function: DigestFunction, request: batch_update_blobs_request::Request) -> Decoded {
+    let digest = digest(function, "requests.digest", request.digest.as_ref())?;
     match compressor::Value::try_from(request.compressor) {
         Ok(compressor::Value::Identity) => Ok((digest, request.data)),
         Ok(compressor::Value::Zstd) => Ok((digest, compression::decompress(digest, &request.data)?)),

@@ -10,7 +10,7 @@ use crate::blobs::StoreError;
 use bytes::{Bytes, BytesMut};
 use fastcdc::v2020::{FastCDC, Normalization};
 use futures::TryStreamExt as _;
-use pumphouse_proto::digest::Digest;
+use pumphouse_proto::digest::{Digest, DigestFunction};
 use tonic::Status;
 
 /// How long chunks are on average, as the API recommends.
@@ -66,7 +66,7 @@ pub(super) async fn split(backend: &Backend, blob: Digest) -> Result<Vec<Digest>
             continue;
         }
         let content = window.split().freeze();
-        let cut = tokio::task::spawn_blocking(move || cut(&content, is_end));
+        let cut = tokio::task::spawn_blocking(move || cut(blob.function(), &content, is_end));
         let (cut, rest) = cut.await.map_err(|error| Status::internal(error.to_string()))?;
         chunks.extend(cut.iter().map(|(digest, _)| *digest));
         backend.blobs.put_many(cut).await.into_iter().collect::<Result<(), _>>()?;
@@ -79,8 +79,8 @@ pub(super) async fn split(backend: &Backend, blob: Digest) -> Result<Vec<Digest>
     Ok(chunks)
 }
 
-/// The chunks of `content`, and what begins the next one: nothing at the end of the blob.
-fn cut(content: &Bytes, is_end: bool) -> (Vec<(Digest, Bytes)>, Bytes) {
+/// The chunks of `content`, named by `function`, and what begins the next one: nothing at the end of the blob.
+fn cut(function: DigestFunction, content: &Bytes, is_end: bool) -> (Vec<(Digest, Bytes)>, Bytes) {
     let cutter = FastCDC::with_level_and_seed(
         content,
         SHORTEST_SIZE_BYTES,
@@ -95,14 +95,19 @@ fn cut(content: &Bytes, is_end: bool) -> (Vec<(Digest, Bytes)>, Bytes) {
     while start < content.len() && (is_end || content.len() - start >= LONGEST_SIZE_BYTES) {
         let (_, end) = cutter.cut(start, content.len() - start);
         let chunk = content.slice(start..end);
-        chunks.push((Digest::of(&chunk), chunk));
+        chunks.push((function.digest(&chunk), chunk));
         start = end;
     }
     (chunks, content.slice(start..))
 }
 
-/// Puts `chunks` together to a blob, which has to be `expected` if that is given.
-pub(super) async fn splice(backend: &Backend, expected: Option<Digest>, chunks: &[Digest]) -> Result<Digest, Status> {
+/// Puts `chunks` together to a blob with a digest by `function`, which has to be `expected` if that is given.
+pub(super) async fn splice(
+    backend: &Backend,
+    function: DigestFunction,
+    expected: Option<Digest>,
+    chunks: &[Digest],
+) -> Result<Digest, Status> {
     if chunks.len() > CHUNKS {
         let message = format!("chunk_digests: {} chunks are more than {CHUNKS}", chunks.len());
         return Err(Status::invalid_argument(message));
@@ -128,7 +133,7 @@ pub(super) async fn splice(backend: &Backend, expected: Option<Digest>, chunks: 
     }
     let mut writer = match expected {
         Some(expected) => backend.blobs.write(expected).await?,
-        None => backend.blobs.write_unnamed().await?,
+        None => backend.blobs.write_unnamed(function).await?,
     };
     for chunk in chunks {
         let mut pieces = backend.blobs.read(*chunk, 0, None).await?;
@@ -159,19 +164,21 @@ mod tests {
     async fn what_is_cut_in_windows_is_cut_as_a_whole_and_put_together_again() {
         let dir = tempfile::tempdir().expect("a directory");
         let backend = Backend::for_test(dir.path());
-        for size in [1, LONGEST_SIZE_BYTES, LONGEST_SIZE_BYTES + 1, 3 * WINDOW_SIZE_BYTES + 12345] {
+        let sizes = [1, LONGEST_SIZE_BYTES, LONGEST_SIZE_BYTES + 1, 3 * WINDOW_SIZE_BYTES + 12345];
+        for (size, function) in sizes.into_iter().flat_map(|size| DigestFunction::ALL.map(|function| (size, function)))
+        {
             let whole = content(size);
-            let blob = Digest::of(&whole);
+            let blob = function.digest(&whole);
             backend.blobs.put(blob, whole.clone()).await.expect("stored");
             let chunks = split(&backend, blob).await.expect("is cut");
-            let expect: Vec<Digest> = cut(&whole, true).0.iter().map(|(digest, _)| *digest).collect();
+            let expect: Vec<Digest> = cut(function, &whole, true).0.iter().map(|(digest, _)| *digest).collect();
             assert_eq!(chunks, if size <= LONGEST_SIZE_BYTES { vec![blob] } else { expect }, "{size}");
             assert_eq!(split(&backend, blob).await.expect("is known"), chunks);
             assert!(backend.blobs.find_missing(&chunks).await.expect("looks").is_empty());
             let twice: Vec<Digest> = chunks.iter().chain(&chunks).copied().collect();
-            let doubled = Digest::of(&[whole.clone(), whole].concat());
-            assert_eq!(splice(&backend, Some(doubled), &twice).await.expect("is made"), doubled);
-            assert_eq!(splice(&backend, None, &twice).await.expect("is made"), doubled);
+            let doubled = function.digest(&[whole.clone(), whole].concat());
+            assert_eq!(splice(&backend, function, Some(doubled), &twice).await.expect("is made"), doubled);
+            assert_eq!(splice(&backend, function, None, &twice).await.expect("is made"), doubled);
             assert!(backend.blobs.find_missing(&[doubled]).await.expect("looks").is_empty());
         }
     }
@@ -180,17 +187,18 @@ mod tests {
     async fn what_the_chunks_are_not_is_not_made() {
         let dir = tempfile::tempdir().expect("a directory");
         let backend = Backend::for_test(dir.path());
+        let function = DigestFunction::Sha256;
         let chunk = Digest::of(b"chunk");
         backend.blobs.put(chunk, Bytes::from_static(b"chunk")).await.expect("stored");
         let wrong = Digest::of(b"other");
-        let refused = splice(&backend, Some(wrong), &[chunk]).await.expect_err("is another blob");
+        let refused = splice(&backend, function, Some(wrong), &[chunk]).await.expect_err("is another blob");
         assert_eq!(refused.code(), tonic::Code::InvalidArgument);
         assert_eq!(backend.blobs.find_missing(&[wrong]).await.expect("looks"), [wrong]);
-        let refused = splice(&backend, Some(Digest::of(b"longer")), &[chunk]).await.expect_err("is longer");
+        let refused = splice(&backend, function, Some(Digest::of(b"longer")), &[chunk]).await.expect_err("is longer");
         assert!(refused.message().contains("chunk_digests"), "{refused}");
-        let refused = splice(&backend, None, &[chunk, wrong]).await.expect_err("is not there");
+        let refused = splice(&backend, function, None, &[chunk, wrong]).await.expect_err("is not there");
         assert_eq!(refused.code(), tonic::Code::NotFound);
         assert_eq!(split(&backend, wrong).await.expect_err("is not there").code(), tonic::Code::NotFound);
-        assert_eq!(splice(&backend, None, &[]).await.expect("nothing"), Digest::EMPTY);
+        assert_eq!(splice(&backend, function, None, &[]).await.expect("nothing"), Digest::EMPTY);
     }
 }

@@ -6,7 +6,7 @@ mod inputs;
 pub(super) mod updates;
 
 use super::operation_name::OperationName;
-use super::request::{action_key, admit, audit, build_id, check_digest_function};
+use super::request::{action_key, admit, audit, build_id, digest_function};
 use super::{AnswerStream, Backend};
 use crate::access::EXECUTORS;
 use crate::action_cache::InlineRequest;
@@ -30,8 +30,9 @@ impl Execution for Backend {
     async fn execute(&self, request: Request<ExecuteRequest>) -> Result<Response<Self::ExecuteStream>, Status> {
         let build = build_id(request.metadata(), request.extensions());
         let (_, extensions, request) = request.into_parts();
-        check_digest_function(request.digest_function)?;
-        let action = action_key(&extensions, EXECUTORS, &request.instance_name, request.action_digest.as_ref())?;
+        let function = digest_function(request.digest_function)?;
+        let action =
+            action_key(&extensions, EXECUTORS, &request.instance_name, function, request.action_digest.as_ref())?;
         let inline = InlineRequest::from(&request);
         let priority = request.execution_policy.as_ref().map_or(0, |policy| policy.priority);
         let priority = priority.clamp(-PRIORITY_LIMIT, PRIORITY_LIMIT);

@@ -1,4 +1,4 @@
-//! The names of operations: `[INSTANCE/]operations/ID/HASH/SIZE`.
+//! The names of operations: `[INSTANCE/]operations/ID/[FUNCTION/]HASH/SIZE`.
 //!
 //! A name carries its action's digest, so that a server that never heard of the operation knows what is waited for.
 
@@ -29,14 +29,15 @@ impl OperationName {
     /// Reads a name.
     pub(super) fn parse(name: &str) -> Result<Self, Status> {
         let parsed = || {
-            let mut segments = name.rsplitn(5, '/');
-            let size = segments.next()?.parse().ok()?;
-            let digest = Digest::parse(segments.next()?, size).ok()?;
-            let id = segments.next().filter(|id| id.len() == 32)?;
+            let segments: Vec<&str> = name.split('/').collect();
+            let (rest, digest) = Digest::parse_end(&segments).ok()?;
+            let [instance @ .., keyword, id] = rest else { return None };
+            if *keyword != KEYWORD || id.len() != 32 {
+                return None;
+            }
             let id = OperationId(u128::from_str_radix(id, 16).ok()?);
-            segments.next().filter(|keyword| *keyword == KEYWORD)?;
-            let instance_name = segments.next().unwrap_or("");
-            super::request::check_instance_name(instance_name).ok()?;
+            let instance_name = instance.join("/");
+            super::request::check_instance_name(&instance_name).ok()?;
             Some(Self { action: ActionKey { instance_name: instance_name.into(), digest }, id })
         };
         // The name may be another server's: clients that hear "not found" execute again.
@@ -60,13 +61,16 @@ pub(super) fn parse_collection(name: &str) -> Result<&str, Status> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use pumphouse_proto::digest::DigestFunction;
 
     #[test]
     fn names_are_written_and_read() {
         for instance_name in ["", "main", "a/operations/b"] {
-            let action = ActionKey { instance_name: instance_name.into(), digest: Digest::of(b"action") };
-            let name = OperationName { action, id: OperationId(0xabc) };
-            assert_eq!(OperationName::parse(&name.to_string()).expect("well formed"), name);
+            for function in DigestFunction::ALL {
+                let action = ActionKey { instance_name: instance_name.into(), digest: function.digest(b"action") };
+                let name = OperationName { action, id: OperationId(0xabc) };
+                assert_eq!(OperationName::parse(&name.to_string()).expect("well formed"), name);
+            }
         }
     }
 

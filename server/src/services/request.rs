@@ -4,8 +4,8 @@ use crate::access::{Caller, Party, Role};
 use crate::scheduler::{ActionKey, BuildId};
 use prost::Message as _;
 use pumphouse_proto::cas_client::REQUEST_METADATA_HEADER;
-use pumphouse_proto::digest::Digest;
-use pumphouse_proto::reapi::{self, RequestMetadata, digest_function};
+use pumphouse_proto::digest::{Digest, DigestFunction};
+use pumphouse_proto::reapi::{self, RequestMetadata};
 use std::hash::{Hash as _, Hasher as _};
 use tonic::metadata::MetadataMap;
 use tonic::{Extensions, Status};
@@ -19,18 +19,16 @@ const BUILDS_PER_PARTY: u64 = 256;
 /// The longest name of a build; the rest of a longer one is ignored.
 const BUILD_ID_SIZE_BYTES: usize = 256;
 
-/// A digest that must be there and well formed.
-pub(super) fn digest(field: &str, digest: Option<&reapi::Digest>) -> Result<Digest, Status> {
+/// A digest by `function`, that must be there and well formed.
+pub(super) fn digest(function: DigestFunction, field: &str, digest: Option<&reapi::Digest>) -> Result<Digest, Status> {
     let digest = digest.ok_or_else(|| Status::invalid_argument(format!("{field} is missing")))?;
-    Digest::try_from(digest).map_err(|error| Status::invalid_argument(format!("{field}: {error}")))
+    function.read(digest).map_err(|error| Status::invalid_argument(format!("{field}: {error}")))
 }
 
-/// The digest function must be SHA-256 or unsaid.
-pub(super) fn check_digest_function(value: i32) -> Result<(), Status> {
-    match digest_function::Value::try_from(value) {
-        Ok(digest_function::Value::Unknown | digest_function::Value::Sha256) => Ok(()),
-        _ => Err(Status::invalid_argument(format!("digest_function: {value} is not supported, only SHA256 is"))),
-    }
+/// The function by which a request's digests are made: SHA-256 where the field says nothing.
+pub(super) fn digest_function(value: i32) -> Result<DigestFunction, Status> {
+    let message = || format!("digest_function: {value} is not supported, SHA256 and BLAKE3 are");
+    DigestFunction::of_field(value).ok_or_else(|| Status::invalid_argument(message()))
 }
 
 /// Whether whoever sent a request with these extensions has one of `roles` for the instance, whose name must be good.
@@ -65,10 +63,11 @@ pub(super) fn action_key(
     extensions: &Extensions,
     roles: &[Role],
     instance_name: &str,
+    function: DigestFunction,
     action_digest: Option<&reapi::Digest>,
 ) -> Result<ActionKey, Status> {
     admit(extensions, roles, instance_name)?;
-    Ok(ActionKey { instance_name: instance_name.into(), digest: digest("action_digest", action_digest)? })
+    Ok(ActionKey { instance_name: instance_name.into(), digest: digest(function, "action_digest", action_digest)? })
 }
 
 /// The build that a request belongs to: without a name where the client doesn't say, or says it unreadably.

@@ -8,7 +8,7 @@ use crate::blobs::tree::{DIRECTORIES_PER_TREE, TreeError, fitting};
 use crate::blobs::{BlobStore, StoreError};
 use futures::stream::{self, StreamExt as _};
 use prost::Message;
-use pumphouse_proto::digest::Digest;
+use pumphouse_proto::digest::{Digest, DigestFunction};
 use pumphouse_proto::limits::{BATCH_SIZE_BYTES, METADATA_BLOB_SIZE_BYTES};
 use pumphouse_proto::reapi::{Directory, GetTreeResponse};
 use pumphouse_proto::tree;
@@ -57,7 +57,7 @@ impl TreePages {
             sent: 0,
             is_done: false,
         };
-        pages.found(first)?;
+        pages.found(root.function(), first)?;
         while pages.sent < skip && pages.more().await? {
             pages.ready.pop_front();
             pages.sent += 1;
@@ -103,7 +103,7 @@ impl TreePages {
             let batch: Vec<Digest> = self.waiting.drain(..count).collect();
             for (digest, blob) in batch.iter().zip(self.blobs.get_many(&batch).await) {
                 match blob {
-                    Ok(blob) => self.found(tree::decode(*digest, blob)?)?,
+                    Ok(blob) => self.found(digest.function(), tree::decode(*digest, blob)?)?,
                     Err(StoreError::NotFound(_) | StoreError::Corrupt(_)) => {}
                     Err(error) => return Err(error.into()),
                 }
@@ -112,9 +112,9 @@ impl TreePages {
         Ok(!self.ready.is_empty())
     }
 
-    fn found(&mut self, directory: Directory) -> Result<(), Status> {
+    fn found(&mut self, function: DigestFunction, directory: Directory) -> Result<(), Status> {
         for node in &directory.directories {
-            let digest = super::request::digest("directories.digest", node.digest.as_ref())?;
+            let digest = super::request::digest(function, "directories.digest", node.digest.as_ref())?;
             check_size(digest)?;
             if self.seen.insert(digest) {
                 self.waiting.push_back(digest);

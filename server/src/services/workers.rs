@@ -1,6 +1,6 @@
 //! The workers' end of the scheduler: one stream for as long as a worker lives.
 
-use super::request::{check_instance_name, digest};
+use super::request::{check_instance_name, digest, digest_function};
 use super::run_seal::{RunKey, SealedRun};
 use super::{AnswerStream, Backend, shutting_down};
 use crate::access::{Again, Caller, Role};
@@ -180,6 +180,7 @@ impl Session {
             }),
             instance_name: assignment.action.instance_name.to_string(),
             action_digest: Some(assignment.action.digest.into()),
+            digest_function: assignment.action.digest.function().to_field(),
             timeout: Duration::try_from(assignment.timeout).ok(),
             do_not_cache: assignment.do_not_cache,
             default_platform: self.backend.config.default_platform(&assignment.action.instance_name),
@@ -191,13 +192,14 @@ impl Session {
 /// What a worker reads of an action before anything else, as far as it is small: the Action, its Command, and the Directory of
 /// its input root. It was read lately, when the action was to be executed. What isn't there the worker will miss itself.
 async fn first_blobs(blobs: &dyn BlobStore, action: Digest) -> Vec<Bytes> {
-    let is_small = |digest: &Digest| digest.size_bytes() <= FIRST_BLOB_SIZE_BYTES && *digest != Digest::EMPTY;
+    let is_small = |digest: &Digest| digest.size_bytes() <= FIRST_BLOB_SIZE_BYTES && !digest.names_nothing();
+    let function = action.function();
     if !is_small(&action) {
         return Vec::new();
     }
     let Some(action) = blobs.get_many(&[action]).await.pop().and_then(Result::ok) else { return Vec::new() };
     let decoded = Action::decode(action.clone()).unwrap_or_default();
-    let digests = [&decoded.command_digest, &decoded.input_root_digest].map(|digest| Digest::try_from(digest).ok());
+    let digests = [&decoded.command_digest, &decoded.input_root_digest].map(|digest| function.read_field(digest).ok());
     let digests: Vec<Digest> = digests.into_iter().flatten().filter(is_small).collect();
     std::iter::once(action).chain(blobs.get_many(&digests).await.into_iter().flatten()).collect()
 }
@@ -228,7 +230,8 @@ fn worker_state(state: CurrentState, worker: &str, key: &RunKey) -> Result<Worke
 fn reported_run(run: Run, worker: &str, key: &RunKey) -> Result<ReportedRun, Status> {
     check_name("runs.run_id", &run.run_id)?;
     check_instance_name(&run.instance_name)?;
-    let digest = digest("runs.action_digest", run.action_digest.as_ref())?;
+    let function = digest_function(run.digest_function)?;
+    let digest = digest(function, "runs.action_digest", run.action_digest.as_ref())?;
     let completed = match run.state {
         Some(run::State::Completed(response)) => Some(Arc::new(within_bounds(response))),
         _ => None,

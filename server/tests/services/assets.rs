@@ -11,6 +11,7 @@ use pumphouse_proto::asset::{
 };
 use pumphouse_proto::digest::Digest;
 use pumphouse_proto::reapi::{self, Directory, FileNode};
+use pumphouse_server::access::{Role, Roles};
 use sha2::{Digest as _, Sha256, Sha512};
 use std::time::{Duration, SystemTime};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -165,6 +166,25 @@ async fn blobs_are_brought_from_origins_that_the_operator_names_and_from_nowhere
     let known = sri("sha256", &Sha256::digest("from afar"));
     assert_eq!(content(&fetch(&server, &[&missing], &[("checksum.sri", &known)]).await.unwrap()), blob);
     assert_eq!(code(&fetch(&server, &[&missing], &[]).await.unwrap()), Code::Aborted, "nobody answers");
+}
+
+#[tokio::test]
+async fn readers_get_what_is_there_and_have_nothing_brought() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = TestServer::start_from(config(dir.path())).await;
+    let [blob] = server.upload(&[b"content"]).await[..] else { panic!("one") };
+    server.stop().await;
+    let mut config = config(dir.path());
+    config.access.anonymous = Some(Roles::of(&[Role::Read]));
+    // Nobody listens there.
+    config.fetch_origins = vec!["http://127.0.0.1:1/".into()];
+    let server = TestServer::start_from(config).await;
+    let sri = |text: &str| format!("sha256-{}", base64::engine::general_purpose::STANDARD.encode(Sha256::digest(text)));
+    let uri = "http://127.0.0.1:1/x";
+    let found = fetch(&server, &[uri], &[("checksum.sri", &sri("content"))]).await.unwrap();
+    assert_eq!(content(&found), blob);
+    let refused = fetch(&server, &[uri], &[("checksum.sri", &sri("other"))]).await.unwrap_err();
+    assert_eq!(refused.code(), Code::Unauthenticated, "{refused}");
 }
 
 #[tokio::test]

@@ -29,11 +29,11 @@ async fn capabilities_suit_old_and_new_clients() {
     assert!(cache.action_cache_update_capabilities.unwrap().update_enabled);
     assert!(cache.split_blob_support && cache.splice_blob_support);
     assert_eq!(cache.fast_cdc_2020_params.map(|params| (params.avg_chunk_size_bytes, params.seed)), Some((524_288, 0)));
-    let sha256: i32 = digest_function::Value::Sha256.into();
-    assert_eq!(cache.digest_functions, [sha256]);
+    let [sha256, blake3] = [digest_function::Value::Sha256, digest_function::Value::Blake3].map(i32::from);
+    assert_eq!(cache.digest_functions, [sha256, blake3]);
     let execution = capabilities.execution_capabilities.unwrap();
     assert!(execution.exec_enabled);
-    assert_eq!((execution.digest_function, execution.digest_functions), (sha256, vec![sha256]));
+    assert_eq!((execution.digest_function, execution.digest_functions), (sha256, vec![sha256, blake3]));
     let range = execution.execution_priority_capabilities.unwrap().priorities[0];
     assert!(range.min_priority < 0 && range.max_priority > 0);
     server.stop().await;

@@ -303,6 +303,7 @@ pub(crate) fn executing(assignment: &Assignment) -> Run {
         instance_name: assignment.instance_name.clone(),
         action_digest: assignment.action_digest.clone(),
         do_not_cache: assignment.do_not_cache,
+        digest_function: assignment.digest_function,
         state: Some(run::State::Executing(pumphouse_proto::worker::Executing {})),
     }
 }

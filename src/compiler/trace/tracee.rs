@@ -1,19 +1,20 @@
 //! What a traced program is to the kernel: its start, the call at which it stands, and its memory.
 //!
-//! The start is a `fork` of our own, since the program must let itself be traced and wait before it becomes another: the
-//! standard library would wait for it at the same time. Between `fork` and `execve` only calls are made that are safe
-//! there; everything that they need was made before.
+//! The start is a `clone` of our own, since the program must let itself be traced and wait before it becomes another: the
+//! standard library would wait for it at the same time. Until `execve` it shares this process's memory, of which a large
+//! daemon or scanner would pay for a copy: so it makes plain system calls alone, on what was made before.
 //!
-//! **Source:** ptrace(2), seccomp(2), fork(2), signal-safety(7).
+//! **Source:** ptrace(2), seccomp(2), clone(2), signal-safety(7).
 
-#![expect(unsafe_code, reason = "fork, and unions of the kernel's, have no safe interface")]
+#![expect(unsafe_code, reason = "clone, and unions of the kernel's, have no safe interface")]
 
 use super::Run;
 use nix::errno::Errno;
 use nix::sys::ptrace;
-use nix::sys::signal::{SigSet, SigmaskHow, Signal, raise, sigprocmask};
+use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
 use nix::sys::uio::{RemoteIoVec, process_vm_readv};
-use nix::unistd::{ForkResult, Pid, fork};
+use nix::unistd::Pid;
+use rustix::process::{Signal, getpid, kill_process};
 use rustix::stdio::{dup2_stderr, dup2_stdin, dup2_stdout};
 use seccompiler::{BpfProgram, apply_filter};
 use std::ffi::{CString, OsStr};
@@ -28,6 +29,9 @@ pub(super) const NOT_TRACEABLE: i32 = 121;
 pub(super) const NOT_FILTERABLE: i32 = 122;
 /// See [`NOT_TRACEABLE`]: its directory isn't there, or it couldn't be executed.
 pub(super) const NOT_STARTED: i32 = 127;
+
+/// The stack of a program that has not become one yet.
+const STACK_BYTES: usize = 64 << 10;
 
 /// The longest path that the kernel takes, with its end.
 const MAX_PATH_BYTES: usize = 4096;
@@ -78,58 +82,73 @@ impl Prepared {
             output_limit: libc::rlimit { rlim_cur: limit, rlim_max: limit },
         })
     }
+}
 
-    /// Starts the program: it stops by itself before its first look, for this thread to trace it.
+/// A program that has been started, with what it needs until it has become one.
+pub(super) struct Started<'a> {
+    pub(super) process: Pid,
+    _start: Box<Start<'a>>,
+}
+
+struct Start<'a> {
+    prepared: &'a Prepared,
+    streams: &'a Streams,
+    arguments: Vec<*const libc::c_char>,
+    environment: Vec<*const libc::c_char>,
+    stack: Vec<u8>,
+}
+
+impl<'a> Started<'a> {
+    /// Starts the program: it stops by itself before its first look, for this thread to trace it. What is given back must
+    /// live until it has become the program, or ended.
     ///
     /// # Errors
     /// Where there is no room for another process.
-    pub(super) fn start(&self, streams: &Streams) -> nix::Result<Pid> {
+    pub(super) fn new(prepared: &'a Prepared, streams: &'a Streams) -> nix::Result<Self> {
         let pointers = |strings: &[CString]| -> Vec<*const libc::c_char> {
             strings.iter().map(|string| string.as_ptr()).chain([std::ptr::null()]).collect()
         };
-        let (arguments, environment) = (pointers(&self.arguments), pointers(&self.environment));
-        // SAFETY: the child allocates nothing, takes no lock, and ends in `execve` or `_exit`.
-        match unsafe { fork() }? {
-            ForkResult::Parent { child } => Ok(child),
-            ForkResult::Child => {
-                let code = self.become_program(streams, &arguments, &environment);
-                // SAFETY: it ends the process without running anything of it.
-                unsafe { libc::_exit(code) }
-            }
-        }
+        let (arguments, environment) = (pointers(&prepared.arguments), pointers(&prepared.environment));
+        let stack = vec![0; STACK_BYTES];
+        let mut start = Box::new(Start { prepared, streams, arguments, environment, stack });
+        // The kernel wants it aligned.
+        let top = start.stack.as_mut_ptr_range().end as usize & !0xf;
+        let argument = (&raw const *start).cast::<libc::c_void>().cast_mut();
+        // SAFETY: the child has a stack of its own, touches nothing that is freed before its `execve` or its end, allocates
+        // nothing, takes no lock, and knows its thread's own memory by nothing but an `errno` that nobody reads.
+        let process =
+            unsafe { libc::clone(become_program, top as *mut libc::c_void, libc::CLONE_VM | libc::SIGCHLD, argument) };
+        Ok(Self { process: Pid::from_raw(Errno::result(process)?), _start: start })
     }
+}
 
-    /// The child's part; gives the code to end with where it doesn't become the program.
-    fn become_program(
-        &self,
-        streams: &Streams,
-        arguments: &[*const libc::c_char],
-        environment: &[*const libc::c_char],
-    ) -> i32 {
-        let is_placed = dup2_stdin(&streams.input).is_ok()
-            && dup2_stdout(&streams.output).is_ok()
-            && dup2_stderr(&streams.errors).is_ok()
-            && rustix::process::chdir(self.directory.as_c_str()).is_ok();
-        // SAFETY: all are plain calls on memory that lives on; no handler of this program is installed.
-        unsafe {
-            libc::signal(libc::SIGPIPE, libc::SIG_DFL);
-            // Until it is traced, nothing else ends it with the thread that started it.
-            libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
-            libc::setrlimit(libc::RLIMIT_FSIZE, &raw const self.output_limit);
-        }
-        if !is_placed || sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None).is_err() {
-            return NOT_STARTED;
-        }
-        if ptrace::traceme().is_err() || raise(Signal::SIGSTOP).is_err() {
-            return NOT_TRACEABLE;
-        }
-        if apply_filter(&self.filter).is_err() {
-            return NOT_FILTERABLE;
-        }
-        // SAFETY: the lists end in null pointers, and what they point to lives on.
-        unsafe { libc::execve(self.program.as_ptr(), arguments.as_ptr(), environment.as_ptr()) };
-        NOT_STARTED
+/// The child's part; gives the code to end with where it doesn't become the program.
+extern "C" fn become_program(start: *mut libc::c_void) -> libc::c_int {
+    // SAFETY: whoever called `clone` gave a start that lives on.
+    let Start { prepared, streams, arguments, environment, .. } = unsafe { &*start.cast::<Start<'_>>() };
+    let is_placed = dup2_stdin(&streams.input).is_ok()
+        && dup2_stdout(&streams.output).is_ok()
+        && dup2_stderr(&streams.errors).is_ok()
+        && rustix::process::chdir(prepared.directory.as_c_str()).is_ok();
+    // SAFETY: all are plain calls on memory that lives on; no handler of this program is installed.
+    unsafe {
+        libc::signal(libc::SIGPIPE, libc::SIG_DFL);
+        // Until it is traced, nothing else ends it with the thread that started it.
+        libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+        libc::setrlimit(libc::RLIMIT_FSIZE, &raw const prepared.output_limit);
     }
+    if !is_placed || sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None).is_err() {
+        return NOT_STARTED;
+    }
+    if ptrace::traceme().is_err() || kill_process(getpid(), Signal::STOP).is_err() {
+        return NOT_TRACEABLE;
+    }
+    if apply_filter(&prepared.filter).is_err() {
+        return NOT_FILTERABLE;
+    }
+    // SAFETY: the lists end in null pointers, and what they point to lives on.
+    unsafe { libc::execve(prepared.program.as_ptr(), arguments.as_ptr(), environment.as_ptr()) };
+    NOT_STARTED
 }
 
 /// A system call at its entry.

@@ -10,7 +10,7 @@
 //! **Source:** ptrace(2), wait(2), proc(5).
 
 use super::calls::{self, Act, Operand};
-use super::tracee::{self, Prepared, Streams};
+use super::tracee::{self, Prepared, Started, Streams};
 use super::{Deed, Looks, Outcome, TraceError, Unforeseen};
 use nix::errno::Errno;
 use nix::sys::ptrace::{self, Options};
@@ -47,6 +47,8 @@ const FLEETING: [&str; 3] = ["/dev", "/proc", "/sys"];
 /// A run that goes on.
 pub(super) struct Tracer<'a> {
     root: Pid,
+    /// Lives as long as the run.
+    _started: Started<'a>,
     scratch: &'a Path,
     alive: HashSet<Pid>,
     pending: HashMap<Pid, Pending>,
@@ -79,10 +81,12 @@ impl<'a> Tracer<'a> {
     ///
     /// # Errors
     /// Where there is no room for another process.
-    pub(super) fn start(prepared: &Prepared, streams: &Streams, scratch: &'a Path) -> Result<Self, TraceError> {
-        let root = prepared.start(streams).map_err(|error| TraceError::Failed(error.to_string()))?;
+    pub(super) fn start(prepared: &'a Prepared, streams: &'a Streams, scratch: &'a Path) -> Result<Self, TraceError> {
+        let started = Started::new(prepared, streams).map_err(|error| TraceError::Failed(error.to_string()))?;
+        let root = started.process;
         Ok(Self {
             root,
+            _started: started,
             scratch,
             alive: HashSet::from([root]),
             pending: HashMap::new(),

@@ -49,7 +49,7 @@ fn nothing_is_packed_where_there_are_no_holes_and_what_is_stays_readable() {
     volume.set_punches(false);
     let store = load(&volume);
     store.put(Digest::of(&new), &new).expect("stored");
-    let mut upload = store.upload_unnamed().expect("begins");
+    let mut upload = store.upload_unnamed(DigestFunction::Sha256).expect("begins");
     upload.append(&store, &[b"pieces"]).expect("taken");
     let pieces = upload.commit(&store).expect("stored");
     assert!(store.put_many(&[(Digest::of(b"many"), b"many")]).iter().all(Result::is_ok));

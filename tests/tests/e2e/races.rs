@@ -6,6 +6,7 @@ use pumphouse_tests::client::Client;
 use pumphouse_tests::process::{Service, succeed};
 use pumphouse_tests::processes::{Process, descends, until};
 use pumphouse_tests::workspace::Workspace;
+use rustix::process::{Signal, kill_process};
 use std::process::Command;
 use tempfile::TempDir;
 
@@ -42,16 +43,31 @@ impl Site {
     /// Starts a compile and waits until the compiler proper is at it.
     fn start_compiler(&self, name: &str, command_line: &str) -> Result<Service> {
         let launcher = self.start(name, command_line)?;
-        let is_compiler = |process: &Process, all: &[Process]| {
-            process.command_line.contains("/cc1 ") && descends(process, launcher.id(), all)
-        };
-        until(is_compiler)?;
+        compiler_of(&launcher)?;
         Ok(launcher)
+    }
+
+    /// Runs a compile, and `act` while the compiler proper stands still, soon after its start: nothing is done too late,
+    /// and nothing of it is seen half done.
+    fn compile_while(&self, act: impl FnOnce(&Self) -> Result<()>) -> Result<()> {
+        let mut launcher = self.start("launcher", COMPILE)?;
+        let compiler = compiler_of(&launcher)?.id;
+        kill_process(compiler, Signal::STOP)?;
+        let acted = act(self);
+        kill_process(compiler, Signal::CONT)?;
+        acted?;
+        ensure!(launcher.wait()?.success(), "{}", launcher.log());
+        Ok(())
     }
 
     fn plainly(&self, command_line: &str) -> Result<String> {
         succeed(Command::new("sh").args(["-euc", command_line]).current_dir(self.workspace.path()))
     }
+}
+
+/// Waits until a launcher's compiler proper runs.
+fn compiler_of(launcher: &Service) -> Result<Process> {
+    until(|process, all| process.command_line.contains("/cc1 ") && descends(process, launcher.id(), all))
 }
 
 /// Makes something appear.
@@ -112,9 +128,7 @@ fn an_output_that_others_write_meanwhile_is_not_remembered() -> Result<()> {
     ] {
         let site = Site::new()?;
         site.workspace.write("other.h", "other")?;
-        let mut launcher = site.start_compiler("launcher", COMPILE)?;
-        site.plainly(other)?;
-        ensure!(launcher.wait()?.success(), "{}", launcher.log());
+        site.compile_while(|site| site.plainly(other).map(drop))?;
         site.plainly("rm -f a.o")?;
         site.workspace.check(&site.client, COMPILE).with_context(|| other.to_owned())?;
         site.workspace.check(&site.client, COMPILE).with_context(|| other.to_owned())?;
@@ -154,9 +168,7 @@ fn what_stands_only_while_the_compile_runs_is_not_remembered() -> Result<()> {
     ];
     for (appear, vanish) in cases {
         let site = Site::new()?;
-        let mut launcher = site.start_compiler("launcher", COMPILE)?;
-        appear(&site)?;
-        ensure!(launcher.wait()?.success(), "{}", launcher.log());
+        site.compile_while(appear)?;
         site.plainly(vanish)?;
         let expected = site.workspace.plainly("gcc -Iearly -Ilate -c a.c -o plain.o")?;
         ensure!(
@@ -174,9 +186,8 @@ fn what_stands_only_while_the_compile_runs_is_not_remembered() -> Result<()> {
 #[test]
 fn objects_that_appear_beside_the_source_forbid_nothing() -> Result<()> {
     let site = Site::new()?;
-    let mut launcher = site.start_compiler("launcher", COMPILE)?;
-    site.plainly("echo 'int b;' > b.c; gcc -c b.c; touch late/x early/y; rm late/x; mkdir sub; gcc -c b.c -o sub/a.o")?;
-    ensure!(launcher.wait()?.success(), "{}", launcher.log());
+    let appear = "echo 'int b;' > b.c; gcc -c b.c; touch late/x early/y; rm late/x; mkdir sub; gcc -c b.c -o sub/a.o";
+    site.compile_while(|site| site.plainly(appear).map(drop))?;
     site.workspace.check(&site.client, COMPILE)?;
     ensure!(site.client.stats()?.local_hits == 1, "{:?}", site.client.stats()?);
     Ok(())

@@ -55,9 +55,9 @@ impl Outputs {
         if format != OutputDirectoryFormat::TreeOnly {
             for directory in [&root].into_iter().chain(&walk.finished) {
                 let encoded = Bytes::from(directory.encode_to_vec());
-                let digest = Digest::of(&encoded);
+                let digest = self.function.digest(&encoded);
                 digests.root.get_or_insert(digest);
-                if digest != Digest::EMPTY {
+                if !digest.names_nothing() {
                     self.uploads.push(Upload { digest, source: Source::Bytes(encoded) });
                 }
             }
@@ -71,7 +71,7 @@ impl Outputs {
     fn add_tree(&mut self, root: Directory, walk: Walk) -> Result<Digest, ExecutionError> {
         let tree = Tree { root: Some(root), children: walk.finished };
         let encoded = Bytes::from(tree.encode_to_vec());
-        let digest = Digest::of(&encoded);
+        let digest = self.function.digest(&encoded);
         if digest.size_bytes() > limits::METADATA_BLOB_SIZE_BYTES {
             return Err(ExecutionError::TooLarge(format!(
                 "description of an output directory has {} bytes, more than {}",
@@ -111,7 +111,7 @@ impl Outputs {
                         opened => opened.with_context(|| format!("opening output {name:?}"))?,
                     };
                     let child = self.walk(child.as_fd(), depth + 1, walk)?;
-                    let digest = Digest::of(&child.encode_to_vec());
+                    let digest = self.function.digest(&child.encode_to_vec());
                     if walk.seen.insert(digest) {
                         walk.finished.push(child);
                     }

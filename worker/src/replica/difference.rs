@@ -91,7 +91,7 @@ impl Difference {
             return Ok(self);
         }
         let files: HashSet<Digest> = self.added.iter().map(|content| content.digest).collect();
-        let files: Vec<Digest> = files.into_iter().filter(|digest| *digest != Digest::EMPTY).collect();
+        let files: Vec<Digest> = files.into_iter().filter(|digest| !digest.names_nothing()).collect();
         missing.extend(cas.find_missing(&files).await?);
         let mut missing: Vec<Digest> = missing.into_iter().collect();
         missing.sort_unstable();

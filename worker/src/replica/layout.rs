@@ -134,7 +134,7 @@ impl Replica {
     fn add_file(&mut self, at: BorrowedFd<'_>, name: &str, content: Content) -> anyhow::Result<bool> {
         let may_share = content.digest.size_bytes() > COPIED_SIZE_BYTES;
         let is_linked = self.linked.contains(&content);
-        if self.protection == Protection::Copies || content.digest == Digest::EMPTY || is_linked && !may_share {
+        if self.protection == Protection::Copies || content.digest.names_nothing() || is_linked && !may_share {
             self.add_copy(at, name, content)?;
             return Ok(false);
         }
@@ -161,7 +161,7 @@ impl Replica {
         let mode = Mode::from_raw_mode(if content.is_executable { 0o555 } else { 0o444 });
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
         let mut file = fs::File::from(rustix::fs::openat(at, name, flags, mode)?);
-        if content.digest != Digest::EMPTY {
+        if !content.digest.names_nothing() {
             let mut source = fs::File::open(self.cache.path(&content)).context("opening a blob")?;
             let copied = io::copy(&mut source, &mut file).context("copying a blob")?;
             anyhow::ensure!(copied == content.digest.size_bytes(), "blob {} is torn", content.digest);

@@ -2,7 +2,7 @@
 
 use crate::executor::{Executor, Stage, Task};
 use parking_lot::{Mutex, MutexGuard};
-use pumphouse_proto::digest::Digest;
+use pumphouse_proto::digest::{Digest, DigestFunction};
 use pumphouse_proto::reapi::ExecuteResponse;
 use pumphouse_proto::status;
 use pumphouse_proto::worker::{Assignment, Executing, Preparing, Run, Uploading, run};
@@ -134,6 +134,7 @@ impl Runs {
             instance_name: assignment.instance_name.clone(),
             action_digest: assignment.action_digest.clone(),
             do_not_cache: assignment.do_not_cache,
+            digest_function: assignment.digest_function,
             state: Some(run::State::Preparing(Preparing {})),
         };
         let runs = Arc::clone(self);
@@ -147,10 +148,9 @@ impl Runs {
     }
 
     async fn execute(&self, assignment: &Assignment, cancelled: &CancellationToken) -> ExecuteResponse {
-        let action = match Digest::try_from(&assignment.action_digest) {
+        let action = match action_of(assignment) {
             Ok(action) => action,
-            Err(error) => {
-                let status = tonic::Status::invalid_argument(error.to_string());
+            Err(status) => {
                 return ExecuteResponse { status: Some(status::to_message(&status)), ..ExecuteResponse::default() };
             }
         };
@@ -159,7 +159,7 @@ impl Runs {
             instance_name: assignment.instance_name.clone(),
             default_platform: assignment.default_platform.clone(),
             action,
-            given: assignment.blobs.iter().map(|blob| (Digest::of(blob), blob.clone())).collect(),
+            given: assignment.blobs.iter().map(|blob| (action.function().digest(blob), blob.clone())).collect(),
             timeout: timeout.unwrap_or(DEFAULT_TIMEOUT),
         };
         let progress = |stage| {
@@ -192,4 +192,12 @@ impl Runs {
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Entry>> {
         self.by_task.lock()
     }
+}
+
+/// The action that is to run, by the function that the assignment names.
+fn action_of(assignment: &Assignment) -> Result<Digest, tonic::Status> {
+    let value = assignment.digest_function;
+    let unknown = || tonic::Status::invalid_argument(format!("digest_function: {value} is not supported"));
+    let function = DigestFunction::of_field(value).ok_or_else(unknown)?;
+    Ok(function.read_field(&assignment.action_digest)?)
 }

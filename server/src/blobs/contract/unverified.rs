@@ -5,7 +5,7 @@ use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use futures::stream::{self, StreamExt as _};
 use parking_lot::Mutex;
-use pumphouse_proto::digest::Digest;
+use pumphouse_proto::digest::{Digest, DigestFunction};
 use pumphouse_proto::limits::STREAM_CHUNK_SIZE_BYTES;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -44,7 +44,7 @@ impl UnverifiedStore {
 
     fn content(&self, digest: Digest) -> Result<Bytes, StoreError> {
         let state = self.state()?;
-        let empty = (digest == Digest::EMPTY).then(Bytes::new);
+        let empty = digest.names_nothing().then(Bytes::new);
         state.blobs.get(&digest).cloned().or(empty).ok_or(StoreError::NotFound(digest))
     }
 
@@ -61,7 +61,7 @@ impl UnverifiedStore {
         Ok(())
     }
 
-    fn begin(&self, name: Option<Digest>) -> Result<Box<dyn BlobWriter>, StoreError> {
+    fn begin(&self, name: Name) -> Result<Box<dyn BlobWriter>, StoreError> {
         drop(self.state()?);
         Ok(Box::new(Writer { store: self.clone(), name, content: BytesMut::new() }))
     }
@@ -72,7 +72,7 @@ impl BlobStore for UnverifiedStore {
     async fn find_missing(&self, digests: &[Digest]) -> Result<Vec<Digest>, StoreError> {
         let mut state = self.state()?;
         state.looked_for += digests.len();
-        let is_missing = |digest: &&Digest| **digest != Digest::EMPTY && !state.blobs.contains_key(*digest);
+        let is_missing = |digest: &&Digest| !digest.names_nothing() && !state.blobs.contains_key(*digest);
         Ok(digests.iter().filter(is_missing).copied().collect())
     }
 
@@ -95,11 +95,11 @@ impl BlobStore for UnverifiedStore {
     }
 
     async fn write(&self, digest: Digest) -> Result<Box<dyn BlobWriter>, StoreError> {
-        self.begin(Some(digest))
+        self.begin(Name::Known(digest))
     }
 
-    async fn write_unnamed(&self) -> Result<Box<dyn BlobWriter>, StoreError> {
-        self.begin(None)
+    async fn write_unnamed(&self, function: DigestFunction) -> Result<Box<dyn BlobWriter>, StoreError> {
+        self.begin(Name::By(function))
     }
 
     async fn digest_of(&self, hash: [u8; 32]) -> Result<Option<Digest>, StoreError> {
@@ -108,9 +108,15 @@ impl BlobStore for UnverifiedStore {
     }
 }
 
+/// How a blob that comes in pieces is named.
+enum Name {
+    Known(Digest),
+    By(DigestFunction),
+}
+
 struct Writer {
     store: UnverifiedStore,
-    name: Option<Digest>,
+    name: Name,
     content: BytesMut,
 }
 
@@ -123,7 +129,10 @@ impl BlobWriter for Writer {
     }
 
     async fn commit(self: Box<Self>) -> Result<Digest, StoreError> {
-        let digest = self.name.unwrap_or_else(|| Digest::of(&self.content));
+        let digest = match self.name {
+            Name::Known(digest) => digest,
+            Name::By(function) => function.digest(&self.content),
+        };
         self.store.store(digest, self.content.freeze())?;
         Ok(digest)
     }

@@ -16,7 +16,7 @@ pub(super) async fn read(
     offset: u64,
     limit: Option<u64>,
 ) -> Result<BlobStream, StoreError> {
-    if digest == Digest::EMPTY {
+    if digest.names_nothing() {
         return Ok(stream::empty().boxed());
     }
     let rest = digest.size_bytes().saturating_sub(offset);

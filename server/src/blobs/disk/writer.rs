@@ -5,15 +5,17 @@ use crate::blobs::{BlobWriter, StoreError};
 use async_trait::async_trait;
 use bytes::Bytes;
 use pumphouse_proto::digest::Digest;
-use pumphouse_storage::{Blobs, Upload};
+use pumphouse_storage::{Blobs, Problem, Upload};
 use tokio::task::JoinHandle;
 
 /// How much is gathered before a thread hashes and writes it.
 const BLOCK_SIZE_BYTES: usize = 512 * 1024;
 
-/// Makes room for the blob, block by block. Where no digest is given it is found out.
-pub(super) async fn begin(store: &DiskBlobStore, digest: Option<Digest>) -> Result<Box<dyn BlobWriter>, StoreError> {
-    let upload = move |blobs: &Blobs| digest.map_or_else(|| blobs.upload_unnamed(), |digest| blobs.upload(digest));
+/// Goes on with what `upload` begins. Makes room for the blob block by block.
+pub(super) async fn begin(
+    store: &DiskBlobStore,
+    upload: impl FnOnce(&Blobs) -> Result<Upload, Problem> + Send + 'static,
+) -> Result<Box<dyn BlobWriter>, StoreError> {
     let upload = store.run(move |blobs| upload(blobs).map(Box::new).map_err(store_error)).await?;
     let state = Some(State::Idle(upload));
     Ok(Box::new(DiskBlobWriter { store: store.clone(), block: Vec::new(), block_size: 0, state }))

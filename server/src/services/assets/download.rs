@@ -8,7 +8,7 @@ use crate::blobs::StoreError;
 use crate::services::Backend;
 use bytes::Bytes;
 use pumphouse_proto::asset::Qualifier;
-use pumphouse_proto::digest::Digest;
+use pumphouse_proto::digest::{Digest, DigestFunction};
 use pumphouse_proto::limits::STREAM_CHUNK_SIZE_BYTES;
 use std::io::{self, Read as _};
 use std::sync::{Arc, LazyLock};
@@ -35,6 +35,8 @@ const PIECES: usize = 8;
 /// What the client expects of a blob.
 #[derive(Debug)]
 pub(super) struct Wanted {
+    /// By which its digest is made.
+    function: DigestFunction,
     checksum: Option<Checksum>,
     /// For every address.
     headers: Vec<(String, String)>,
@@ -69,8 +71,13 @@ pub(super) enum Unavailable {
 impl Wanted {
     /// # Errors
     /// A qualifier isn't known, or says nothing sensible.
-    pub(super) fn read(qualifiers: &[Qualifier], timeout: Option<&prost_types::Duration>) -> Result<Self, Status> {
-        let mut wanted = Self { checksum: None, headers: Vec::new(), headers_of: Vec::new(), timeout: DEFAULT_TIMEOUT };
+    pub(super) fn read(
+        function: DigestFunction,
+        qualifiers: &[Qualifier],
+        timeout: Option<&prost_types::Duration>,
+    ) -> Result<Self, Status> {
+        let mut wanted =
+            Self { function, checksum: None, headers: Vec::new(), headers_of: Vec::new(), timeout: DEFAULT_TIMEOUT };
         let mut unknown = Vec::new();
         for qualifier in qualifiers {
             let Qualifier { name, value } = qualifier;
@@ -151,7 +158,7 @@ pub(super) async fn download(
         let _turn = turn;
         read(&AGENT, &origins, &address, (&headers, timeout), &sender)
     });
-    let mut writer = backend.blobs.write_unnamed().await?;
+    let mut writer = backend.blobs.write_unnamed(wanted.function).await?;
     let mut summing = wanted.checksum.as_ref().map(Checksum::begin);
     let mut size_bytes = 0;
     while let Some(piece) = pieces.recv().await {
@@ -343,7 +350,7 @@ mod tests {
     #[test]
     fn qualifiers_are_understood_or_refused_by_name() {
         let qualifier = |name: &str, value: &str| Qualifier { name: name.to_owned(), value: value.to_owned() };
-        let read = |qualifiers: &[Qualifier]| Wanted::read(qualifiers, None);
+        let read = |qualifiers: &[Qualifier]| Wanted::read(DigestFunction::Sha256, qualifiers, None);
         let wanted = read(&[
             qualifier("bazel.canonical_id", "x"),
             qualifier("http_header:Accept", "a"),

@@ -3,7 +3,7 @@
 use crate::action_cache::AssetKind;
 use crate::services::request::digest;
 use pumphouse_proto::asset::Qualifier;
-use pumphouse_proto::digest::Digest;
+use pumphouse_proto::digest::{Digest, DigestFunction};
 use pumphouse_proto::reapi;
 use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
@@ -19,6 +19,7 @@ const TEXT_SIZE_BYTES: usize = 16 * 1024;
 /// The addresses of a request, with all that they mean by.
 #[derive(Debug)]
 pub(super) struct Names {
+    function: DigestFunction,
     instance_name: String,
     uris: Vec<String>,
     qualifiers: BTreeMap<String, String>,
@@ -27,7 +28,12 @@ pub(super) struct Names {
 impl Names {
     /// # Errors
     /// There is no address, or too much of anything, or a qualifier twice.
-    pub(super) fn read(instance_name: &str, uris: &[String], qualifiers: &[Qualifier]) -> Result<Self, Status> {
+    pub(super) fn read(
+        function: DigestFunction,
+        instance_name: &str,
+        uris: &[String],
+        qualifiers: &[Qualifier],
+    ) -> Result<Self, Status> {
         if uris.is_empty() {
             return Err(Status::invalid_argument("uris: there is none"));
         }
@@ -49,7 +55,7 @@ impl Names {
                 return Err(Status::invalid_argument(format!("qualifiers: {name:?} stands twice")));
             }
         }
-        Ok(Self { instance_name: instance_name.to_owned(), uris: uris.to_vec(), qualifiers: unique })
+        Ok(Self { function, instance_name: instance_name.to_owned(), uris: uris.to_vec(), qualifiers: unique })
     }
 
     pub(super) fn instance_name(&self) -> &str {
@@ -61,7 +67,8 @@ impl Names {
         self.uris.iter().map(move |uri| (uri.as_str(), self.key(kind, uri)))
     }
 
-    /// The key of the content of one address: equal for equal names of equal kind, in whatever order the qualifiers came.
+    /// The key of the content of one address: equal for equal names of equal kind, in whatever order the
+    /// qualifiers came. It is by the function of what it stands for.
     pub(super) fn key(&self, kind: AssetKind, uri: &str) -> Digest {
         let mut hasher = Sha256::new();
         let mut size_bytes = 0;
@@ -80,7 +87,7 @@ impl Names {
             add(name);
             add(value);
         }
-        Digest::new(hasher.finalize().into(), size_bytes)
+        Digest::named(self.function, hasher.finalize().into(), size_bytes)
     }
 }
 
@@ -93,12 +100,16 @@ pub(super) fn time(field: &str, time: Option<&prost_types::Timestamp>) -> Result
 }
 
 /// Digests that must be well formed, or say nothing at all: `BuildStream` refers to what isn't there so.
-pub(super) fn references(field: &str, digests: &[reapi::Digest]) -> Result<Vec<Digest>, Status> {
+pub(super) fn references(
+    function: DigestFunction,
+    field: &str,
+    digests: &[reapi::Digest],
+) -> Result<Vec<Digest>, Status> {
     if digests.len() > ITEMS {
         return Err(Status::invalid_argument(format!("{field}: {} are more than {ITEMS}", digests.len())));
     }
     let said = digests.iter().filter(|message| **message != reapi::Digest::default());
-    said.map(|message| digest(field, Some(message))).collect()
+    said.map(|message| digest(function, field, Some(message))).collect()
 }
 
 #[cfg(test)]
@@ -112,7 +123,7 @@ mod tests {
     #[test]
     fn a_key_is_of_all_that_a_name_has_but_the_order() {
         let key = |instance: &str, uri: &str, qualifiers: &[Qualifier], kind| {
-            Names::read(instance, &[uri.to_owned()], qualifiers).expect("good").key(kind, uri)
+            Names::read(DigestFunction::Sha256, instance, &[uri.to_owned()], qualifiers).expect("good").key(kind, uri)
         };
         let (one, two) = (qualifier("a", "1"), qualifier("b", "2"));
         let base = key("i", "u", &[one.clone(), two.clone()], AssetKind::Blob);
@@ -132,7 +143,7 @@ mod tests {
     fn what_is_wrong_is_named() {
         let refused = |uris: &[&str], qualifiers: &[Qualifier]| {
             let uris: Vec<String> = uris.iter().map(|uri| (*uri).to_owned()).collect();
-            Names::read("", &uris, qualifiers).expect_err("is wrong").message().to_owned()
+            Names::read(DigestFunction::Sha256, "", &uris, qualifiers).expect_err("is wrong").message().to_owned()
         };
         assert!(refused(&[], &[]).starts_with("uris"));
         assert!(refused(&[""], &[]).starts_with("uris"));

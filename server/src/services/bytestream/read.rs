@@ -7,18 +7,18 @@ use crate::access::READERS;
 use crate::blobs::{BlobStore, BlobStream};
 use bytes::Bytes;
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
-use pumphouse_proto::bytestream::{ReadRequest, ReadResponse};
+use pumphouse_proto::bytestream::ReadRequest;
 use pumphouse_proto::limits::STREAM_CHUNK_SIZE_BYTES;
 use pumphouse_proto::resource_name::{BlobName, Compression};
 use std::sync::Arc;
 use tonic::{Extensions, Status};
 
-/// Checks the request and opens the blob, so that errors come before the stream.
+/// Checks the request and opens the blob, so that errors come before the stream. Each piece is to be a message.
 pub(super) async fn read(
     blobs: &Arc<dyn BlobStore>,
     extensions: &Extensions,
     request: &ReadRequest,
-) -> Result<AnswerStream<ReadResponse>, Status> {
+) -> Result<AnswerStream<Bytes>, Status> {
     let BlobName { instance_name, digest, compression } = BlobName::parse(&request.resource_name)?;
     admit(extensions, READERS, &instance_name)?;
     let offset = u64::try_from(request.read_offset)
@@ -33,10 +33,9 @@ pub(super) async fn read(
     }
     let limit = (limit != 0).then_some(limit);
     let pieces = blobs.read(digest, offset, limit).await?;
-    let answer = |data| ReadResponse { data };
     Ok(match compression {
-        Compression::Identity => pieces.map_ok(answer).map_err(Status::from).boxed(),
-        Compression::Zstd => compressed(pieces)?.map_ok(answer).boxed(),
+        Compression::Identity => pieces.map_err(Status::from).boxed(),
+        Compression::Zstd => compressed(pieces)?,
     })
 }
 

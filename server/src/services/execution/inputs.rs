@@ -28,12 +28,13 @@ impl Inputs {
     /// Reads and checks the action.
     pub(super) async fn load(backend: &Backend, key: &ActionKey) -> Result<Self, Status> {
         let blobs = backend.blobs.as_ref();
+        let function = key.digest.function();
         let Some(action) = read(blobs, "action_digest", key.digest).await? else {
             return Err(status::missing_blobs(&[key.digest]));
         };
         let action = decode::<Action>("action_digest", key.digest, action)?;
-        let command_digest = digest("action.command_digest", action.command_digest.as_ref())?;
-        let root = digest("action.input_root_digest", action.input_root_digest.as_ref())?;
+        let command_digest = digest(function, "action.command_digest", action.command_digest.as_ref())?;
+        let root = digest(function, "action.input_root_digest", action.input_root_digest.as_ref())?;
         let timeout = timeout(backend, action.timeout.as_ref())?;
         let command = read(blobs, "action.command_digest", command_digest).await?;
         let is_root_there = blobs.find_missing(&[root]).await?.is_empty();

@@ -7,9 +7,7 @@ use crate::scheduler::{ActionKey, OperationView, OperationWatch, Stage};
 use futures::stream::{self, StreamExt as _};
 use prost_types::Any;
 use pumphouse_proto::longrunning::{Operation, operation};
-use pumphouse_proto::reapi::{
-    ExecuteOperationMetadata, ExecuteResponse, ExecutedActionMetadata, digest_function, execution_stage,
-};
+use pumphouse_proto::reapi::{ExecuteOperationMetadata, ExecuteResponse, ExecutedActionMetadata, execution_stage};
 use std::time::Duration;
 use tonic::Status;
 
@@ -108,7 +106,7 @@ async fn completed_operation(
     let mut partial = ExecutedActionMetadata::default();
     if let Some(result) = &mut response.result {
         action_cache::shrink(result);
-        inline.apply(result, backend.blobs.as_ref()).await;
+        inline.apply(name.action.digest.function(), result, backend.blobs.as_ref()).await;
         partial = result.execution_metadata.clone().unwrap_or_default();
     }
     let metadata = metadata(name, execution_stage::Value::Completed, partial);
@@ -121,7 +119,7 @@ fn metadata(name: &OperationName, stage: execution_stage::Value, partial: Execut
         stage: stage.into(),
         action_digest: Some(name.action.digest.into()),
         partial_execution_metadata: Some(partial),
-        digest_function: digest_function::Value::Sha256.into(),
+        digest_function: name.action.digest.function().to_field(),
         ..ExecuteOperationMetadata::default()
     })
 }

@@ -16,7 +16,7 @@ use pumphouse_proto::rpc::PreconditionFailure;
 use tonic::{Code, Status};
 
 /// Runs `script` by a shell, with these outputs.
-fn shell(script: &str, outputs: &[&str]) -> Command {
+pub(super) fn shell(script: &str, outputs: &[&str]) -> Command {
     Command {
         arguments: ["/bin/sh", "-c", script].map(str::to_owned).to_vec(),
         output_paths: outputs.iter().map(|path| (*path).to_owned()).collect(),
@@ -54,7 +54,7 @@ async fn empty_root(target: &Target) -> Result<Digest, Outcome> {
     root(target, &Directory::default()).await
 }
 
-async fn operations(target: &Target, request: ExecuteRequest) -> Result<Vec<Operation>, Status> {
+pub(super) async fn operations(target: &Target, request: ExecuteRequest) -> Result<Vec<Operation>, Status> {
     let request = ExecuteRequest { instance_name: target.instance(), ..request };
     let mut stream = target.execution().execute(request).await?.into_inner();
     let mut operations = Vec::new();
@@ -64,7 +64,7 @@ async fn operations(target: &Target, request: ExecuteRequest) -> Result<Vec<Oper
     Ok(operations)
 }
 
-fn response(operations: &[Operation]) -> Result<ExecuteResponse, Outcome> {
+pub(super) fn response(operations: &[Operation]) -> Result<ExecuteResponse, Outcome> {
     match operations.last().and_then(|operation| operation.result.as_ref()) {
         Some(operation::Result::Response(response)) => {
             response.to_msg().map_err(|error| Outcome::Wrong(error.to_string()))

@@ -7,6 +7,7 @@ mod actions;
 mod assets;
 mod batches;
 mod capabilities;
+mod functions;
 mod http;
 mod malformed;
 mod presence;
@@ -80,8 +81,10 @@ async fn run() -> Result<ExitCode> {
     results::add(&mut suite);
     malformed::add(&mut suite);
     assets::add(&mut suite);
+    functions::add(&mut suite);
     if options.executes {
         actions::add(&mut suite);
+        functions::add_actions(&mut suite);
     }
     if options.speaks_http {
         http::add(&mut suite);
