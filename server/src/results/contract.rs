@@ -6,7 +6,7 @@ use super::memory::MemoryResultStore;
 use super::{ResultKey, ResultStore, UNKNOWN_SIZE_BYTES};
 use crate::config::Config;
 use crate::scheduler::ActionKey;
-use pumphouse_proto::digest::Digest;
+use pumphouse_proto::digest::{Digest, DigestFunction};
 use pumphouse_proto::reapi::ActionResult;
 use std::path::Path;
 use std::sync::Arc;
@@ -17,6 +17,12 @@ fn action(instance_name: &str) -> ActionKey {
 
 fn in_instance(instance_name: &str) -> ResultKey {
     ResultKey::Action(action(instance_name))
+}
+
+/// An action whose digest has the same hash by another function.
+fn by_blake3(instance_name: &str) -> ResultKey {
+    let known = action(instance_name);
+    ResultKey::Action(ActionKey { digest: known.digest.by(DigestFunction::Blake3), ..known })
 }
 
 fn by_hash(instance_name: &str, hash: [u8; 32]) -> ResultKey {
@@ -57,6 +63,7 @@ async fn each_key_has_its_own(store: &dyn ResultStore) {
     let keys = [
         in_instance(""),
         in_instance("a/b"),
+        by_blake3(""),
         ResultKey::Name("action".into()),
         ResultKey::Chunks(digest),
         ResultKey::Asset(digest),
@@ -125,7 +132,7 @@ async fn the_disk_store_keeps_the_contract_and_what_it_holds() {
     check(&open(dir.path())).await;
     let store = open(dir.path());
     let hash = *action("by hash").digest.hash();
-    let keys = [in_instance("a/b"), by_hash("by hash", hash), ResultKey::Name("n".into())];
+    let keys = [in_instance("a/b"), by_blake3("a/b"), by_hash("by hash", hash), ResultKey::Name("n".into())];
     for (key, number) in keys.iter().zip(1..) {
         put(&store, key, number).await;
     }

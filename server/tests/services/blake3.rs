@@ -115,7 +115,7 @@ async fn trees_and_chunks_are_named_by_the_function_of_their_root() {
         let made = server.cas().splice_blob(splice(expected)).await.unwrap().into_inner();
         assert_eq!(made.blob_digest, Some(whole.into()));
     }
-    let long: Vec<u8> = (0..5_000_000_u64).map(|number| (number * number >> 7) as u8).collect();
+    let long: Vec<u8> = (0..5_000_000_u64).map(|number| ((number * number) >> 7) as u8).collect();
     let blob = BLAKE3.digest(&long);
     let mut halves = upload(&server, &[&long[..2_500_000]]).await;
     halves.extend(upload(&server, &[&long[2_500_000..]]).await);

@@ -23,7 +23,9 @@ impl<V: Volume> Blobs<V> {
                         }
                         break;
                     }
-                    hashers.iter_mut().for_each(|hasher| hasher.update(&piece));
+                    for hasher in &mut hashers {
+                        hasher.update(&piece);
+                    }
                     if !go_on(piece.len() as u64) {
                         return;
                     }

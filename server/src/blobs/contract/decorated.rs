@@ -10,7 +10,7 @@ use crate::blobs::verifying::VerifyingStore;
 use crate::blobs::{BlobStore, StoreError};
 use bytes::Bytes;
 use futures::StreamExt as _;
-use pumphouse_proto::digest::Digest;
+use pumphouse_proto::digest::{Digest, DigestFunction};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -48,10 +48,16 @@ async fn all_of_them_together_keep_the_contract() {
 
 #[tokio::test]
 async fn what_is_wrong_is_never_given_whole_and_is_missing_until_it_is_brought_again() {
+    for function in DigestFunction::ALL {
+        what_is_wrong_is_found(function).await;
+    }
+}
+
+async fn what_is_wrong_is_found(function: DigestFunction) {
     let (inner, size) = (UnverifiedStore::default(), 1_000_000);
     let store = VerifyingStore::new(inner.clone());
     let blob = content(size);
-    let digest = Digest::of(&blob);
+    let digest = function.digest(&blob);
     let mut flipped = blob.to_vec();
     flipped[size - 1] ^= 1;
     let longer = [&blob[..], b"x"].concat();
