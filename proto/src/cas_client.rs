@@ -14,7 +14,7 @@ use crate::reapi::{
     BatchReadBlobsRequest, BatchUpdateBlobsRequest, FindMissingBlobsRequest, batch_update_blobs_request,
 };
 use crate::resource_name::{BlobName, Compression, UploadName};
-use crate::retry::retrying;
+use crate::retry::{is_transient, retrying};
 use crate::status;
 use bytes::Bytes;
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
@@ -302,12 +302,18 @@ impl CasClient {
         let answer = retrying(|| {
             let request = self.request(message.clone(), limits::TRANSFER_TIMEOUT);
             let mut cas = self.cas.clone();
-            async move { cas.batch_read_blobs(request).await }
+            async move {
+                let answer = cas.batch_read_blobs(request).await?.into_inner();
+                let statuses = answer.responses.iter().filter_map(|response| response.status.as_ref());
+                // One blob of them couldn't be read just now: the same call may give it.
+                let failure = statuses.map(status::from_message).find(is_transient);
+                failure.map_or(Ok(answer), Err)
+            }
         })
         .await?;
         self.count();
         let mut blobs = Vec::with_capacity(digests.len());
-        for response in answer.into_inner().responses {
+        for response in answer.responses {
             let digest = function.read_field(&response.digest)?;
             let code = response.status.as_ref().map_or(0, |status| status.code);
             if code == i32::from(tonic::Code::NotFound) {

@@ -3,19 +3,15 @@
 //! A token is read again when its file changes; certificates are those of the moment at which the [`Dialer`] was made.
 
 use crate::address::Address;
-use parking_lot::Mutex;
+use crate::reread::Reread;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 use tonic::{Request, Status};
-
-/// How often is looked whether the file of a token has changed.
-const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A connection whose calls say who makes them.
 pub type Connection = InterceptedService<Channel, Authorization>;
@@ -129,19 +125,7 @@ pub fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
 
 /// Puts a token into each call.
 #[derive(Clone, Default)]
-pub struct Authorization(Option<Arc<Token>>);
-
-struct Token {
-    /// None for one that stands in no file.
-    path: Option<PathBuf>,
-    state: Mutex<State>,
-}
-
-struct State {
-    value: MetadataValue<Ascii>,
-    modified: Option<SystemTime>,
-    looked: Instant,
-}
+pub struct Authorization(Option<Arc<Reread<MetadataValue<Ascii>, DialError>>>);
 
 impl fmt::Debug for Authorization {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -151,38 +135,16 @@ impl fmt::Debug for Authorization {
 
 impl Authorization {
     fn open(credentials: &Credentials) -> Result<Self, DialError> {
-        let (path, value) = match (&credentials.token_file, &credentials.token) {
-            (Some(path), _) => (Some(path.clone()), token(path)?),
-            (None, Some(token)) => (None, bearer(token).ok_or_else(|| DialError::Token(PathBuf::new()))?),
+        let token = match (&credentials.token_file, &credentials.token) {
+            (Some(path), _) => Reread::open(vec![path.clone()], Box::new(|paths| token(&paths[0])))?,
+            (None, Some(token)) => {
+                let value = bearer(token).ok_or_else(|| DialError::Token(PathBuf::new()))?;
+                Reread::open(Vec::new(), Box::new(move |_| Ok(value.clone())))?
+            }
             (None, None) => return Ok(Self(None)),
         };
-        let modified = path.as_deref().and_then(modified);
-        let state = Mutex::new(State { value, modified, looked: Instant::now() });
-        Ok(Self(Some(Arc::new(Token { path, state }))))
+        Ok(Self(Some(Arc::new(token))))
     }
-}
-
-impl Token {
-    fn current(&self) -> MetadataValue<Ascii> {
-        let mut state = self.state.lock();
-        if let Some(path) = &self.path
-            && state.looked.elapsed() >= LOOK_INTERVAL
-        {
-            state.looked = Instant::now();
-            let modified = modified(path);
-            // One that is being written is tried again at the next look.
-            if modified != state.modified
-                && let Ok(value) = token(path)
-            {
-                (state.value, state.modified) = (value, modified);
-            }
-        }
-        state.value.clone()
-    }
-}
-
-fn modified(path: &Path) -> Option<SystemTime> {
-    std::fs::metadata(path).and_then(|metadata| metadata.modified()).ok()
 }
 
 fn token(path: &Path) -> Result<MetadataValue<Ascii>, DialError> {
@@ -202,7 +164,7 @@ fn bearer(token: &str) -> Option<MetadataValue<Ascii>> {
 impl Interceptor for Authorization {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
         if let Some(token) = &self.0 {
-            request.metadata_mut().insert("authorization", token.current());
+            request.metadata_mut().insert("authorization", MetadataValue::clone(&token.current()));
         }
         Ok(request)
     }
@@ -213,27 +175,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_token_is_read_again_when_its_file_changes() {
-        let dir = std::env::temp_dir().join(format!("pumphouse-token-{}", std::process::id()));
-        std::fs::write(&dir, "one\n").expect("written");
-        let credentials = Credentials { token_file: Some(dir.clone()), ..Credentials::default() };
+    fn a_token_is_shown_as_it_stands_in_its_file() {
+        let path = std::env::temp_dir().join(format!("pumphouse-token-{}", std::process::id()));
+        std::fs::write(&path, "one\n").expect("written");
+        let credentials = Credentials { token_file: Some(path.clone()), ..Credentials::default() };
         let mut authorization = Authorization::open(&credentials).expect("opens");
         let shown = |authorization: &mut Authorization| {
             let request = authorization.call(Request::new(())).expect("goes on");
             request.metadata().get("authorization").map(|value| value.to_str().expect("text").to_owned())
         };
         assert_eq!(shown(&mut authorization).as_deref(), Some("Bearer one"));
-        std::fs::write(&dir, "two").expect("written");
-        {
-            let mut state = authorization.0.as_ref().expect("a token").state.lock();
-            state.looked = Instant::now().checked_sub(LOOK_INTERVAL).expect("the clock is older");
-            state.modified = None;
-        }
-        assert_eq!(shown(&mut authorization).as_deref(), Some("Bearer two"));
-        std::fs::write(&dir, " \n").expect("written");
+        std::fs::write(&path, " \n").expect("written");
         assert!(matches!(Authorization::open(&credentials), Err(DialError::Token(_))));
-        std::fs::remove_file(&dir).expect("removed");
+        std::fs::remove_file(&path).expect("removed");
         assert!(matches!(Authorization::open(&credentials), Err(DialError::File { .. })));
+        let private = Credentials { token: Some("two".to_owned()), ..Credentials::default() };
+        let mut authorization = Authorization::open(&private).expect("opens");
+        assert_eq!(shown(&mut authorization).as_deref(), Some("Bearer two"));
         assert_eq!(shown(&mut Authorization::default()), None);
     }
 }

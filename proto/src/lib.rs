@@ -10,9 +10,13 @@ pub mod cas_client;
 pub mod connection;
 /// Content by name.
 pub mod digest;
+/// How many entries messages list.
+pub mod entries;
 mod generated;
 /// Every limit that more than one part must agree on.
 pub mod limits;
+/// Files that are read again when they have changed.
+pub mod reread;
 /// The names of blobs in byte streams.
 pub mod resource_name;
 /// When a call is tried again.

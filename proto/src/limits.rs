@@ -14,6 +14,10 @@ pub const DECODED_MESSAGE_SIZE_BYTES: usize = 64 * 1024 * 1024;
 /// The largest message that holds a `Directory`, `Command`, `Action` or `Tree`.
 pub const METADATA_BLOB_SIZE_BYTES: u64 = 16 * 1024 * 1024;
 
+/// How many files, directories, links and properties an `ActionResult`, `Directory` or `Tree` lists: more than fit into the
+/// largest of them that says something sensible of each.
+pub const ENTRIES_PER_MESSAGE: usize = 250_000;
+
 /// How much of a blob one message of a byte stream carries.
 pub const STREAM_CHUNK_SIZE_BYTES: usize = 256 * 1024;
 

@@ -69,9 +69,21 @@ pub fn missing_blobs_in(status: &Status) -> Option<Vec<Digest>> {
 /// # Panics
 /// Where `retry_after` is longer than protocol buffers can say (some 10,000 years).
 pub fn overloaded(message: impl Into<String>, retry_after: std::time::Duration) -> Status {
+    retryable(Code::ResourceExhausted, message.into(), retry_after)
+}
+
+/// A failure for a reason that passes, with the time after which to try again.
+///
+/// # Panics
+/// As [`overloaded`].
+pub fn unavailable(message: impl Into<String>, retry_after: std::time::Duration) -> Status {
+    retryable(Code::Unavailable, message.into(), retry_after)
+}
+
+fn retryable(code: Code, message: String, retry_after: std::time::Duration) -> Status {
     let delay = prost_types::Duration::try_from(retry_after).expect("a retry delay is short");
     let detail = Any::from_msg(&rpc::RetryInfo { retry_delay: Some(delay) }).expect("a message encodes into a vector");
-    with_details(Code::ResourceExhausted, message.into(), vec![detail])
+    with_details(code, message, vec![detail])
 }
 
 /// A refusal that says which fields are wrong.

@@ -6,6 +6,7 @@
 //! **Source:** Remote Execution API v2, messages `Directory`, `FileNode`, `SymlinkNode`.
 
 use crate::digest::{Digest, InvalidDigest};
+use crate::entries::{self, TooManyEntries};
 use crate::limits;
 use crate::reapi::{Directory, DirectoryNode, FileNode, SymlinkNode};
 use bytes::Bytes;
@@ -195,6 +196,9 @@ pub enum InvalidDirectory {
     /// The message can't be decoded.
     #[error("directory {0} can't be decoded: {1}")]
     Encoding(Digest, String),
+    /// The message lists more than any sensible one.
+    #[error("directory {0}: {1}")]
+    Entries(Digest, TooManyEntries),
     /// The tree is deeper than [`limits::TREE_DEPTH`].
     #[error("tree is deeper than {} levels", limits::TREE_DEPTH)]
     Depth,
@@ -237,6 +241,7 @@ pub fn check(directory: &Directory) -> Result<(), InvalidDirectory> {
 /// # Errors
 /// The blob is not a canonical `Directory`.
 pub fn decode(digest: Digest, blob: Bytes) -> Result<Directory, InvalidDirectory> {
+    entries::check_directory(&blob).map_err(|error| InvalidDirectory::Entries(digest, error))?;
     let directory = Directory::decode(blob).map_err(|error| InvalidDirectory::Encoding(digest, error.to_string()))?;
     check(&directory)?;
     Ok(directory)

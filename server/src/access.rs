@@ -124,7 +124,7 @@ impl Access {
     /// One of them can't be read, or says what makes no sense; names it.
     pub(crate) fn open(policy: &Policy, private_token: Option<String>) -> anyhow::Result<Self> {
         let identities =
-            policy.identities_file.as_ref().map(|path| Reloaded::open(path, Identities::parse)).transpose()?;
+            policy.identities_file.as_ref().map(|path| crate::reload::open(path, Identities::parse)).transpose()?;
         let tokens = policy.tokens.as_ref().map(Tokens::open).transpose()?;
         let unsaid = if policy.knows_anyone() { Roles::NONE } else { Roles::ALL };
         let anonymous = Caller::new(None, policy.anonymous.unwrap_or(unsaid), Instances::All);

@@ -1,11 +1,18 @@
 //! The content-addressable storage behind one narrow trait, and what stores and decorates it.
 //!
+//! A decorator is a store before another one, and has one concern: [`memory`] answers small blobs from memory, [`existence`]
+//! spares questions whether a blob is there, [`verifying`] compares what a store gives that doesn't do so itself, [`metered`]
+//! counts. The disk needs the first and the last; what is behind a network is to stand behind all four, outermost first:
+//! metered, memory, existence, verifying.
+//!
 //! Invariants: a blob that a store gives or says to have is what its digest names; the empty blob is always there.
 
 pub mod disk;
+pub mod existence;
 pub mod memory;
 pub mod metered;
 pub(crate) mod tree;
+pub mod verifying;
 
 #[cfg(test)]
 mod contract;
@@ -14,8 +21,13 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
 use pumphouse_proto::digest::{Digest, DigestFunction};
+use pumphouse_proto::status;
 use std::sync::Arc;
+use std::time::Duration;
 use tonic::Status;
+
+/// After how long whoever finds a store unavailable is asked to come back.
+pub(crate) const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// Why a blob can't be stored or given. Cheap to clone: one failure may be the answer to many requests.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -37,9 +49,19 @@ pub enum StoreError {
     /// There is no room.
     #[error("no room for a blob: {0}")]
     Exhausted(String),
-    /// The store is broken.
+    /// The store can't answer now, for a reason that passes: the same may succeed when it is tried again.
+    #[error("{0}")]
+    Unavailable(Arc<str>),
+    /// The store is broken: trying again is of no use before somebody has mended it.
     #[error("{0}")]
     Broken(Arc<str>),
+}
+
+impl StoreError {
+    /// Whether it says that the blob is not there, or no longer what it was.
+    pub(crate) const fn is_absence(&self) -> bool {
+        matches!(self, Self::NotFound(_) | Self::Corrupt(_))
+    }
 }
 
 impl From<StoreError> for Status {
@@ -50,6 +72,7 @@ impl From<StoreError> for Status {
             StoreError::Corrupt(_) => Self::data_loss(message),
             StoreError::Mismatch { .. } => Self::invalid_argument(message),
             StoreError::Exhausted(_) => Self::resource_exhausted(message),
+            StoreError::Unavailable(_) => status::unavailable(message, RETRY_AFTER),
             StoreError::Broken(_) => Self::internal(message),
         }
     }
@@ -58,7 +81,7 @@ impl From<StoreError> for Status {
 /// Pieces of a blob, in order.
 pub type BlobStream = BoxStream<'static, Result<Bytes, StoreError>>;
 
-/// A store of blobs.
+/// A store of blobs. Every call may fail with [`StoreError::Unavailable`] or [`StoreError::Broken`].
 #[async_trait]
 pub trait BlobStore: Send + Sync + 'static {
     /// Which of `digests` are absent, in their order. Exact; the others stay for the store's promised lifetime.

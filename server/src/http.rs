@@ -18,7 +18,7 @@ mod upload;
 mod webdav;
 
 use crate::access::{ANYONE, Caller};
-use crate::blobs::StoreError;
+use crate::blobs::{RETRY_AFTER, StoreError};
 use crate::services::Backend;
 use axum::Router;
 use axum::body::Body;
@@ -102,7 +102,11 @@ impl Refusal {
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response<Body> {
-        plain(self.0, &self.1)
+        let mut response = plain(self.0, &self.1);
+        if self.0 == StatusCode::SERVICE_UNAVAILABLE {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER.as_secs()));
+        }
+        response
     }
 }
 
@@ -113,8 +117,28 @@ impl From<StoreError> for Refusal {
             StoreError::NotFound(_) | StoreError::Corrupt(_) => StatusCode::NOT_FOUND,
             StoreError::Mismatch { .. } => StatusCode::BAD_REQUEST,
             StoreError::Exhausted(_) => StatusCode::INSUFFICIENT_STORAGE,
+            StoreError::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
             StoreError::Broken(_) => StatusCode::INTERNAL_SERVER_ERROR,
         };
         Self(status, error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tonic::{Code, Status};
+
+    #[test]
+    fn what_passes_is_to_be_tried_again_and_what_is_broken_is_not() {
+        let answers = |error: StoreError| {
+            let (response, status) = (Refusal::from(error.clone()).into_response(), Status::from(error));
+            let is_hinted = response.headers().contains_key(header::RETRY_AFTER);
+            (response.status(), is_hinted, status.code(), pumphouse_proto::retry::is_transient(&status))
+        };
+        let unavailable = answers(StoreError::Unavailable("too many open files".into()));
+        assert_eq!(unavailable, (StatusCode::SERVICE_UNAVAILABLE, true, Code::Unavailable, true));
+        let broken = answers(StoreError::Broken("input/output error".into()));
+        assert_eq!(broken, (StatusCode::INTERNAL_SERVER_ERROR, false, Code::Internal, false));
     }
 }

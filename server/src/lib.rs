@@ -11,7 +11,7 @@ pub mod config;
 /// Serving all of it on one port.
 pub mod server;
 
-/// The storage of results.
+/// Results that are answered only while what they name is there.
 pub mod action_cache;
 /// The storage of blobs.
 pub mod blobs;
@@ -19,9 +19,12 @@ mod budget;
 mod http;
 mod metrics;
 mod reload;
+/// The storage of results.
+pub mod results;
 /// Which worker runs what.
 pub mod scheduler;
 mod services;
+mod settled;
 
 pub use config::Config;
 pub use server::Server;

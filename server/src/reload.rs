@@ -1,99 +1,36 @@
-//! Files that are read again when they have changed: credentials are exchanged while a server runs.
+//! Credentials and certificates in files, as [`Reread`] keeps them: read whole, within a bound, with errors that name them.
 
-use parking_lot::Mutex;
-use std::fmt;
+use anyhow::Context as _;
+use pumphouse_proto::reread::Reread;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
-
-/// How often is looked whether a file has changed.
-const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The largest file.
 const FILE_SIZE_BYTES: u64 = 16 * 1024 * 1024;
 
-/// What reads the content of the files at these paths.
-type Parse<T> = Box<dyn Fn(&[Vec<u8>]) -> anyhow::Result<T> + Send + Sync>;
+/// What files say; where they become unreadable, or nonsense, what they said before.
+pub(crate) type Reloaded<T> = Reread<T, anyhow::Error>;
 
-/// What files say. One that has become unreadable, or nonsense, leaves what it said before.
-pub(crate) struct Reloaded<T> {
+/// Reads the file at `path`.
+///
+/// # Errors
+/// It can't be read, or `parse` says no; names it.
+pub(crate) fn open<T: 'static>(path: &Path, parse: fn(&str) -> anyhow::Result<T>) -> anyhow::Result<Reloaded<T>> {
+    open_all(vec![path.to_owned()], move |contents| parse(std::str::from_utf8(&contents[0])?))
+}
+
+/// Reads files that belong together: their contents come in order.
+///
+/// # Errors
+/// One can't be read, or `parse` says no; names them.
+pub(crate) fn open_all<T: 'static>(
     paths: Vec<PathBuf>,
-    parse: Parse<T>,
-    current: Mutex<Arc<T>>,
-    /// Held by whoever looks: others go on with what is known, even where the file system doesn't answer.
-    look: Mutex<Look>,
+    parse: impl Fn(&[Vec<u8>]) -> anyhow::Result<T> + Send + Sync + 'static,
+) -> anyhow::Result<Reloaded<T>> {
+    Reread::open(paths, Box::new(move |paths| read(paths, &parse)))
 }
 
-struct Look {
-    stamps: Vec<Option<Stamp>>,
-    looked: Instant,
-}
-
-/// Time of modification, size and number of a file.
-type Stamp = (SystemTime, u64, u64);
-
-impl<T> fmt::Debug for Reloaded<T> {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Reloaded").field("paths", &self.paths).finish_non_exhaustive()
-    }
-}
-
-impl<T> Reloaded<T> {
-    /// Reads the file at `path`.
-    ///
-    /// # Errors
-    /// It can't be read, or `parse` says no; names it.
-    pub(crate) fn open(path: &Path, parse: fn(&str) -> anyhow::Result<T>) -> anyhow::Result<Self>
-    where
-        T: 'static,
-    {
-        let parse = move |contents: &[Vec<u8>]| parse(std::str::from_utf8(&contents[0])?);
-        Self::open_all(vec![path.to_owned()], Box::new(parse))
-    }
-
-    /// Reads files that belong together: their contents come in order.
-    ///
-    /// # Errors
-    /// One can't be read, or `parse` says no; names them.
-    pub(crate) fn open_all(paths: Vec<PathBuf>, parse: Parse<T>) -> anyhow::Result<Self> {
-        let stamps = paths.iter().map(|path| stamp(path)).collect();
-        let current = Mutex::new(Arc::new(read(&paths, &parse)?));
-        let look = Mutex::new(Look { stamps, looked: Instant::now() });
-        Ok(Self { paths, parse, current, look })
-    }
-
-    /// What the files say now, or said a moment ago.
-    pub(crate) fn current(&self) -> Arc<T> {
-        if let Some(mut look) = self.look.try_lock()
-            && look.looked.elapsed() >= LOOK_INTERVAL
-        {
-            look.looked = Instant::now();
-            let stamps: Vec<_> = self.paths.iter().map(|path| stamp(path)).collect();
-            if stamps != look.stamps {
-                match read(&self.paths, &self.parse) {
-                    Ok(new) => {
-                        tracing::info!(files = ?self.paths, "read again");
-                        *self.current.lock() = Arc::new(new);
-                    }
-                    // Half written, perhaps: then it changes once more.
-                    Err(error) => tracing::warn!("{error:#}; what was read before stays"),
-                }
-                look.stamps = stamps;
-            }
-        }
-        Arc::clone(&self.current.lock())
-    }
-}
-
-fn stamp(path: &Path) -> Option<Stamp> {
-    use std::os::unix::fs::MetadataExt as _;
-    let metadata = std::fs::metadata(path).ok()?;
-    Some((metadata.modified().ok()?, metadata.len(), metadata.ino()))
-}
-
-fn read<T>(paths: &[PathBuf], parse: &Parse<T>) -> anyhow::Result<T> {
-    use anyhow::Context as _;
-    use std::io::Read as _;
+fn read<T>(paths: &[PathBuf], parse: impl Fn(&[Vec<u8>]) -> anyhow::Result<T>) -> anyhow::Result<T> {
     let names = || paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ");
     let mut contents = Vec::new();
     for path in paths {
@@ -110,22 +47,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_changes_is_read_again_and_nonsense_is_not_believed() {
+    fn what_cannot_be_read_is_named() {
         let dir = tempfile::tempdir().expect("a directory");
         let path = dir.path().join("number");
+        let number = |text: &str| Ok(text.parse::<u32>()?);
+        assert!(format!("{:#}", open(&path, number).expect_err("is absent")).contains("number"));
+        std::fs::write(&path, "nonsense").expect("written");
+        assert!(format!("{:#}", open(&path, number).expect_err("is nonsense")).contains("number"));
         std::fs::write(&path, "1").expect("written");
-        let number = Reloaded::open(&path, |text| Ok(text.parse::<u32>()?)).expect("a number");
-        assert_eq!(*number.current(), 1);
-        let is_seen = |content: &str, expect: u32| {
-            std::fs::write(&path, content).expect("written");
-            // The next look is due at once.
-            number.look.lock().looked = Instant::now().checked_sub(LOOK_INTERVAL).expect("the clock is older");
-            assert_eq!(*number.current(), expect, "{content:?}");
-        };
-        is_seen("22", 22);
-        is_seen("nonsense", 22);
-        is_seen("333", 333);
-        let error = Reloaded::open(&dir.path().join("absent"), |text| Ok(text.parse::<u32>()?)).expect_err("is absent");
-        assert!(format!("{error:#}").contains("absent"), "{error:#}");
+        assert_eq!(*open(&path, number).expect("a number").current(), 1);
     }
 }

@@ -31,7 +31,7 @@ pub(crate) use ids::{RunId, WorkerId};
 pub use operation::{OperationView, Stage};
 pub(crate) use platform::Offer;
 pub use platform::Requirements;
-pub(crate) use shell::{Desired, ResultStore};
+pub(crate) use shell::{Desired, ResultSink};
 pub use shell::{OperationWatch, Scheduler, WorkerSession};
 pub use task::ExecuteTask;
 pub(crate) use worker::{ReportedRun, WorkerState};

@@ -18,7 +18,8 @@ use crate::blobs::memory::MemoryCachingStore;
 use crate::blobs::metered::{MeteredStore, Traffic};
 use crate::config::Config;
 use crate::metrics::Metrics;
-use crate::scheduler::{ResultStore, Scheduler};
+use crate::results::disk::DiskResultStore;
+use crate::scheduler::Scheduler;
 use crate::services::{Backend, Origins, RunKey, Watched, cutting};
 use anyhow::Context as _;
 use face::{Audience, Face, Shared};
@@ -75,8 +76,7 @@ impl Server {
             anyhow::Ok((config, access, encryption, run_key, stores))
         });
         let (config, access, encryption, run_key, Stores { blobs, disk, traffic, action_cache }) = opened.await??;
-        let results: Arc<dyn ResultStore> = Arc::clone(&action_cache) as _;
-        let scheduler = Scheduler::start(config.scheduler.clone(), results);
+        let scheduler = Scheduler::start(config.scheduler.clone(), Arc::clone(&action_cache) as _);
         let metrics = Arc::new(Metrics::default());
         let shared = Arc::new(Shared { access, encryption, metrics: Arc::clone(&metrics) });
         let backend = Backend {
@@ -222,7 +222,8 @@ impl Stores {
         let blobs = MeteredStore::new(MemoryCachingStore::new(disk.clone(), memory));
         let traffic = Arc::clone(blobs.traffic());
         let blobs: Arc<dyn BlobStore> = Arc::new(blobs);
-        let action_cache = Arc::new(ActionCache::open(config, Arc::clone(&blobs))?);
+        let results = Arc::new(DiskResultStore::open(config)?);
+        let action_cache = Arc::new(ActionCache::new(results, Arc::clone(&blobs)));
         Ok(Self { blobs, disk, traffic, action_cache })
     }
 }

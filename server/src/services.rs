@@ -89,9 +89,9 @@ impl Backend {
     pub(crate) fn for_test(dir: &std::path::Path) -> Self {
         let config = Config { dir: dir.to_owned(), free_disk_bytes: 0, ..Config::default() };
         let blobs: Arc<dyn BlobStore> = Arc::new(crate::blobs::disk::DiskBlobStore::open(&config).expect("opens"));
-        let action_cache = Arc::new(ActionCache::open(&config, Arc::clone(&blobs)).expect("opens"));
-        let results: Arc<dyn crate::scheduler::ResultStore> = Arc::clone(&action_cache) as _;
-        let scheduler = Scheduler::start(config.scheduler.clone(), results);
+        let results = crate::results::memory::MemoryResultStore::new(config.action_cache_size_bytes);
+        let action_cache = Arc::new(ActionCache::new(Arc::new(results), Arc::clone(&blobs)));
+        let scheduler = Scheduler::start(config.scheduler.clone(), Arc::clone(&action_cache) as _);
         let (draining, closing) = (CancellationToken::new(), CancellationToken::new());
         let (metrics, run_key) = (Arc::default(), Arc::new(RunKey::open(dir).expect("opens")));
         Self {

@@ -5,13 +5,15 @@
 //!
 //! A blob is hashed while it is written and gets its final name only when it is what the digest says. Then its file has a
 //! seal: it is believed for as long as the time of modification stays, in this boot of the machine, and its sum is compared
-//! whenever it is read. A file without a seal is hashed before anybody is told that it is there. One that is wrong is moved
-//! away, so that the next upload brings the blob back.
+//! whenever it is read. The [scrub](Blobs::scrub) believes no seal, and compares every content with its name. A file without a seal
+//! is hashed before anybody is told that it is there. One that is wrong is moved away, so that the next upload brings the blob
+//! back.
 //!
 //! Nothing is synced: a crash of the machine can tear a file, and the next boot's first use finds out.
 //!
 //! Invariant: no byte of a blob is given as the last one before all of it was compared.
 
+mod scrub;
 mod upload;
 
 use crate::directory::{Directory, Packed, Temporary};
@@ -52,12 +54,15 @@ pub enum Problem {
         /// What came instead.
         detail: String,
     },
-    /// The directory says no.
+    /// The directory says no, or the file can't be read.
     #[error(transparent)]
     Storage(#[from] StorageError),
-    /// The file can't be read.
-    #[error("cannot read blob {0}: {1}")]
-    Unreadable(Digest, io::Error),
+}
+
+impl Problem {
+    fn unreadable(digest: Digest) -> impl Fn(io::Error) -> Self {
+        move |error| Self::Storage(StorageError::new("read", format!("blob {digest}"), error))
+    }
 }
 
 /// The blobs in a directory. All methods block on the file system unless they say otherwise.
@@ -285,29 +290,17 @@ impl<V: Volume> Blobs<V> {
         }
         let mut entry = self.directory.find_one(key);
         if entry.is_none() && self.directory.may_be_unknown(key) {
-            let unreadable = |error| Problem::Unreadable(Digest::new(*key, 0), error);
-            self.directory.check(key).map_err(unreadable)?;
+            self.directory.check(key)?;
             entry = self.directory.find_one(key);
         }
         Ok(entry.map(|entry| Digest::new(*key, entry.size_bytes)))
     }
 
-    /// Reads all blobs, without counting that as a use, so that those that have rotted are moved away while whoever has them
-    /// can bring them again. Calls `go_on` with the bytes of each piece; it may sleep, and `false` ends it.
-    pub fn scrub(&self, mut go_on: impl FnMut(u64) -> bool) {
-        for shard in 0..=u8::MAX {
-            for (key, entry) in self.directory.files_of_shard(shard) {
-                let digest = Digest::new(key, entry.size_bytes);
-                let Ok(mut blob) = self.open_known(digest, entry) else { continue };
-                while let Ok(piece) = blob.read(COMPARE_SIZE_BYTES)
-                    && !piece.is_empty()
-                {
-                    if !go_on(piece.len() as u64) {
-                        return;
-                    }
-                }
-            }
-        }
+    /// Whether somebody must look for the blob before it can be said whether it is there. Doesn't block, and is no use of it.
+    pub fn is_uncertain(&self, digest: &Digest) -> bool {
+        !digest.names_nothing()
+            && self.directory.may_be_unknown(digest.hash())
+            && !self.directory.is_confirmed(digest.hash())
     }
 
     fn publish(&self, digest: Digest, temporary: &Temporary<V::File>) -> Result<(), Problem> {
@@ -319,7 +312,7 @@ impl<V: Volume> Blobs<V> {
         // What is doubted may have been stored anew just before the end, of which the journal says nothing.
         let is_doubted = entry.is_none_or(|entry| !entry.is_confirmed);
         if is_doubted && self.directory.may_be_unknown(digest.hash()) {
-            self.directory.check(digest.hash()).map_err(|error| Problem::Unreadable(digest, error))?;
+            self.directory.check(digest.hash())?;
             entry = self.directory.find_one(digest.hash());
         }
         entry.filter(|entry| entry.size_bytes == digest.size_bytes()).ok_or(Problem::NotFound(digest))
@@ -337,7 +330,7 @@ impl<V: Volume> Blobs<V> {
             }
             _ => {}
         }
-        if let Some(seal) = seal_of(&file, digest).map_err(|error| Problem::Unreadable(digest, error))? {
+        if let Some(seal) = seal_of(&file, digest).map_err(Problem::unreadable(digest))? {
             self.directory.confirm(digest.hash(), Some(seal));
             return Ok((file, seal.sum));
         }
@@ -395,7 +388,7 @@ impl<V: Volume> OpenBlob<V> {
         };
         let mut piece = Vec::new();
         piece.reserve_exact(size);
-        let read = file.read_into(&mut piece, self.at).map_err(|error| Problem::Unreadable(self.digest, error))?;
+        let read = file.read_into(&mut piece, self.at).map_err(Problem::unreadable(self.digest))?;
         piece.truncate(size);
         self.at += size as u64;
         let is_good = read == size
@@ -457,3 +450,6 @@ fn wrong_size(expected: Digest, received: u64) -> Problem {
 fn wrong_hash(expected: Digest, actual: Digest) -> Problem {
     Problem::Mismatch { expected, detail: format!("the content's hash is {}", actual.hash_hex()) }
 }
+
+#[cfg(test)]
+mod tests;

@@ -95,13 +95,13 @@ impl<V: Volume> Directory<V> {
     /// The journal can't be read.
     pub fn load(volume: Arc<V>, limits: Limits) -> Result<(Arc<Self>, bool), StorageError> {
         let index = Arc::new(Index::default());
-        let failed = |source| io_error("read the journal of", volume.place(""), source);
+        let failed = |source| StorageError::new("read the journal of", volume.place(""), source);
         let (journal, opened) = Journal::open(&volume, &index).map_err(failed)?;
         if !opened.is_whole {
             index.doubt_all();
         }
         let packs = Packs::open(&volume, index.places().into_iter())
-            .map_err(|source| io_error("read the packs of", volume.place(""), source))?;
+            .map_err(|source| StorageError::new("read the packs of", volume.place(""), source))?;
         let unchecked = Unchecked::new(&opened, packs.last_live());
         if opened.is_whole
             && let Err(error) = packs.remove_empty()
@@ -202,6 +202,11 @@ impl<V: Volume> Directory<V> {
         Ok(Some((file, stat)))
     }
 
+    /// Whether something is known to be there by that name. Doesn't block, and is no use of it.
+    pub(crate) fn is_confirmed(&self, key: &Key) -> bool {
+        self.index.peek(key).is_some_and(|entry| entry.is_confirmed)
+    }
+
     /// Says what seal a file's content has that was compared with its name, or that it has none. Doesn't block.
     pub fn confirm(&self, key: &Key, seal: Option<Seal>) {
         self.journal.append(self.index.confirm(key, seal).as_slice());
@@ -228,12 +233,15 @@ impl<V: Volume> Directory<V> {
     /// # Errors
     /// The file system says no: the file may come back with the next start.
     pub fn remove(&self, key: &Key) -> Result<(), StorageError> {
+        // Else it would come back as soon as it was found.
+        self.check_packs();
         let _stripe = self.stripe(key);
         let name = name(key);
         if let Some(entry) = self.forget(key)
             && let Some(place) = entry.place()
         {
-            return self.packs.free(place, entry.size_bytes).map_err(|error| self.io_error("remove", &name, error));
+            let freed = self.packs.free(place, entry.size_bytes);
+            return freed.map(drop).map_err(|error| self.io_error("remove", &name, error));
         }
         match self.volume.remove(&name) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(self.io_error("remove", &name, error)),
@@ -289,7 +297,7 @@ impl<V: Volume> Directory<V> {
         let free = || self.volume.free_bytes().map_err(|error| self.io_error("read the free space of", "", error));
         self.space.keep_floor(size_bytes, free, || self.evict_unpromised()).map_err(|error| match error {
             StorageError::Exhausted(message) => self.exhausted(&message),
-            error @ StorageError::Io { .. } => error,
+            error => error,
         })
     }
 
@@ -411,7 +419,8 @@ impl<V: Volume> Directory<V> {
         self.volume.rename(&scratch, name).inspect_err(|_| drop(self.volume.remove(&scratch)))
     }
 
-    /// Evicts the least recently used file and gives its size; `None` where it is promised to somebody, or there is none.
+    /// Evicts the least recently used file and says how many bytes the file system got back; `None` where it is promised to
+    /// somebody, or there is none.
     fn evict_unpromised(&self) -> Result<Option<u64>, StorageError> {
         loop {
             let Some((key, used)) = self.index.oldest() else { return Ok(None) };
@@ -425,8 +434,7 @@ impl<V: Volume> Directory<V> {
             let Some(entry) = self.index.remove_unused(&key, used) else { continue };
             if let Some(place) = entry.place() {
                 self.journal.append(&[Record::Removed(key)]);
-                self.free(place, entry.size_bytes);
-                return Ok(Some(entry.size_bytes));
+                return Ok(Some(self.free(place, entry.size_bytes)));
             }
             let name = name(&key);
             match self.volume.remove(&name) {
@@ -449,12 +457,13 @@ impl<V: Volume> Directory<V> {
         entry
     }
 
-    /// Gives the room of a packed content back that counts no longer. Where the file system says no, it is found again by a
-    /// start that looks for such.
-    fn free(&self, place: Place, size_bytes: u64) {
-        if let Err(error) = self.packs.free(place, size_bytes) {
+    /// Gives the room of a packed content back that counts no longer, and says how many bytes of it came back. Where the file
+    /// system says no, it is found again by a start that looks for such.
+    fn free(&self, place: Place, size_bytes: u64) -> u64 {
+        self.packs.free(place, size_bytes).unwrap_or_else(|error| {
             tracing::warn!(%error, directory = self.volume.place(""), "cannot give the room of a content back");
-        }
+            0
+        })
     }
 
     fn stripe(&self, key: &Key) -> MutexGuard<'_, ()> {
@@ -462,7 +471,7 @@ impl<V: Volume> Directory<V> {
     }
 
     fn io_error(&self, operation: &'static str, name: &str, source: io::Error) -> StorageError {
-        io_error(operation, self.volume.place(name), source)
+        StorageError::new(operation, self.volume.place(name), source)
     }
 }
 
@@ -470,10 +479,6 @@ impl<V: Volume> Directory<V> {
 fn name(key: &Key) -> String {
     let hash = const_hex::encode(key);
     format!("{}/{hash}", &hash[..2])
-}
-
-fn io_error(operation: &'static str, path: String, source: io::Error) -> StorageError {
-    StorageError::Io { operation, path, source }
 }
 
 #[cfg(test)]

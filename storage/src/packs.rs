@@ -1,5 +1,7 @@
 //! Small files, many to a file: a new inode for each of them would cost more than its content.
 //!
+//! Where the file system can't punch holes, nothing is packed any more, and what is stays readable.
+//!
 //! A pack grows at its end and nowhere else. What is in it has a header, so that it is found again without a journal, and
 //! begins at a block of its own, so that its room can be given back by itself: what is freed first loses its header and then
 //! its blocks. A pack in which nothing is left goes as a whole. Places are never used twice, and later ones are greater: of two
@@ -93,7 +95,8 @@ impl<F> Default for Pack<F> {
     }
 }
 
-fn name(pack: u32) -> String {
+/// The name of a pack's file.
+pub(crate) fn name(pack: u32) -> String {
     format!("{DIRECTORY}/{pack}")
 }
 
@@ -219,44 +222,47 @@ impl<V: Volume> Packs<V> {
     pub(crate) fn read(&self, place: Place, size_bytes: u64) -> io::Result<Option<(Header, Vec<u8>)>> {
         let Some(file) = self.file(place.pack)? else { return Ok(None) };
         let mut bytes = vec![0; HEADER_SIZE + size_bytes as usize];
-        let read = file.read_full_at(&mut bytes, offset(place))?;
+        let read = file.read_full_at(&mut bytes, offset(place)).inspect_err(|_| self.close(place.pack))?;
         let header = self.decode(&bytes[..read.min(HEADER_SIZE)]);
         let is_whole = read == bytes.len();
         bytes.drain(..HEADER_SIZE);
         Ok(header.filter(|header| is_whole && u64::from(header.size_bytes) == size_bytes).map(|header| (header, bytes)))
     }
 
-    /// Has the content at a place count no longer, and gives its room back.
+    /// Has the content at a place count no longer, gives its room back, and says how much of it came back: none where the file
+    /// system can't punch holes, before the last content of a pack has gone, and then all of the pack's.
     ///
     /// # Errors
     /// What the file system says: it may be found again by the next start.
-    pub(crate) fn free(&self, place: Place, size_bytes: u64) -> io::Result<()> {
+    pub(crate) fn free(&self, place: Place, size_bytes: u64) -> io::Result<u64> {
+        let length = u64::from(blocks(size_bytes)) * BLOCK_SIZE_BYTES;
         let mut state = self.state.lock();
         if let Some(pack) = state.packs.get_mut(&place.pack) {
             pack.live = pack.live.saturating_sub(1);
         }
-        if self.remove_if_empty(&mut state, place.pack)? {
-            return Ok(());
+        if let Some(freed) = self.remove_if_empty(&mut state, place.pack)? {
+            return Ok(if self.volume.punches() { length } else { freed });
         }
         drop(state);
-        let Some(file) = self.file(place.pack)? else { return Ok(()) };
+        let Some(file) = self.file(place.pack)? else { return Ok(0) };
         file.write_all_at(&[0; HEADER_SIZE], offset(place))?;
-        // Where the file system can't, the room comes back with the pack's end.
-        let _ = file.punch(offset(place), u64::from(blocks(size_bytes)) * BLOCK_SIZE_BYTES);
-        Ok(())
+        let is_punched = self.volume.punches() && file.punch(offset(place), length).is_ok();
+        Ok(if is_punched { length } else { 0 })
     }
 
-    fn remove_if_empty(&self, state: &mut State<V::File>, pack: u32) -> io::Result<bool> {
+    /// Removes a pack in which nothing counts, and gives its length; `None` where something does, or it grows.
+    fn remove_if_empty(&self, state: &mut State<V::File>, pack: u32) -> io::Result<Option<u64>> {
         let is_current = state.current.is_some_and(|(current, _)| current == pack);
         if is_current || state.packs.get(&pack).is_none_or(|pack| pack.live > 0) {
-            return Ok(false);
+            return Ok(None);
         }
+        let length = self.volume.stat(&name(pack)).map_or(0, |stat| stat.size_bytes);
         match self.volume.remove(&name(pack)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
         state.packs.remove(&pack);
-        Ok(true)
+        Ok(Some(length))
     }
 
     /// Removes the packs in which nothing counts.
@@ -288,7 +294,7 @@ impl<V: Volume> Packs<V> {
         let Some(file) = self.file(pack)? else { return Ok(Vec::new()) };
         let (mut found, mut place) = (Vec::new(), Place { pack, block: 0 });
         let mut bytes = [0; HEADER_SIZE];
-        while file.read_full_at(&mut bytes, offset(place))? == HEADER_SIZE {
+        while file.read_full_at(&mut bytes, offset(place)).inspect_err(|_| self.close(pack))? == HEADER_SIZE {
             match self.decode(&bytes) {
                 Some(header) => {
                     found.push((place, header));
@@ -302,7 +308,21 @@ impl<V: Volume> Packs<V> {
 
     /// Has something that a scan found count.
     pub(crate) fn adopt(&self, place: Place) {
-        self.state.lock().packs.entry(place.pack).or_default().live += 1;
+        self.keep(place.pack);
+    }
+
+    /// Has the next one who wants the pack open it again: a descriptor may be stale for ever where the file isn't.
+    fn close(&self, pack: u32) {
+        let mut state = self.state.lock();
+        let is_current = state.current.is_some_and(|(current, _)| current == pack);
+        if let Some(known) = state.packs.get_mut(&pack).filter(|_| !is_current) {
+            known.file = None;
+        }
+    }
+
+    /// Has a pack stay, as if something more in it counted.
+    pub(crate) fn keep(&self, pack: u32) {
+        self.state.lock().packs.entry(pack).or_default().live += 1;
     }
 
     /// A pack's file; `None` where there is none (any more).

@@ -3,8 +3,9 @@
 
 use crate::blobs::{Blobs, Problem, Upload};
 use crate::directory::{Directory, Limits};
-use crate::volume::simulated::{Random, SimulatedVolume};
+use crate::volume::simulated::SimulatedVolume;
 use pumphouse_proto::digest::{Digest, DigestFunction};
+use pumphouse_random::Random;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,16 +39,16 @@ struct World {
 
 impl World {
     fn new(seed: u64) -> Self {
-        let mut random = Random(seed);
+        let mut random = Random::new(seed);
         let contents: Vec<Vec<u8>> = (0..BLOBS)
             .map(|number| {
-                let size = if random.one_in(8) { random.below(20_000) } else { 1 + random.below(900) };
+                let size = if random.one_in(8) { random.number_below(20_000) } else { 1 + random.number_below(900) };
                 (0..size).map(|position| (number + position * 7) as u8).chain(number.to_le_bytes()).collect()
             })
             .collect();
         let total: u64 = contents.iter().map(|content| content.len() as u64).sum();
-        let size_bytes = total / (1 + random.below(4));
-        let lifetime = if random.one_in(3) { 0 } else { 100 + random.below(1000) };
+        let size_bytes = total / (1 + random.number_below(4));
+        let lifetime = if random.one_in(3) { 0 } else { 100 + random.number_below(1000) };
         let limits = Limits {
             size_bytes,
             promised_lifetime: Duration::from_secs(lifetime),
@@ -55,7 +56,8 @@ impl World {
         };
         // Room for the journal as well, or nearly none.
         let capacity_bytes = if random.one_in(3) { size_bytes / 2 + 3000 } else { size_bytes * 2 + 200_000 };
-        let volume = SimulatedVolume::new(random.next(), capacity_bytes);
+        let volume = SimulatedVolume::new(random.number(), capacity_bytes);
+        volume.set_punches(!random.one_in(4));
         let functions = DigestFunction::ALL.into_iter().cycle();
         let digests = contents.iter().zip(functions).map(|(content, function)| function.digest(content)).collect();
         let (directory, is_whole) = Directory::load(Arc::new(volume.clone()), limits.clone()).expect("a new directory");
@@ -127,9 +129,9 @@ impl World {
     }
 
     fn step(&mut self) {
-        let number = self.random.below(BLOBS);
+        let number = self.random.number_below(BLOBS);
         let digest = self.digests[number as usize];
-        match self.random.below(34) {
+        match self.random.number_below(34) {
             0..=7 => {
                 let content = self.contents[number as usize].clone();
                 if self.random.one_in(3) {
@@ -156,8 +158,8 @@ impl World {
             }
             19 => {
                 let size = digest.size_bytes();
-                let offset = self.random.below(size);
-                let end = offset + self.random.below(size - offset) + 1;
+                let offset = self.random.number_below(size);
+                let end = offset + self.random.number_below(size - offset) + 1;
                 let part = self.blobs.open_part(digest, offset, end).and_then(|mut part| part.read(usize::MAX));
                 self.note(format!("read {offset}..{end} of {number}: {:?}", part.as_ref().err()));
                 // Parts are compared now and then only: what rots in between shows later.
@@ -175,12 +177,16 @@ impl World {
             24 if self.blobs.directory().flush().is_ok() => self.unwritten.clear(),
             25 => drop(self.blobs.directory().check_shard(digest.hash()[0])),
             26 => {
-                let step = if self.random.one_in(10) { self.random.below(1_000_000) } else { self.random.below(200) };
+                let step = if self.random.one_in(10) {
+                    self.random.number_below(1_000_000)
+                } else {
+                    self.random.number_below(200)
+                };
                 self.clock += step as u32;
                 let now = self.clock;
                 self.promised.retain(|_, until| now < *until);
                 if self.random.one_in(20) {
-                    self.clock -= self.random.below(5000) as u32;
+                    self.clock -= self.random.number_below(5000) as u32;
                 }
                 self.volume.set_clock(self.clock);
                 self.note(format!("it is {}", self.clock));
@@ -195,11 +201,11 @@ impl World {
             }
             28 => self.volume.write_back(),
             29 if self.random.one_in(3) => {
-                let rate = if self.random.one_in(2) { 0 } else { 2 + self.random.below(100) };
+                let rate = if self.random.one_in(2) { 0 } else { 2 + self.random.number_below(100) };
                 self.note(format!("one call in {rate} fails"));
                 self.volume.fail_one_in(rate);
             }
-            30 if self.random.one_in(3) => self.volume.die_after(1 + self.random.below(30)),
+            30 if self.random.one_in(3) => self.volume.die_after(1 + self.random.number_below(30)),
             31 if self.random.one_in(6) => self.shut_down(),
             32 if self.random.one_in(6) => {
                 self.note("the machine crashes".to_owned());
@@ -223,7 +229,7 @@ impl World {
     }
 
     fn put_many(&mut self) {
-        let numbers: Vec<u64> = (0..=self.random.below(20)).map(|_| self.random.below(BLOBS)).collect();
+        let numbers: Vec<u64> = (0..=self.random.number_below(20)).map(|_| self.random.number_below(BLOBS)).collect();
         let blob = |number: &u64| (self.digests[*number as usize], self.contents[*number as usize].clone());
         let put = self.blobs.put_many(&numbers.iter().map(blob).collect::<Vec<_>>());
         self.note(format!(
@@ -247,7 +253,7 @@ impl World {
         if self.uploads.is_empty() {
             return;
         }
-        let position = self.random.below(self.uploads.len() as u64) as usize;
+        let position = self.random.number_below(self.uploads.len() as u64) as usize;
         let (number, done, mut upload) = self.uploads.swap_remove(position);
         let content = self.contents[number as usize].clone();
         if done == content.len() {
@@ -255,7 +261,7 @@ impl World {
             self.note(format!("commit {number}: {:?}", committed.as_ref().err()));
             return self.stored(number, committed.map(drop));
         }
-        let next = done + 1 + self.random.below((content.len() - done) as u64) as usize;
+        let next = done + 1 + self.random.number_below((content.len() - done) as u64) as usize;
         match upload.append(&self.blobs, &[&content[done..next]]) {
             Ok(()) if self.random.one_in(8) => {}
             Ok(()) => self.uploads.push((number, next, upload)),
@@ -310,6 +316,12 @@ impl World {
     /// Starts the process again; whether the journal was whole.
     fn restart(&mut self) -> bool {
         self.volume.revive();
+        // What was packed stays readable on a file system that is mounted otherwise.
+        if self.random.one_in(8) {
+            let punches = self.random.one_in(2);
+            self.note(format!("there can be holes: {punches}"));
+            self.volume.set_punches(punches);
+        }
         self.uploads.clear();
         // The last uses are forgotten where they were not written down.
         for number in std::mem::take(&mut self.unwritten) {

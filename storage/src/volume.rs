@@ -90,6 +90,9 @@ pub trait Volume: Debug + Send + Sync + 'static {
     /// What the file system says.
     fn free_bytes(&self) -> io::Result<u64>;
 
+    /// Whether room in the middle of a file can be given back ([`VolumeFile::punch`]), as it was found when the volume was opened.
+    fn punches(&self) -> bool;
+
     /// Which boot of the machine this is: what an earlier one wrote may be torn.
     fn boot(&self) -> [u8; 16];
 

@@ -57,7 +57,7 @@ impl Tokens {
     pub(super) fn open(policy: &TokenPolicy) -> anyhow::Result<Self> {
         ensure!(!policy.issuer.is_empty(), "issuer: must not be empty");
         ensure!(!policy.audience.is_empty(), "audience: must not be empty");
-        let keys = Reloaded::open(&policy.jwks_file, parse_keys)?;
+        let keys = crate::reload::open(&policy.jwks_file, parse_keys)?;
         Ok(Self { policy: policy.clone(), keys })
     }
 

@@ -2,13 +2,10 @@
 
 use super::ActionCache;
 use crate::blobs::StoreError;
-use crate::scheduler::ActionKey;
+use crate::results::ResultKey;
 use pumphouse_proto::digest::{Digest, DigestFunction};
 use pumphouse_proto::reapi::{ActionResult, ExecutedActionMetadata, OutputDirectory, OutputFile};
 use std::time::SystemTime;
-
-/// The instance of assets. Names with control characters are refused where clients give them.
-const ASSETS: &str = "\0assets";
 
 /// What an address stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,23 +76,19 @@ impl ActionCache {
     /// What the address with that key stands for, by the function of the key, if it is known and all of it is there; it stays for the promised lifetime.
     ///
     /// # Errors
-    /// A store is broken.
+    /// A store is broken, or can't answer now.
     pub async fn asset(&self, key: Digest, kind: AssetKind) -> Result<Option<Asset>, StoreError> {
-        let result = self.get(&asset_key(key)).await?;
+        let result = self.get_complete(&ResultKey::Asset(key)).await?;
         Ok(result.and_then(|result| Asset::of_result(key.function(), &result, kind)))
     }
 
     /// Remembers what the address with that key stands for, in place of what it stood for before.
     ///
     /// # Errors
-    /// There is no room, or the store is broken.
+    /// There is no room, or the store is broken, or can't answer now.
     pub async fn set_asset(&self, key: Digest, kind: AssetKind, asset: &Asset) -> Result<(), StoreError> {
-        self.put(&asset_key(key), asset.to_result(kind)).await
+        self.put_under(&ResultKey::Asset(key), asset.to_result(kind)).await
     }
-}
-
-fn asset_key(key: Digest) -> ActionKey {
-    ActionKey { instance_name: ASSETS.into(), digest: key }
 }
 
 #[cfg(test)]

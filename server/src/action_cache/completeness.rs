@@ -6,6 +6,7 @@ use crate::blobs::tree::{TreeError, missing_below};
 use crate::blobs::{BlobStore, StoreError};
 use prost::Message as _;
 use pumphouse_proto::digest::{Digest, DigestFunction, InvalidDigest};
+use pumphouse_proto::entries;
 use pumphouse_proto::limits::METADATA_BLOB_SIZE_BYTES;
 use pumphouse_proto::reapi::{ActionResult, Directory, Tree};
 
@@ -46,9 +47,12 @@ impl Completeness<'_> {
         }
         let blob = match self.blobs.get(digest).await {
             Ok(blob) => blob,
-            Err(StoreError::NotFound(_) | StoreError::Corrupt(_)) => return Ok(false),
+            Err(error) if error.is_absence() => return Ok(false),
             Err(error) => return Err(error),
         };
+        if entries::check_tree(&blob).is_err() {
+            return Ok(false);
+        }
         let Ok(tree) = Tree::decode(blob) else { return Ok(false) };
         let Ok(files) = files_of(digest.function(), &tree) else { return Ok(false) };
         Ok(self.blobs.find_missing(&files).await?.is_empty())

@@ -1,6 +1,8 @@
 //! What every store of blobs does, as tests that are run against each.
 
+mod decorated;
 mod on_disk;
+mod unverified;
 
 use super::disk::DiskBlobStore;
 use super::memory::MemoryCachingStore;

@@ -8,6 +8,7 @@ mod writer;
 
 use super::{BlobStore, BlobStream, BlobWriter, StoreError};
 use crate::config::Config;
+use crate::settled::Settled;
 use async_trait::async_trait;
 use bytes::Bytes;
 use pumphouse_proto::digest::{Digest, DigestFunction};
@@ -29,6 +30,7 @@ impl From<StorageError> for StoreError {
     fn from(error: StorageError) -> Self {
         match error {
             StorageError::Exhausted(message) => Self::Exhausted(message),
+            StorageError::Unavailable { .. } => Self::Unavailable(error.to_string().into()),
             StorageError::Io { .. } => Self::Broken(error.to_string().into()),
         }
     }
@@ -40,7 +42,6 @@ fn store_error(problem: Problem) -> StoreError {
         Problem::Corrupt(digest) => StoreError::Corrupt(digest),
         Problem::Mismatch { expected, detail } => StoreError::Mismatch { expected, problem: detail },
         Problem::Storage(error) => error.into(),
-        Problem::Unreadable(..) => StoreError::Broken(problem.to_string().into()),
     }
 }
 
@@ -49,6 +50,7 @@ fn store_error(problem: Problem) -> StoreError {
 pub struct DiskBlobStore {
     blobs: Arc<Blobs>,
     calls: Arc<Semaphore>,
+    settled: Settled,
     /// Ends with the last clone, and with it the journal.
     _scrub: Option<Arc<Scrub>>,
 }
@@ -73,7 +75,8 @@ impl DiskBlobStore {
         let blobs = Arc::new(Blobs::new(Directory::open(volume, limits)?));
         let rate = config.scrub_bytes_per_second;
         let scrub = (rate > 0).then(|| Arc::new(Scrub::start(&blobs, rate)));
-        Ok(Self { blobs, calls: Arc::new(Semaphore::new(CONCURRENT_CALLS)), _scrub: scrub })
+        let settled = Settled::of(blobs.directory());
+        Ok(Self { blobs, calls: Arc::new(Semaphore::new(CONCURRENT_CALLS)), settled, _scrub: scrub })
     }
 
     /// The bytes of all blobs.
@@ -89,6 +92,14 @@ impl DiskBlobStore {
     /// Whether there are no blobs.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Waits until it is known what the packs hold, if one of the blobs may be in one. Whoever waits has no permit, so that what
+    /// is known is read and stored meanwhile.
+    async fn settle(&self, mut digests: impl Iterator<Item = &Digest>) {
+        if digests.any(|digest| self.blobs.is_uncertain(digest)) {
+            self.settled.wait().await;
+        }
     }
 
     /// Runs `call` on a blocking thread, when one of the permits is free.
@@ -113,6 +124,7 @@ impl BlobStore for DiskBlobStore {
         if uncertain.is_empty() {
             return Ok(missing);
         }
+        self.settle(uncertain.iter()).await;
         let more = self.run(move |blobs| blobs.missing_after_a_look(uncertain)).await.map_err(store_error)?;
         if !more.is_empty() {
             let is_missing: std::collections::HashSet<Digest> = missing.into_iter().chain(more).collect();
@@ -122,16 +134,19 @@ impl BlobStore for DiskBlobStore {
     }
 
     async fn get_many(&self, digests: &[Digest]) -> Vec<Result<Bytes, StoreError>> {
+        self.settle(digests.iter()).await;
         let digests = digests.to_vec();
         let get = |blobs: &Blobs, digest| blobs.get(digest).map(Bytes::from).map_err(store_error);
         self.run(move |blobs| digests.into_iter().map(|digest| get(blobs, digest)).collect()).await
     }
 
     async fn read(&self, digest: Digest, offset: u64, limit: Option<u64>) -> Result<BlobStream, StoreError> {
+        self.settle([digest].iter()).await;
         reader::read(self, digest, offset, limit).await
     }
 
     async fn put_many(&self, mut blobs: Vec<(Digest, Bytes)>) -> Vec<Result<(), StoreError>> {
+        self.settle(blobs.iter().map(|(digest, _)| digest)).await;
         let threads = *PROCESSORS;
         let share = blobs.len().div_ceil(threads).max(BLOBS_PER_THREAD);
         let mut calls = Vec::new();
@@ -155,6 +170,41 @@ impl BlobStore for DiskBlobStore {
     }
 
     async fn digest_of(&self, hash: [u8; 32]) -> Result<Option<Digest>, StoreError> {
+        self.settle([Digest::new(hash, 0)].iter()).await;
         self.run(move |blobs| blobs.digest_of(&hash).map_err(store_error)).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures::FutureExt as _;
+    use std::time::Duration;
+
+    #[tokio::test]
+    async fn whoever_waits_for_packs_to_be_looked_through_is_in_nobodys_way() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let config = Config { dir: dir.path().to_owned(), free_disk_bytes: 0, ..Config::default() };
+        let (blob, place) = (Bytes::from_static(b"blob"), dir.path().join("cas"));
+        let digest = Digest::of(&blob);
+        DiskBlobStore::open(&config).expect("opens").put(digest, blob.clone()).await.expect("stores");
+        // As if it had not ended in order; and nobody looks through the packs by himself.
+        std::fs::remove_file(place.join("ended")).expect("ended in order");
+        let volume = SystemVolume::open(&place, Temporaries::Nameless).expect("opens");
+        let limits = Limits { size_bytes: 1 << 30, promised_lifetime: Duration::ZERO, free_disk_bytes: 0 };
+        let (directory, is_whole) = Directory::load(Arc::new(volume), limits).expect("loads");
+        assert!(!is_whole);
+        let store = DiskBlobStore {
+            settled: Settled::of(&directory),
+            blobs: Arc::new(Blobs::new(Arc::clone(&directory))),
+            calls: Arc::new(Semaphore::new(CONCURRENT_CALLS)),
+            _scrub: None,
+        };
+        let mut reads: Vec<_> = (0..2 * CONCURRENT_CALLS).map(|_| store.get(digest)).collect();
+        assert!(reads.iter_mut().all(|read| read.now_or_never().is_none()));
+        assert_eq!(store.calls.available_permits(), CONCURRENT_CALLS);
+        let looked = tokio::task::spawn_blocking(move || directory.check_shard(0));
+        looked.await.expect("ends").expect("looks");
+        assert_eq!(store.get(digest).await.expect("reads"), blob);
     }
 }

@@ -18,6 +18,7 @@ use bytes::Bytes;
 use futures::TryStreamExt as _;
 use prost::Message as _;
 use pumphouse_proto::digest::Digest;
+use pumphouse_proto::entries;
 use pumphouse_proto::limits::BATCH_SIZE_BYTES;
 use pumphouse_proto::reapi::ActionResult;
 
@@ -231,7 +232,7 @@ async fn put(
         Key::Result { instance_name, hash } => {
             let content = upload.beginning(BATCH_SIZE_BYTES).await?;
             let name = name_of_result(instance_name, hash);
-            if let Some(result) = as_result(&content) {
+            if let Some(result) = as_result(&content)? {
                 check_result(&result).map_err(|status| Refusal::bad(status.message()))?;
                 backend.action_cache.put_by_hash(instance_name, *hash, result).await?;
                 backend.action_cache.unname(&name).await?;
@@ -248,13 +249,17 @@ async fn put(
 }
 
 /// The result that `content` is. What would be sent otherwise than it came is none: its client gets back what it brought.
-fn as_result(content: &Bytes) -> Option<ActionResult> {
+///
+/// # Errors
+/// It may be one, and would list too much.
+fn as_result(content: &Bytes) -> Result<Option<ActionResult>, Refusal> {
     // Nothing at all would be a success without outputs, which nobody means who sends nothing.
     if content.is_empty() || content.len() > BATCH_SIZE_BYTES {
-        return None;
+        return Ok(None);
     }
-    let result = ActionResult::decode(content.clone()).ok()?;
-    (result.encode_to_vec() == *content).then_some(result)
+    entries::check_encoded_result(content).map_err(|error| Refusal::bad(format!("action_result: {error}")))?;
+    let result = ActionResult::decode(content.clone()).ok();
+    Ok(result.filter(|result| result.encode_to_vec() == *content))
 }
 
 async fn delete(backend: &Backend, caller: &Caller, key: &Key) -> Result<Response<Body>, Refusal> {

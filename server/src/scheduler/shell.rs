@@ -20,9 +20,9 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Notify, watch};
 use tonic::Status;
 
-/// Where the results of actions go.
+/// Where the results of actions go. The scheduler never asks for one, and no execution fails for want of room: so it is no store.
 #[async_trait]
-pub(crate) trait ResultStore: Send + Sync + 'static {
+pub(crate) trait ResultSink: Send + Sync + 'static {
     /// Writes a result that may answer later executions. What goes wrong is logged: the execution succeeded all the
     /// same.
     async fn store(&self, action: &ActionKey, response: &ExecuteResponse);
@@ -42,7 +42,7 @@ struct Shared {
     progressed: Notify,
     started: Instant,
     limits: Limits,
-    results: Arc<dyn ResultStore>,
+    results: Arc<dyn ResultSink>,
 }
 
 struct State {
@@ -107,7 +107,7 @@ impl Drop for WorkerSession {
 
 impl Scheduler {
     /// Starts a scheduler without workers, and the task that wakes it. Must be called within a runtime.
-    pub(crate) fn start(limits: Limits, results: Arc<dyn ResultStore>) -> Self {
+    pub(crate) fn start(limits: Limits, results: Arc<dyn ResultSink>) -> Self {
         let state = State {
             core: Core::new(limits.clone(), random_name()),
             operations: HashMap::new(),

@@ -15,41 +15,16 @@ use super::{Limits, OperationView, Stage};
 use pumphouse_proto::digest::Digest;
 use pumphouse_proto::reapi::{ActionResult, ExecuteResponse, Platform, platform::Property};
 use pumphouse_proto::status;
+use pumphouse_random::Random;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use tonic::{Code, Status};
 
-/// How many worlds are simulated, and how many things happen in each before it comes to rest.
-/// How many worlds are simulated by the tests. More by `PUMPHOUSE_SEEDS`, one by `PUMPHOUSE_SEED`.
+/// How many worlds are simulated by the tests, and how many things happen in each before it comes to rest. More
+/// worlds by `PUMPHOUSE_SEEDS`, one by `PUMPHOUSE_SEED`.
 const SEEDS: u64 = 20;
 const STEPS: usize = 1_000;
-
-/// A reproducible stream of numbers (splitmix64).
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    fn below(&mut self, limit: usize) -> usize {
-        (self.next() % limit as u64) as usize
-    }
-
-    fn one_in(&mut self, chance: usize) -> bool {
-        self.below(chance) == 0
-    }
-
-    fn pick<T: Copy>(&mut self, from: impl Iterator<Item = T>) -> Option<T> {
-        let all: Vec<T> = from.collect();
-        if all.is_empty() { None } else { Some(all[self.below(all.len())]) }
-    }
-}
 
 /// A worker process.
 #[derive(Debug)]
@@ -142,7 +117,7 @@ impl World {
         let aging = Duration::from_secs(20);
         let limits = Limits { queued_tasks: 40, operations: 120, aging, ..Limits::default() };
         Self {
-            random: Random(seed),
+            random: Random::new(seed),
             now: Time::default(),
             core: Core::new(limits.clone(), "scheduler0".to_owned()),
             limits,
@@ -248,7 +223,7 @@ impl World {
     }
 
     fn client_leaves_or_comes_back(&mut self) {
-        let Some(operation) = self.random.pick(self.clients.keys().copied()) else { return };
+        let Some(operation) = self.random.pick_from(self.clients.keys().copied()) else { return };
         let client = self.clients.get_mut(&operation).expect("picked from these");
         client.watches = !client.watches;
         if client.watches {
@@ -259,7 +234,7 @@ impl World {
     }
 
     fn client_cancels(&mut self) {
-        let Some(operation) = self.random.pick(self.clients.keys().copied()) else { return };
+        let Some(operation) = self.random.pick_from(self.clients.keys().copied()) else { return };
         assert!(self.core.cancel(self.now, operation));
     }
 
@@ -288,7 +263,7 @@ impl World {
 
     fn some_worker(&mut self, fits: impl Fn(&SimulatedWorker) -> bool) -> Option<&mut SimulatedWorker> {
         let fitting = self.workers.iter().enumerate().filter(|(_, worker)| fits(worker)).map(|(index, _)| index);
-        let index = self.random.pick(fitting)?;
+        let index = self.random.pick_from(fitting)?;
         self.workers.get_mut(index)
     }
 
@@ -374,7 +349,7 @@ impl World {
     }
 
     fn time_passes(&mut self) {
-        self.now = self.now + Duration::from_millis(self.random.next() % 2000);
+        self.now = self.now + Duration::from_millis(self.random.number() % 2000);
         for worker in self.workers.iter_mut().filter(|worker| worker.session.is_some()) {
             if worker.outbox.is_empty() {
                 worker.speak();

@@ -5,7 +5,7 @@ use crate::services::bytestream::ByteStreams;
 use pumphouse_proto::FILE_DESCRIPTOR_SET;
 use pumphouse_proto::asset::fetch_server::FetchServer;
 use pumphouse_proto::asset::push_server::PushServer;
-use pumphouse_proto::limits::DECODED_MESSAGE_SIZE_BYTES;
+use pumphouse_proto::limits::{ANSWER_SIZE_BYTES, DECODED_MESSAGE_SIZE_BYTES};
 use pumphouse_proto::longrunning::operations_server::OperationsServer;
 use pumphouse_proto::reapi::action_cache_server::ActionCacheServer;
 use pumphouse_proto::reapi::capabilities_server::CapabilitiesServer;
@@ -15,6 +15,9 @@ use pumphouse_proto::worker::workers_server::WorkersServer;
 use tonic::service::Routes;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
+
+/// The largest message about a result: one of twice the size that is taken is still refused by name.
+const RESULT_MESSAGE_SIZE_BYTES: usize = 2 * ANSWER_SIZE_BYTES;
 
 /// Tells those who ask whether the server serves.
 pub(super) struct Health(HealthReporter);
@@ -63,7 +66,7 @@ pub(super) async fn routes(backend: &Backend) -> anyhow::Result<(Routes, Health)
         .add_service(CapabilitiesServer::new(backend.clone()))
         .add_service(ContentAddressableStorageServer::new(backend.clone()).max_decoding_message_size(size))
         .add_service(ByteStreams::new(backend))
-        .add_service(ActionCacheServer::new(backend.clone()).max_decoding_message_size(size))
+        .add_service(ActionCacheServer::new(backend.clone()).max_decoding_message_size(RESULT_MESSAGE_SIZE_BYTES))
         .add_service(ExecutionServer::new(backend.clone()).max_decoding_message_size(size))
         .add_service(FetchServer::new(backend.clone()))
         .add_service(PushServer::new(backend.clone()))

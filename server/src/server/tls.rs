@@ -37,7 +37,7 @@ impl Encryption {
         paths.extend(tls.client_ca_file.clone());
         let demands = tls.demands_client_certificate;
         let parse = move |contents: &[Vec<u8>]| config(contents, demands).map(Arc::new);
-        Ok(Self(Reloaded::open_all(paths, Box::new(parse))?))
+        Ok(Self(crate::reload::open_all(paths, parse)?))
     }
 
     /// Agrees with the peer.

@@ -10,6 +10,7 @@ use crate::access::{JUDGES, READERS};
 use crate::action_cache::InlineRequest;
 use prost::Message as _;
 use pumphouse_proto::digest::DigestFunction;
+use pumphouse_proto::entries;
 use pumphouse_proto::limits::BATCH_SIZE_BYTES;
 use pumphouse_proto::reapi::action_cache_server::ActionCache;
 use pumphouse_proto::reapi::{ActionResult, GetActionResultRequest, UpdateActionResultRequest};
@@ -55,12 +56,13 @@ impl ActionCache for Backend {
 /// Whether the result can be given to clients, and is worth it.
 ///
 /// # Errors
-/// It is too large, malformed, or one of an action that failed; names the field.
+/// It is too large, lists too much, is malformed, or one of an action that failed; names the field.
 pub(crate) fn check_result(result: &ActionResult) -> Result<(), Status> {
     if result.exit_code != 0 {
         let message = format!("action_result.exit_code: {} is a failure, which is not cached", result.exit_code);
         return Err(Status::invalid_argument(message));
     }
+    entries::check_result(result).map_err(|error| Status::invalid_argument(format!("action_result: {error}")))?;
     let size = result.encoded_len();
     if size > BATCH_SIZE_BYTES {
         let message =

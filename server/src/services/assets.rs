@@ -9,6 +9,7 @@ mod checksum;
 mod download;
 mod origins;
 mod request;
+mod transport;
 
 use super::Backend;
 use super::request::{admit, audit, digest, digest_function};

@@ -1,11 +1,12 @@
-//! What the server can do.
+//! What the server can do, and what of it the caller may.
 //!
 //! **Source:** Remote Execution API v2, service `Capabilities`.
 
 use super::Backend;
 use super::chunks::AVERAGE_SIZE_BYTES;
 use super::execution::PRIORITY_LIMIT;
-use crate::access::ANYONE;
+use super::request::admit;
+use crate::access::{ANYONE, EXECUTORS, JUDGES};
 use pumphouse_proto::digest::DigestFunction;
 use pumphouse_proto::limits::BATCH_SIZE_BYTES;
 use pumphouse_proto::reapi::capabilities_server::Capabilities;
@@ -23,11 +24,20 @@ impl Capabilities for Backend {
         &self,
         request: Request<GetCapabilitiesRequest>,
     ) -> Result<Response<ServerCapabilities>, Status> {
-        super::request::admit(request.extensions(), ANYONE, &request.get_ref().instance_name)?;
+        let (extensions, instance_name) = (request.extensions(), &request.get_ref().instance_name);
+        admit(extensions, ANYONE, instance_name)?;
+        // So a client knows before its first action, and says so, where it would be refused.
+        let may = |roles| admit(extensions, roles, instance_name).is_ok();
         let version = |minor| Some(SemVer { major: 2, minor, ..SemVer::default() });
         Ok(Response::new(ServerCapabilities {
-            cache_capabilities: Some(cache_capabilities(self.config.blob_size_bytes)),
-            execution_capabilities: Some(execution_capabilities()),
+            cache_capabilities: Some(cache_capabilities(
+                self.config.blob_size_bytes,
+                ActionCacheUpdateCapabilities { update_enabled: may(JUDGES) },
+            )),
+            execution_capabilities: Some(ExecutionCapabilities {
+                exec_enabled: may(EXECUTORS),
+                ..execution_capabilities()
+            }),
             deprecated_api_version: None,
             low_api_version: version(0),
             high_api_version: version(3),
@@ -35,10 +45,10 @@ impl Capabilities for Backend {
     }
 }
 
-fn cache_capabilities(blob_size_bytes: u64) -> CacheCapabilities {
+fn cache_capabilities(blob_size_bytes: u64, updates: ActionCacheUpdateCapabilities) -> CacheCapabilities {
     CacheCapabilities {
         digest_functions: DigestFunction::ALL.map(DigestFunction::to_field).to_vec(),
-        action_cache_update_capabilities: Some(ActionCacheUpdateCapabilities { update_enabled: true }),
+        action_cache_update_capabilities: Some(updates),
         cache_priority_capabilities: None,
         max_batch_total_size_bytes: BATCH_SIZE_BYTES as i64,
         symlink_absolute_path_strategy: symlink_absolute_path_strategy::Value::Allowed.into(),

@@ -11,7 +11,9 @@ use futures::stream::{self, StreamExt as _};
 use prost::Message as _;
 use prost_types::Duration;
 use pumphouse_proto::digest::Digest;
-use pumphouse_proto::reapi::Action;
+use pumphouse_proto::entries;
+use pumphouse_proto::reapi::{Action, ExecuteResponse};
+use pumphouse_proto::status;
 use pumphouse_proto::worker::workers_server::Workers;
 use pumphouse_proto::worker::{Assignment, CurrentState, DesiredState, Run, run};
 use std::collections::HashMap;
@@ -231,7 +233,7 @@ fn reported_run(run: Run, worker: &str, key: &RunKey) -> Result<ReportedRun, Sta
     let function = digest_function(run.digest_function)?;
     let digest = digest(function, "runs.action_digest", run.action_digest.as_ref())?;
     let completed = match run.state {
-        Some(run::State::Completed(response)) => Some(Arc::new(response)),
+        Some(run::State::Completed(response)) => Some(Arc::new(within_bounds(response))),
         _ => None,
     };
     let action = ActionKey { instance_name: run.instance_name.into(), digest };
@@ -241,6 +243,17 @@ fn reported_run(run: Run, worker: &str, key: &RunKey) -> Result<ReportedRun, Sta
     let name = opened.unwrap_or_else(|| run.run_id.rsplit_once('.').map_or(run.run_id.as_str(), |(name, _)| name));
     let (name, is_vouched_for) = (RunId(name.into()), opened.is_some());
     Ok(ReportedRun { run: name, action, do_not_cache: run.do_not_cache, completed, is_vouched_for })
+}
+
+/// What a run ended with; where its result lists too much, the refusal of it, which is the action's end.
+fn within_bounds(response: ExecuteResponse) -> ExecuteResponse {
+    match response.result.as_ref().map_or(Ok(()), entries::check_result) {
+        Ok(()) => response,
+        Err(error) => {
+            let refusal = Status::invalid_argument(format!("action_result: {error}"));
+            ExecuteResponse { status: Some(status::to_message(&refusal)), ..ExecuteResponse::default() }
+        }
+    }
 }
 
 fn check_name(field: &str, name: &str) -> Result<(), Status> {

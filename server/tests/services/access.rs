@@ -115,6 +115,25 @@ async fn each_caller_does_what_its_roles_allow() {
 }
 
 #[tokio::test]
+async fn each_caller_is_told_what_it_may_do() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("identities.toml");
+    std::fs::write(&file, IDENTITIES).unwrap();
+    let server = TestServer::start_with(|config| config.access.identities_file = Some(file)).await;
+    for (name, instance_name, expect) in
+        [("reader", "", (false, false)), ("writer", "main", (true, true)), ("worker", "", (false, false))]
+    {
+        let connection = connection(&server, &token(&format!("{name}-{name}-{name}")));
+        let request = GetCapabilitiesRequest { instance_name: instance_name.to_owned() };
+        let told = CapabilitiesClient::new(connection).get_capabilities(request).await.unwrap().into_inner();
+        let updates = told.cache_capabilities.unwrap().action_cache_update_capabilities.unwrap();
+        let execution = told.execution_capabilities.unwrap();
+        assert_eq!((updates.update_enabled, execution.exec_enabled), expect, "{name}");
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn anonymous_callers_have_the_roles_that_they_are_given() {
     let server = TestServer::start_with(|config| config.access.anonymous = Some(Roles::of(&[Role::Read]))).await;
     assert_eq!(letters(&outcomes(&connection(&server, &Credentials::default()), "").await), "--UUUU");

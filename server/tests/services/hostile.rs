@@ -1,9 +1,13 @@
 //! What no client should send: it gets a clear answer, and the server goes on.
 
+use crate::http::request;
 use crate::support::*;
 use bytes::{Buf as _, BufMut as _, Bytes};
+use prost::Message as _;
 use pumphouse_proto::cas_client::REQUEST_METADATA_HEADER;
 use pumphouse_proto::digest::Digest;
+use pumphouse_proto::limits::ENTRIES_PER_MESSAGE;
+use pumphouse_proto::reapi::{ActionResult, ExecuteResponse, OutputSymlink, UpdateActionResultRequest};
 use std::time::Duration;
 use tonic::client::Grpc;
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
@@ -244,5 +248,43 @@ async fn large_messages_that_never_come_hold_up_their_own_peer_alone() {
     }
     assert!(!answered.is_finished(), "those that wait have time");
     answered.abort();
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn what_lists_more_than_anything_sensible_does_is_refused_by_name() {
+    let server = TestServer::start().await;
+    let listing = ActionResult {
+        output_symlinks: vec![OutputSymlink::default(); ENTRIES_PER_MESSAGE + 1],
+        ..ActionResult::default()
+    };
+    let is_refusal = |code: Code, message: &str| {
+        assert_eq!(code, Code::InvalidArgument, "{message}");
+        assert!(message.contains("action_result") && message.contains("entries"), "{message}");
+    };
+    let action = server.upload_action("a", |_| {}).await;
+    let update = UpdateActionResultRequest {
+        action_digest: Some(action.into()),
+        action_result: Some(listing.clone()),
+        ..Default::default()
+    };
+    let refused = server.action_cache().update_action_result(update).await.unwrap_err();
+    is_refusal(refused.code(), refused.message());
+
+    let answer = request(&server, "PUT", &format!("/ac/{}", action.hash_hex()), &[], &listing.encode_to_vec()).await;
+    assert!(answer.status == 400 && answer.text().contains("entries"), "{}", answer.text());
+
+    let mut worker = TestWorker::connect(&server, "w", 1, &[]).await;
+    let mut stream = server.execute(action).await;
+    let assignment = worker.until_desired(1).await.remove(0);
+    worker.complete(&assignment, ExecuteResponse { result: Some(listing), ..ExecuteResponse::default() }).await;
+    let status = finish(&mut stream).await.status.unwrap();
+    is_refusal(Code::from(status.code), &status.message);
+
+    let directory = [0x1a, 0].repeat(ENTRIES_PER_MESSAGE + 1);
+    let root = server.upload(&[&directory]).await[0];
+    let action = server.upload_action("b", |action| action.input_root_digest = Some(root.into())).await;
+    let refused = server.try_execute(execute_request(action)).await.unwrap_err();
+    assert!(refused.code() == Code::InvalidArgument && refused.message().contains("entries"), "{refused}");
     server.stop().await;
 }

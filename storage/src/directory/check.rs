@@ -1,18 +1,30 @@
 //! What a journal says that was not ended in order, compared with the disk.
+//!
+//! Packs come first, and until all of them were looked through every name may be unknown. So one that can't be read ends that as
+//! well: what only it could have told counts as absent.
 
 use super::{Directory, Packed, name};
+use crate::error::StorageError;
 use crate::journal::Opened;
-use crate::packs::Header;
+use crate::packs::{self, Header};
 use crate::record::{Entry, Key, Place, Seal};
 use crate::sum::Sum;
 use crate::volume::Volume;
 use parking_lot::Mutex;
 use std::collections::HashSet;
+use std::fmt;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 /// How many packs before the last one somebody may still have been writing into.
 const SLOW_PACKS: u32 = 4;
+
+/// How often a pack is tried that can't be read for a reason that passes.
+const PACK_ATTEMPTS: usize = 5;
+
+/// How long after each attempt but the last.
+const PACK_PAUSE: Duration = if cfg!(test) { Duration::ZERO } else { Duration::from_millis(200) };
 
 /// What was not compared yet.
 #[derive(Debug)]
@@ -23,6 +35,19 @@ pub(super) struct Unchecked {
     /// The first of the packs. Held while they are looked through.
     packs: Mutex<Option<u32>>,
     has_packs: AtomicBool,
+    /// A pack couldn't be read that may be readable after the next start.
+    is_for_later: AtomicBool,
+    waiting: Mutex<Waiting>,
+}
+
+/// Who wants to be told when all packs were looked through.
+#[derive(Default)]
+struct Waiting(Vec<Box<dyn FnOnce() + Send>>);
+
+impl fmt::Debug for Waiting {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "Waiting({})", self.0.len())
+    }
 }
 
 impl Unchecked {
@@ -36,11 +61,14 @@ impl Unchecked {
             has_shards: AtomicBool::new(!opened.is_whole),
             packs: Mutex::new((!opened.is_whole).then_some(first)),
             has_packs: AtomicBool::new(!opened.is_whole),
+            is_for_later: AtomicBool::new(false),
+            waiting: Mutex::default(),
         }
     }
 
+    /// Whether the next start may believe the journal.
     pub(super) fn is_empty(&self) -> bool {
-        !self.has_shards.load(Ordering::Relaxed) && !self.has_packs.load(Ordering::Relaxed)
+        ![&self.has_shards, &self.has_packs, &self.is_for_later].iter().any(|flag| flag.load(Ordering::Relaxed))
     }
 
     fn contains(&self, shard: u8) -> bool {
@@ -53,30 +81,67 @@ impl Unchecked {
         shards.remove(&shard);
         self.has_shards.store(!shards.is_empty(), Ordering::Relaxed);
     }
+
+    fn packs_are_known(&self) {
+        self.has_packs.store(false, Ordering::SeqCst);
+        let waiting = std::mem::take(&mut *self.waiting.lock());
+        for told in waiting.0 {
+            told();
+        }
+    }
 }
 
 impl<V: Volume> Directory<V> {
+    /// Has `told` called once all packs were looked through: at once where that is so already. Doesn't block.
+    pub fn when_packs_are_known(&self, told: Box<dyn FnOnce() + Send>) {
+        let mut waiting = self.unchecked.waiting.lock();
+        if self.unchecked.has_packs.load(Ordering::SeqCst) {
+            return waiting.0.push(told);
+        }
+        drop(waiting);
+        told();
+    }
+
     /// Compares what is known of the files whose names begin with `shard` with what is on the disk: takes in those that
     /// nobody knew, forgets those that are gone, and has those compared with their names that were changed.
     ///
     /// # Errors
     /// The file system says no.
-    pub fn check_shard(&self, shard: u8) -> io::Result<()> {
-        self.check_packs()?;
-        let mut keys: HashSet<Key> = HashSet::new();
-        for name in self.volume.list(&format!("{shard:02x}"))? {
+    pub fn check_shard(&self, shard: u8) -> Result<(), StorageError> {
+        self.check_packs();
+        let directory = format!("{shard:02x}");
+        let names = self.volume.list(&directory).map_err(|error| self.io_error("list", &directory, error))?;
+        let mut files: HashSet<Key> = HashSet::new();
+        for name in names {
             let mut key = Key::default();
             if const_hex::decode_to_slice(&name, &mut key).is_ok() && key[0] == shard {
-                keys.insert(key);
+                files.insert(key);
             }
         }
         let doubted = self.index.beginning_with(shard).into_iter().filter(|(_, entry)| !entry.is_confirmed);
-        keys.extend(doubted.map(|(key, _)| key));
-        for key in keys {
-            self.check(&key)?;
+        let doubted: Vec<Key> = doubted.map(|(key, _)| key).collect();
+        for key in &files {
+            self.check(key)?;
+            self.remove_beside_packed(key)?;
+        }
+        for key in doubted.iter().filter(|key| !files.contains(*key)) {
+            self.check(key)?;
         }
         self.unchecked.remove(shard);
         Ok(())
+    }
+
+    /// Removes the file of a content that is packed: one of the two was stored while the end came.
+    fn remove_beside_packed(&self, key: &Key) -> Result<(), StorageError> {
+        let _stripe = self.stripe(key);
+        if self.index.peek(key).is_none_or(|entry| entry.place().is_none()) {
+            return Ok(());
+        }
+        let name = name(key);
+        match self.volume.remove(&name) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(self.io_error("remove", &name, error)),
+            _ => Ok(()),
+        }
     }
 
     /// Whether there may be a file that nobody knows of. Doesn't block.
@@ -88,15 +153,15 @@ impl<V: Volume> Directory<V> {
     ///
     /// # Errors
     /// The file system says no.
-    pub fn check(&self, key: &Key) -> io::Result<()> {
-        self.check_packs()?;
+    pub fn check(&self, key: &Key) -> Result<(), StorageError> {
+        self.check_packs();
         let _stripe = self.stripe(key);
         let mut known = self.index.peek(key);
         if known.is_some_and(|entry| entry.is_confirmed) {
             return Ok(());
         }
         if let Some((entry, place)) = known.and_then(|entry| Some((entry, entry.place()?))) {
-            match self.packed(key, entry).map_err(io::Error::other)? {
+            match self.packed(key, entry)? {
                 Packed::Whole(_) => return Ok(()),
                 Packed::Rotten(_) | Packed::Torn(_) | Packed::Gone => {
                     self.forget(key);
@@ -105,13 +170,14 @@ impl<V: Volume> Directory<V> {
                 }
             }
         }
-        let stat = match self.volume.stat(&name(key)) {
+        let name = name(key);
+        let stat = match self.volume.stat(&name) {
             Ok(stat) => stat,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 self.forget(key);
                 return Ok(());
             }
-            Err(error) => return Err(error),
+            Err(error) => return Err(self.io_error("look for", &name, error)),
         };
         match known {
             Some(entry) if entry.size_bytes == stat.size_bytes => {
@@ -122,31 +188,48 @@ impl<V: Volume> Directory<V> {
         Ok(())
     }
 
-    /// Looks through the packs in which something may stand that the journal doesn't know of.
-    ///
-    /// # Errors
-    /// The file system says no.
-    pub(crate) fn check_packs(&self) -> io::Result<()> {
+    /// Looks through the packs in which something may stand that the journal doesn't know of, unless that was done. Waits for
+    /// whoever is about it.
+    pub(crate) fn check_packs(&self) {
         if !self.unchecked.has_packs.load(Ordering::Relaxed) {
-            return Ok(());
+            return;
         }
         let mut unchecked = self.unchecked.packs.lock();
-        let Some(first) = *unchecked else { return Ok(()) };
-        self.check_packs_from(first)?;
-        *unchecked = None;
-        self.unchecked.has_packs.store(false, Ordering::Relaxed);
-        Ok(())
+        if let Some(first) = unchecked.take() {
+            self.check_packs_from(first);
+            self.unchecked.packs_are_known();
+        }
     }
 
     /// Takes in all that stands in the packs from `first` on and counts.
-    pub(super) fn check_packs_from(&self, first: u32) -> io::Result<()> {
+    pub(super) fn check_packs_from(&self, first: u32) {
         for pack in self.packs.earlier_from(first) {
-            for (place, header) in self.packs.scan(pack)? {
-                self.found(place, &header)?;
+            let Err(error) = self.check_pack(pack) else { continue };
+            tracing::error!(%error, "cannot look through a pack: what the journal doesn't know of it counts as absent");
+            if matches!(error, StorageError::Unavailable { .. }) {
+                self.packs.keep(pack);
+                self.unchecked.is_for_later.store(true, Ordering::Relaxed);
             }
         }
         if let Err(error) = self.packs.remove_empty() {
             tracing::warn!(%error, directory = self.volume.place(""), "cannot remove packs in which nothing is left");
+        }
+    }
+
+    fn check_pack(&self, pack: u32) -> Result<(), StorageError> {
+        for _ in 1..PACK_ATTEMPTS {
+            match self.try_pack(pack) {
+                Err(StorageError::Unavailable { .. }) => std::thread::sleep(PACK_PAUSE),
+                checked => return checked,
+            }
+        }
+        self.try_pack(pack)
+    }
+
+    fn try_pack(&self, pack: u32) -> Result<(), StorageError> {
+        let failed = |error| self.io_error("read", &packs::name(pack), error);
+        for (place, header) in self.packs.scan(pack).map_err(failed)? {
+            self.found(place, &header).map_err(failed)?;
         }
         Ok(())
     }
@@ -190,7 +273,7 @@ impl<V: Volume> Directory<V> {
 impl<V: Volume> Directory<V> {
     /// Looks through all packs, whatever the journal says.
     pub(crate) fn check_all_packs(&self) {
-        self.check_packs_from(0).expect("no faults");
+        self.check_packs_from(0);
     }
 
     /// The sizes of all that stands in packs.
@@ -200,3 +283,6 @@ impl<V: Volume> Directory<V> {
         found.map(|(_, header)| header.size_bytes).collect()
     }
 }
+
+#[cfg(test)]
+mod tests;

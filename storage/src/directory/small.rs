@@ -25,9 +25,9 @@ pub(crate) enum Packed {
 }
 
 impl<V: Volume> Directory<V> {
-    /// Whether a content of that size is packed.
+    /// Whether a content of that size is packed. None is where its room would come back only with the whole pack's.
     pub fn packs(&self, size_bytes: u64) -> bool {
-        size_bytes <= PACKED_SIZE_BYTES as u64
+        size_bytes <= PACKED_SIZE_BYTES as u64 && self.volume.punches()
     }
 
     /// Stores a small content that was compared with its name, unless one of that name is there for certain.
@@ -81,7 +81,8 @@ impl<V: Volume> Directory<V> {
         if known.as_ref().is_some_and(suffices) {
             // Who stored it once more was promised as much.
             self.find_one(key);
-            return self.free(place, size_bytes);
+            self.free(place, size_bytes);
+            return;
         }
         self.enter(key, size_bytes, Seal::packed(place, *sum));
         // A file of the name is of no use any more, be it one that nobody knows of yet.
@@ -103,7 +104,7 @@ impl<V: Volume> Directory<V> {
     pub fn content(&self, key: &Key) -> Result<Option<Vec<u8>>, StorageError> {
         let is_doubted = |entry: &Entry| !entry.is_confirmed;
         if self.index.peek(key).as_ref().is_none_or(is_doubted) && self.may_be_unknown(key) {
-            self.check(key).map_err(|error| self.io_error("look for", &name(key), error))?;
+            self.check(key)?;
         }
         if let Some(entry) = self.index.peek(key).filter(|entry| entry.place().is_some()) {
             return match self.packed(key, entry)? {

@@ -32,8 +32,8 @@ impl Directory {
         let weak = Arc::downgrade(self);
         let check = move || {
             // So that whoever asks for something that nobody knows of waits for that alone.
-            if let Some(Err(error)) = weak.upgrade().map(|directory| directory.check_packs()) {
-                tracing::warn!(%error, "cannot look through the packs");
+            if let Some(directory) = weak.upgrade() {
+                directory.check_packs();
             }
             for shard in 0..=u8::MAX {
                 let Some(directory) = weak.upgrade() else { return };
@@ -44,6 +44,8 @@ impl Directory {
         };
         if let Err(error) = std::thread::Builder::new().name("check".to_owned()).spawn(check) {
             tracing::warn!(%error, "cannot compare the journal with the files");
+            // Those who wait for that mustn't wait for ever.
+            self.check_packs();
         }
     }
 

@@ -3,31 +3,11 @@
 
 use super::{FileStat, Volume, VolumeFile};
 use parking_lot::Mutex;
+use pumphouse_random::Random;
+use rustix::io::Errno;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::Arc;
-
-/// A reproducible stream of numbers (`SplitMix64`).
-#[derive(Debug, Clone)]
-pub(crate) struct Random(pub(crate) u64);
-
-impl Random {
-    pub(crate) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    pub(crate) fn below(&mut self, limit: u64) -> u64 {
-        self.next() % limit
-    }
-
-    pub(crate) fn one_in(&mut self, chance: u64) -> bool {
-        self.below(chance) == 0
-    }
-}
 
 type Inode = u64;
 
@@ -86,6 +66,9 @@ struct State {
     /// After so many calls the process is dead.
     calls_left: Option<u64>,
     boot: u8,
+    punches: bool,
+    /// What can't be opened, and why.
+    unreadable: Option<(String, Errno)>,
 }
 
 /// The directory. Its clones are the same one.
@@ -114,7 +97,7 @@ impl Drop for SimulatedFile {
 impl SimulatedVolume {
     pub(crate) fn new(seed: u64, capacity_bytes: u64) -> Self {
         Self(Arc::new(Mutex::new(State {
-            random: Random(seed),
+            random: Random::new(seed),
             contents: BTreeMap::new(),
             handles: BTreeMap::new(),
             names: BTreeMap::new(),
@@ -128,7 +111,19 @@ impl SimulatedVolume {
             fault_rate: 0,
             calls_left: None,
             boot: 1,
+            punches: true,
+            unreadable: None,
         })))
+    }
+
+    /// Whether files can have holes from now on.
+    pub(crate) fn set_punches(&self, punches: bool) {
+        self.0.lock().punches = punches;
+    }
+
+    /// The file of that name can't be opened from now on, for that reason.
+    pub(crate) fn make_unreadable(&self, name: &str, errno: Errno) {
+        self.0.lock().unreadable = Some((name.to_owned(), errno));
     }
 
     /// From now on one call in `rate` fails; none at 0.
@@ -179,15 +174,16 @@ impl SimulatedVolume {
             }
         }
         for content in contents.values_mut().filter(|content| content.synced < content.bytes.len()) {
-            match random.below(4) {
+            match random.number_below(4) {
                 0 => {}
-                1 => content
-                    .bytes
-                    .truncate(content.synced + random.below((content.bytes.len() - content.synced) as u64) as usize),
+                1 => content.bytes.truncate(
+                    content.synced + random.number_below((content.bytes.len() - content.synced) as u64) as usize,
+                ),
                 2 => content.bytes.truncate(content.synced),
                 // The length was written, the blocks were not.
                 _ => {
-                    let from = content.synced + random.below((content.bytes.len() - content.synced) as u64) as usize;
+                    let from =
+                        content.synced + random.number_below((content.bytes.len() - content.synced) as u64) as usize;
                     content.bytes[from..].fill(0);
                 }
             }
@@ -211,8 +207,8 @@ impl SimulatedVolume {
         if content.bytes.is_empty() {
             return false;
         }
-        let position = random.below(content.bytes.len() as u64) as usize;
-        content.bytes[position] ^= 1 << random.below(8);
+        let position = random.number_below(content.bytes.len() as u64) as usize;
+        content.bytes[position] ^= 1 << random.number_below(8);
         true
     }
 
@@ -225,7 +221,8 @@ impl SimulatedVolume {
             if let Some(at) = content.bytes.windows(text.len()).rposition(|window| window == text) {
                 let behind = (content.bytes.len() - at - text.len()).min(64);
                 if behind > 0 {
-                    content.bytes[at + text.len() + random.below(behind as u64) as usize] ^= 1 << random.below(8);
+                    content.bytes[at + text.len() + random.number_below(behind as u64) as usize] ^=
+                        1 << random.number_below(8);
                     return true;
                 }
             }
@@ -266,7 +263,7 @@ impl State {
         }
         self.ticks += 1;
         if self.fault_rate > 0 && self.random.one_in(self.fault_rate) {
-            return Err(io::Error::from_raw_os_error(rustix::io::Errno::IO.raw_os_error()));
+            return Err(Errno::IO.into());
         }
         Ok(())
     }
@@ -319,11 +316,16 @@ impl Volume for SimulatedVolume {
     }
 
     fn random(&self) -> u64 {
-        self.0.lock().random.next()
+        self.0.lock().random.number()
     }
 
     fn open(&self, name: &str) -> io::Result<SimulatedFile> {
-        let inode = self.call()?.names.get(name).copied().ok_or_else(not_found)?;
+        let state = self.call()?;
+        if let Some((_, errno)) = state.unreadable.as_ref().filter(|(unreadable, _)| unreadable == name) {
+            return Err((*errno).into());
+        }
+        let inode = state.names.get(name).copied().ok_or_else(not_found)?;
+        drop(state);
         Ok(self.file(inode))
     }
 
@@ -395,6 +397,10 @@ impl Volume for SimulatedVolume {
         Ok(state.capacity_bytes.saturating_sub(state.used_bytes()))
     }
 
+    fn punches(&self) -> bool {
+        self.0.lock().punches
+    }
+
     fn boot(&self) -> [u8; 16] {
         [self.0.lock().boot; 16]
     }
@@ -427,7 +433,7 @@ impl SimulatedFile {
         }
         let is_short = called.is_err() && state.random.one_in(2) || state.fault_rate > 0 && state.random.one_in(4);
         if is_short {
-            length = state.random.below(length as u64 + 1) as usize;
+            length = state.random.number_below(length as u64 + 1) as usize;
         }
         // A process that dies may have written some of it.
         let writes = called.is_ok() || state.calls_left == Some(0);
@@ -459,6 +465,9 @@ impl VolumeFile for SimulatedFile {
     fn punch(&self, offset: u64, length: u64) -> io::Result<()> {
         let mut state = self.state.lock();
         state.call()?;
+        if !state.punches {
+            return Err(Errno::OPNOTSUPP.into());
+        }
         let Some(content) = state.contents.get_mut(&self.inode) else { return Ok(()) };
         let end = (offset + length).min(content.bytes.len() as u64) as usize;
         if (offset as usize) < end {

@@ -15,6 +15,9 @@ use std::time::SystemTime;
 /// Files that are stored can be read by everybody and written by nobody.
 const MODE: Mode = Mode::from_raw_mode(0o444);
 
+/// How large a hole is tried.
+const HOLE_SIZE_BYTES: u64 = 4096;
+
 /// How files come about that have no final name yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Temporaries {
@@ -33,6 +36,7 @@ pub struct SystemVolume {
     temporaries: Temporaries,
     next_temporary: AtomicU64,
     boot: [u8; 16],
+    punches: bool,
     /// Held for as long as the directory is open.
     _lock: File,
 }
@@ -80,12 +84,30 @@ impl SystemVolume {
             temporaries,
             next_temporary: AtomicU64::new(0),
             boot: boot_id(),
+            punches: true,
             _lock: lock,
         };
         if !volume.can_publish() {
             volume.temporaries = Temporaries::Named;
         }
+        volume.punches = volume.can_punch();
+        if !volume.punches {
+            tracing::info!(directory = %path.display(), "the file system has no holes: each small content has a file of its own");
+        }
         Ok(volume)
+    }
+
+    /// Whether the file system has holes: NFS before 4.2 hasn't, nor have some of FUSE.
+    fn can_punch(&self) -> bool {
+        const PROBE: &str = "tmp/hole";
+        let punched = self.create(PROBE).and_then(|file| {
+            // A length takes no room, of which there may be none.
+            rustix::fs::ftruncate(&file.file, 2 * HOLE_SIZE_BYTES)?;
+            file.punch(0, HOLE_SIZE_BYTES)
+        });
+        let _ = self.remove(PROBE);
+        let errno = punched.err().and_then(|error| Errno::from_io_error(&error));
+        !matches!(errno, Some(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL | Errno::NODEV))
     }
 
     /// Whether a temporary file can be made and given a name.
@@ -173,6 +195,10 @@ impl Volume for SystemVolume {
     fn free_bytes(&self) -> io::Result<u64> {
         let stat = rustix::fs::statvfs(&self.path)?;
         Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+    }
+
+    fn punches(&self) -> bool {
+        self.punches
     }
 
     fn boot(&self) -> [u8; 16] {

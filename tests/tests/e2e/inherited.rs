@@ -89,7 +89,7 @@ fn large_object_after(limit: &str) -> Result<Stats> {
     let directory = tempfile::tempdir()?;
     let client = Client::new(directory.path(), None)?;
     // Numbers at random, which no packing makes small.
-    let mut random = Random::new(1, 1);
+    let mut random = Random::of_case(1, 1);
     let numbers: Vec<_> = (0..50_000).map(|_| random.below(1 << 30).to_string()).collect();
     let large = format!("int large[] = {{ {} }};\n", numbers.join(","));
     let workspace = Workspace::new(&[("a.c", "int a;\n"), ("large.c", &large)])?;

@@ -2,6 +2,7 @@
 
 use super::checksum::Checksum;
 use super::origins::Origins;
+use super::transport::{Patience, agent};
 use super::unsupported;
 use crate::blobs::StoreError;
 use crate::services::Backend;
@@ -9,17 +10,21 @@ use bytes::Bytes;
 use pumphouse_proto::asset::Qualifier;
 use pumphouse_proto::digest::{Digest, DigestFunction};
 use pumphouse_proto::limits::STREAM_CHUNK_SIZE_BYTES;
-use std::io::Read as _;
+use std::io::{self, Read as _};
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tonic::Status;
 use ureq::Agent;
+use ureq::config::Config;
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
 
 /// How long a download may take where the client doesn't say, and at most.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(600);
 const MAX_TIMEOUT: Duration = Duration::from_secs(3600);
+
+/// How slow an origin may be.
+const PATIENCE: Patience = Patience { idle: Duration::from_secs(60), grace: Duration::from_secs(60) };
 
 /// How often one download is sent elsewhere.
 const REDIRECTS: usize = 10;
@@ -151,7 +156,7 @@ pub(super) async fn download(
     let (address, headers, timeout) = (uri.to_owned(), wanted.headers_for(position), wanted.timeout);
     let reading = tokio::task::spawn_blocking(move || {
         let _turn = turn;
-        read(&origins, &address, &headers, timeout, &sender)
+        read(&AGENT, &origins, &address, (&headers, timeout), &sender)
     });
     let mut writer = backend.blobs.write_unnamed(wanted.function).await?;
     let mut summing = wanted.checksum.as_ref().map(Checksum::begin);
@@ -181,24 +186,29 @@ pub(super) async fn download(
 
 /// Reads what is at `address`, wherever it is moved to; gives up where nobody takes the pieces any more.
 fn read(
+    agent: &Agent,
     origins: &Origins,
     address: &str,
-    headers: &[(String, String)],
-    timeout: Duration,
+    (headers, timeout): (&[(String, String)], Duration),
     pieces: &mpsc::Sender<Bytes>,
 ) -> Result<(), Unavailable> {
     let broken = |at: &str, error: &dyn std::fmt::Display| Unavailable::Broken(format!("{at}: {error}"));
+    let failed = |at: &str, error: io::Error| match error.kind() {
+        io::ErrorKind::TimedOut => Unavailable::Late(format!("{at}: {error}")),
+        _ => broken(at, &error),
+    };
     let mut at = address.to_owned();
     let deadline = Instant::now() + timeout;
     for _ in 0..=REDIRECTS {
         let left = deadline.saturating_duration_since(Instant::now());
-        let mut request = AGENT.get(&at).config().timeout_global(Some(left)).build();
+        let mut request = agent.get(&at).config().timeout_global(Some(left)).build();
         // Secrets are for those to whom the client gave them.
         for (name, value) in headers.iter().filter(|_| at == address) {
             request = request.header(name, value);
         }
         let mut response = request.call().map_err(|error| match error {
             ureq::Error::Timeout(_) => Unavailable::Late(format!("{at}: did not come in {timeout:?}")),
+            ureq::Error::Io(error) => failed(&at, error),
             error => broken(&at, &error),
         })?;
         let code = response.status();
@@ -227,7 +237,7 @@ fn read(
             // Whole pieces: of a small one nothing larger is kept.
             let mut piece = Vec::new();
             let next = body.by_ref().take(STREAM_CHUNK_SIZE_BYTES as u64).read_to_end(&mut piece);
-            let length = next.map_err(|error| broken(&at, &error))?;
+            let length = next.map_err(|error| failed(&at, error))?;
             if length == 0 {
                 return Ok(());
             }
@@ -268,14 +278,18 @@ static AGENT: LazyLock<Agent> = LazyLock::new(|| {
     let trusted: Vec<_> =
         trusted.certs.iter().map(|certificate| Certificate::from_der(certificate).to_owned()).collect();
     let tls = TlsConfig::builder().root_certs(RootCerts::Specific(Arc::new(trusted))).build();
-    let config = Agent::config_builder()
+    agent(agent_config(tls), PATIENCE)
+});
+
+fn agent_config(tls: TlsConfig) -> Config {
+    Agent::config_builder()
         .tls_config(tls)
         .max_redirects(0)
         .max_redirects_will_error(false)
         .http_status_as_error(false)
-        .user_agent(concat!("pumphouse/", env!("CARGO_PKG_VERSION")));
-    config.build().into()
-});
+        .user_agent(concat!("pumphouse/", env!("CARGO_PKG_VERSION")))
+        .build()
+}
 
 #[cfg(test)]
 mod tests {
@@ -291,6 +305,45 @@ mod tests {
             ("/x?next=https://other/", "http://place:1/x?next=https://other/"),
         ] {
             assert_eq!(resolve("http://place:1/a/b", location).as_deref(), Some(expect));
+        }
+    }
+
+    /// What becomes of a download from an origin that says `first` and then a byte every now and then, or nothing, for as long as
+    /// somebody listens.
+    fn from_slow_origin(first: &'static str, drip: &'static str) -> Unavailable {
+        use std::io::Write as _;
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let place = format!("http://{}/", listener.local_addr().expect("an address"));
+        let origin = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().expect("connects");
+            stream.write_all(first.as_bytes()).expect("written");
+            stream.set_read_timeout(Some(Duration::from_millis(10))).expect("set");
+            let is_left = |error: &io::Error| !matches!(error.kind(), io::ErrorKind::WouldBlock);
+            while stream.write_all(drip.as_bytes()).is_ok() {
+                match stream.read(&mut [0; 1024]) {
+                    Ok(0) => break,
+                    Err(error) if is_left(&error) => break,
+                    _ => {}
+                }
+            }
+        });
+        let patience = Patience { idle: Duration::from_millis(300), grace: Duration::ZERO };
+        let agent = agent(agent_config(TlsConfig::default()), patience);
+        let origins = Origins::new(std::slice::from_ref(&place)).expect("good");
+        let (sender, _pieces) = mpsc::channel(PIECES);
+        let given_up = read(&agent, &origins, &place, (&[], MAX_TIMEOUT), &sender).expect_err("never ends");
+        origin.join().expect("the connection is closed");
+        given_up
+    }
+
+    #[test]
+    fn an_origin_that_stands_still_or_drips_is_given_up_long_before_the_deadline() {
+        const BEGUN: &str = "HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\nsome";
+        for (first, drip, expect) in
+            [("", "", "nothing came"), (BEGUN, "", "nothing came"), (BEGUN, "x", "bytes came in")]
+        {
+            let given_up = from_slow_origin(first, drip);
+            assert!(matches!(&given_up, Unavailable::Late(why) if why.contains(expect)), "{given_up:?}");
         }
     }
 

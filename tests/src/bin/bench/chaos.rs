@@ -189,7 +189,7 @@ fn build(site: &mut Site, sources: &Path, number: usize, faults: &mut Faults) ->
     let mut command = make(sources, number, "through", &compiler)?;
     client.equip(&mut command);
     let is_built = AtomicBool::new(false);
-    let mut random = Random::new(2026, number as u64);
+    let mut random = Random::of_case(2026, number as u64);
     let output = std::thread::scope(|scope| {
         let building = scope.spawn(|| {
             let output = run_command(&mut command);

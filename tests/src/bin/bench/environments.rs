@@ -58,7 +58,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     let mut wrong = Vec::new();
     let mut noisy = 0;
     for case in 0..cases {
-        let line = draw(&mut Random::new(seed, case), &names);
+        let line = draw(&mut Random::of_case(seed, case), &names);
         let plain = workspace.plainly(&line).context("compiling plainly")?;
         for _ in 0..2 {
             if workspace.through(&client, &line)? == plain {

@@ -83,7 +83,7 @@ const DIRECTORIES: [&str; 3] = ["inc", "other", "early"];
 impl<'a> Edits<'a> {
     /// The case of `number`.
     pub(crate) fn new(site: &'a Site, seed: u64, number: u64) -> Result<Self> {
-        let mut random = Random::new(seed, number);
+        let mut random = Random::of_case(seed, number);
         for directory in DIRECTORIES.iter().chain(&["source"]) {
             fs::create_dir_all(site.sources.join(directory).join(number.to_string()))?;
         }

@@ -27,7 +27,7 @@ pub(crate) struct Race {
 impl Race {
     /// The race of `number`, in `directory`, which is made. Its compiles have variables out of `names`.
     pub(crate) fn new(directory: &Path, seed: u64, number: u64, names: &[&'static str]) -> Result<Self> {
-        let mut random = Random::new(seed, number);
+        let mut random = Random::of_case(seed, number);
         for part in ["early", "late"] {
             std::fs::create_dir_all(directory.join(part))?;
         }

@@ -114,7 +114,7 @@ impl Fuzzer {
                 // Lines on standard output are what is wrong, and the end.
                 eprintln!("world {world}: {} cases so far, {} wrong", self.tally.cases, self.tally.wrong);
             }
-            let mut random = Random::new(self.options.seed, world);
+            let mut random = Random::of_case(self.options.seed, world);
             let mut tree = world::generate(&mut random, &self.root);
             for state in 0..STATES {
                 if state > 0 {
