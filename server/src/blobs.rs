@@ -3,6 +3,7 @@
 //! Invariants: a blob that a store gives or says to have is what its digest names; the empty blob is always there.
 
 pub mod disk;
+pub(crate) mod in_process;
 pub mod memory;
 pub mod metered;
 pub(crate) mod tree;
