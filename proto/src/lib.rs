@@ -4,6 +4,8 @@
 
 /// A server's address as users write it.
 pub mod address;
+/// A CAS, wherever it is.
+pub mod cas;
 /// Blobs to and from a server's CAS.
 pub mod cas_client;
 /// Connections to a server, and how whoever connects becomes known there.

@@ -9,6 +9,7 @@
 
 pub mod disk;
 pub mod existence;
+pub(crate) mod in_process;
 pub mod memory;
 pub mod metered;
 pub(crate) mod tree;

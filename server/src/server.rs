@@ -14,6 +14,7 @@ use crate::access::Access;
 use crate::action_cache::ActionCache;
 use crate::blobs::BlobStore;
 use crate::blobs::disk::DiskBlobStore;
+use crate::blobs::in_process::InProcessCas;
 use crate::blobs::memory::MemoryCachingStore;
 use crate::blobs::metered::{MeteredStore, Traffic};
 use crate::config::Config;
@@ -24,6 +25,7 @@ use crate::services::{Backend, Origins, RunKey, Watched, cutting};
 use anyhow::Context as _;
 use face::{Audience, Face, Shared};
 use peers::Peers;
+use pumphouse_proto::cas::LocalCas;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -46,6 +48,7 @@ pub struct Server {
     private_token: Option<String>,
     backend: Backend,
     traffic: Arc<Traffic>,
+    local_cas: Arc<InProcessCas>,
     shared: Arc<Shared>,
 }
 
@@ -77,6 +80,7 @@ impl Server {
         });
         let (config, access, encryption, run_key, Stores { blobs, disk, traffic, action_cache }) = opened.await??;
         let scheduler = Scheduler::start(config.scheduler.clone(), Arc::clone(&action_cache) as _);
+        let local_cas = Arc::new(InProcessCas::new(Arc::clone(&blobs), disk.clone()));
         let metrics = Arc::new(Metrics::default());
         let shared = Arc::new(Shared { access, encryption, metrics: Arc::clone(&metrics) });
         let backend = Backend {
@@ -92,7 +96,7 @@ impl Server {
             draining: CancellationToken::new(),
             closing: CancellationToken::new(),
         };
-        Ok(Self { listener, worker_listener, private_token, backend, traffic, shared })
+        Ok(Self { listener, worker_listener, private_token, backend, traffic, local_cas, shared })
     }
 
     /// The address that clients connect to.
@@ -114,6 +118,11 @@ impl Server {
     /// What a worker of this process shows at [`Self::worker_addr`], where [`Config::has_private_worker`] was set.
     pub fn private_token(&self) -> Option<&str> {
         self.private_token.as_deref()
+    }
+
+    /// The CAS for a worker of this process, which needs no messages for it.
+    pub fn local_cas(&self) -> Arc<dyn LocalCas> {
+        Arc::clone(&self.local_cas) as _
     }
 
     /// The scheduler, for those who want to look.

@@ -16,6 +16,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
+/// What the worker of `pumphouse up` keeps of small blobs: the server's store, which has them too, is at hand.
+const SMALL_BLOBS_SIZE_BYTES: u64 = 2 * 1024 * 1024 * 1024;
+
 /// How `pumphouse up` is told what to do.
 #[derive(Debug, Args)]
 pub(super) struct UpArguments {
@@ -24,7 +27,7 @@ pub(super) struct UpArguments {
     /// Actions that run at a time [default: the number of processors]
     #[arg(long, value_name = "N", value_parser = parse_slots)]
     slots: Option<usize>,
-    /// The bound of the blobs that the worker keeps, such as 5G
+    /// The bound of the blobs that the worker keeps besides those above 64 KiB, which it shares with the server [default: 2G]
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     worker_cache_size: Option<u64>,
     /// Where the input root of an action stands that doesn't say it; as /, it is the whole root directory
@@ -152,14 +155,13 @@ pub(super) fn up(arguments: &UpArguments) -> anyhow::Result<()> {
         let server = Server::bind(pumphouse_server::Config { dir, has_private_worker: true, ..config }).await?;
         let address = server.worker_addr()?.context("there is no address for the worker")?;
         let mut worker = pumphouse_worker::Config::new(format!("grpc://{address}"), worker_dir);
+        worker.local_cas = Some(server.local_cas());
         worker.credentials.token = server.private_token().map(str::to_owned);
         worker.drain_timeout = drain_timeout;
         if let Some(slots) = arguments.slots {
             worker.slots = slots;
         }
-        if let Some(size) = arguments.worker_cache_size {
-            worker.cache_size_bytes = size;
-        }
+        worker.cache_size_bytes = arguments.worker_cache_size.unwrap_or(SMALL_BLOBS_SIZE_BYTES);
         if let Some(path) = &arguments.input_root {
             worker.exec_root.clone_from(path);
         }

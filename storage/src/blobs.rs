@@ -13,6 +13,7 @@
 //!
 //! Invariant: no byte of a blob is given as the last one before all of it was compared.
 
+mod link;
 mod scrub;
 mod upload;
 
@@ -31,7 +32,7 @@ pub use upload::Upload;
 /// How much of a file is read at a time when all of it is compared.
 const COMPARE_SIZE_BYTES: usize = 1024 * 1024;
 
-/// How long a blob of which parts are read isn't compared as a whole again.
+/// How long a blob of which parts are read, or whose file is linked, isn't compared as a whole again.
 const COMPARED_SECONDS: u32 = 600;
 
 /// How many blobs are remembered as compared.
@@ -69,7 +70,7 @@ impl Problem {
 #[derive(Debug)]
 pub struct Blobs<V: Volume = SystemVolume> {
     directory: Arc<Directory<V>>,
-    /// When blobs of which parts were read were last compared as a whole, in seconds.
+    /// When blobs of which parts were read, or that were linked, were last compared as a whole, in seconds.
     compared: Cache<Digest, u32>,
 }
 
@@ -156,13 +157,22 @@ impl<V: Volume> Blobs<V> {
     /// # Errors
     /// It is absent or corrupt, or the file system says no.
     pub fn open_part(&self, digest: Digest, offset: u64, end: u64) -> Result<OpenBlob<V>, Problem> {
-        let mut blob = self.open(digest)?;
         let (offset, end) = (offset.min(digest.size_bytes()), end.min(digest.size_bytes()));
         if (offset, end) == (0, digest.size_bytes()) {
-            return Ok(blob);
+            return self.open(digest);
         }
+        let mut blob = self.open_compared(digest)?;
+        if let Source::File { expected, .. } = &mut blob.source {
+            *expected = None;
+        }
+        (blob.at, blob.end) = (offset, end);
+        Ok(blob)
+    }
+
+    /// Opens a blob, and compares all of it first, unless that was done lately.
+    fn open_compared(&self, digest: Digest) -> Result<OpenBlob<V>, Problem> {
+        let mut blob = self.open(digest)?;
         if matches!(blob.source, Source::Content(_)) {
-            (blob.at, blob.end) = (offset, end);
             return Ok(blob);
         }
         let now = self.directory.seconds();
@@ -170,10 +180,6 @@ impl<V: Volume> Blobs<V> {
             while !blob.read(COMPARE_SIZE_BYTES)?.is_empty() {}
             self.compared.insert(digest, now);
         }
-        if let Source::File { expected, .. } = &mut blob.source {
-            *expected = None;
-        }
-        (blob.at, blob.end) = (offset, end);
         Ok(blob)
     }
 

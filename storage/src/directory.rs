@@ -12,6 +12,7 @@
 //! time; what is evicted leaves the index first.
 
 mod check;
+mod share;
 mod small;
 mod threads;
 
@@ -63,6 +64,8 @@ pub struct Directory<V: Volume = SystemVolume> {
     stripes: Vec<Mutex<()>>,
     limits: Limits,
     next_temporary: AtomicU64,
+    /// How many files turned out not to be what they should be.
+    corrupt_files: AtomicU64,
     /// Where the disk may hold what the index doesn't.
     unchecked: Unchecked,
     /// The thread that writes the journal, if there is one.
@@ -117,6 +120,7 @@ impl<V: Volume> Directory<V> {
             stripes: (0..STRIPES).map(|_| Mutex::new(())).collect(),
             limits,
             next_temporary: AtomicU64::new(0),
+            corrupt_files: AtomicU64::new(0),
             unchecked,
             writer: Mutex::default(),
         };
@@ -222,6 +226,7 @@ impl<V: Volume> Directory<V> {
         }
         self.forget(key);
         let kept = self.keep_corrupt(key);
+        self.corrupt_files.fetch_add(1, Ordering::Relaxed);
         tracing::error!(file = self.volume.place(&name), ?kept, "a file is corrupt and counts as absent");
         if kept.is_err() {
             let _ = self.volume.remove(&name);
@@ -419,8 +424,8 @@ impl<V: Volume> Directory<V> {
         self.volume.rename(&scratch, name).inspect_err(|_| drop(self.volume.remove(&scratch)))
     }
 
-    /// Evicts the least recently used file and says how many bytes the file system got back; `None` where it is promised to
-    /// somebody, or there is none.
+    /// Evicts the least recently used file and says how many bytes the file system got back, none where the file has other
+    /// links; `None` where it is promised to somebody, or there is none.
     fn evict_unpromised(&self) -> Result<Option<u64>, StorageError> {
         loop {
             let Some((key, used)) = self.index.oldest() else { return Ok(None) };
@@ -437,6 +442,7 @@ impl<V: Volume> Directory<V> {
                 return Ok(Some(self.free(place, entry.size_bytes)));
             }
             let name = name(&key);
+            let freed_bytes = if self.volume.has_other_links(&name) { 0 } else { entry.size_bytes };
             match self.volume.remove(&name) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
                     // The next one's turn.
@@ -445,7 +451,7 @@ impl<V: Volume> Directory<V> {
                 }
                 _ => self.journal.append(&[Record::Removed(key)]),
             }
-            return Ok(Some(entry.size_bytes));
+            return Ok(Some(freed_bytes));
         }
     }
 

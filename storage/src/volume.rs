@@ -84,6 +84,11 @@ pub trait Volume: Debug + Send + Sync + 'static {
     /// `NotFound`, or what the file system says.
     fn stat(&self, name: &str) -> io::Result<FileStat>;
 
+    /// Whether a file stands under other names as well, outside of the directory, so that its room outlives this name.
+    fn has_other_links(&self, _name: &str) -> bool {
+        false
+    }
+
     /// What can still be written to the file system.
     ///
     /// # Errors

@@ -8,7 +8,7 @@ use crate::outputs::Promises;
 use crate::sandbox::{self, NEUTRAL_EXEC_ROOT};
 use bytes::Bytes;
 use prost::Message;
-use pumphouse_proto::cas_client::CasClient;
+use pumphouse_proto::cas::Cas;
 use pumphouse_proto::digest::Digest;
 use pumphouse_proto::limits;
 use pumphouse_proto::reapi;
@@ -53,7 +53,7 @@ impl Action {
     /// # Errors
     /// One of them is missing or malformed, or a call failed.
     pub async fn fetch(
-        cas: &CasClient,
+        cas: &dyn Cas,
         digest: Digest,
         given: &HashMap<Digest, Bytes>,
         defaults: &Defaults<'_>,
@@ -102,7 +102,7 @@ impl Action {
 }
 
 async fn read<M: Message + Default>(
-    cas: &CasClient,
+    cas: &dyn Cas,
     what: &str,
     digest: Digest,
     given: &HashMap<Digest, Bytes>,
@@ -121,7 +121,7 @@ async fn read<M: Message + Default>(
 
 /// Adds the input root to what is missing if it is missing, too, so that the client hears of all at once.
 async fn missing_besides(
-    cas: &CasClient,
+    cas: &dyn Cas,
     mut missing: Vec<Digest>,
     input_root: Digest,
 ) -> Result<ExecutionError, ExecutionError> {

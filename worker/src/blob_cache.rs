@@ -7,18 +7,26 @@
 //! Invariant: a blob that is pinned is on the disk. Replicas pin what they link, so evicting what nobody pins frees
 //! space, and never takes what is in use. The cache may exceed its limit only by what is pinned.
 //!
+//! Where the server's store is in the same process, large blobs are links into it ([`links`]).
+//!
 //! It does not know what blobs mean.
 
 mod index;
+mod links;
 mod publish;
+#[cfg(test)]
+mod tests;
 
+use crate::blob_source::BlobSource;
 use crate::directories::Content;
 use crate::error::ExecutionError;
 use anyhow::Context as _;
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
-use index::{Index, Lookup};
+use index::{Fate, Index, Lookup};
+use links::LINKED;
 use parking_lot::{Mutex, MutexGuard};
-use pumphouse_proto::cas_client::CasClient;
+use publish::Temporary;
+use pumphouse_proto::cas::{Cas, LocalCas};
 use pumphouse_proto::digest::{Digest, DigestFunction};
 use std::collections::HashSet;
 use std::fs;
@@ -49,50 +57,64 @@ pub struct BlobCache {
     in_flight: Mutex<HashSet<Content>>,
     landed: Notify,
     next_temporary: AtomicU64,
+    /// Larger blobs are links into the server's store.
+    linked_above_bytes: u64,
+    /// How many of the store's files were corrupt when links were last believed.
+    corrupt_files: AtomicU64,
 }
 
 impl BlobCache {
-    /// Opens the cache in `dir`, which is created if need be, with room for `limit_bytes`.
-    /// What an earlier run left is found by [`Self::recover`].
+    /// Opens the cache in `dir`, which is created if need be, with room for `limit_bytes` besides links into `local_cas`, where
+    /// the server's is in this process. What an earlier run left is found by [`Self::recover`].
     ///
     /// # Errors
     /// The directory can't be written to.
-    pub fn open(dir: &Path, limit_bytes: u64) -> anyhow::Result<Arc<Self>> {
-        let temporary = dir.join("tmp");
-        if temporary.exists() {
-            fs::remove_dir_all(&temporary).with_context(|| format!("clearing {}", temporary.display()))?;
+    pub fn open(dir: &Path, limit_bytes: u64, local_cas: Option<&dyn LocalCas>) -> anyhow::Result<Arc<Self>> {
+        for name in ["tmp", LINKED] {
+            let temporary = dir.join(name);
+            if temporary.exists() {
+                fs::remove_dir_all(&temporary).with_context(|| format!("clearing {}", temporary.display()))?;
+            }
+            fs::create_dir_all(&temporary).with_context(|| format!("creating {}", temporary.display()))?;
         }
-        fs::create_dir_all(&temporary).with_context(|| format!("creating {}", temporary.display()))?;
         fs::set_permissions(dir, fs::Permissions::from_mode(0o700))
             .with_context(|| format!("setting the mode of {}", dir.display()))?;
         for byte in 0..=255_u8 {
             let shard = dir.join(format!("{byte:02x}"));
             fs::create_dir_all(&shard).with_context(|| format!("creating {}", shard.display()))?;
         }
+        let linked_above_bytes = local_cas.map(|cas| cas.linked_above_bytes(&dir.join(LINKED)));
+        if linked_above_bytes == Some(None) {
+            tracing::warn!(dir = %dir.display(), "the store is on another file system: what actions read is stored twice");
+        }
+        let linked_above_bytes = linked_above_bytes.flatten().unwrap_or(u64::MAX);
         Ok(Arc::new(Self {
             dir: dir.to_owned(),
-            index: Mutex::new(Index::new(limit_bytes)),
+            index: Mutex::new(Index::new(limit_bytes, linked_above_bytes)),
             in_flight: Mutex::default(),
             landed: Notify::new(),
             next_temporary: AtomicU64::new(0),
+            linked_above_bytes,
+            corrupt_files: AtomicU64::new(local_cas.map_or(0, LocalCas::corrupt_files)),
         }))
     }
 
     /// Finds the blobs of earlier runs, so that they count and can be evicted. Reads every directory of the cache:
     /// meant for a thread beside the work.
     pub fn recover(&self) {
-        for shard in fs::read_dir(&self.dir).into_iter().flatten().filter_map(Result::ok) {
+        let shards = fs::read_dir(&self.dir).into_iter().flatten().filter_map(Result::ok);
+        for shard in shards.filter(|shard| shard.file_name() != LINKED) {
             for file in fs::read_dir(shard.path()).into_iter().flatten().filter_map(Result::ok) {
                 let Ok(metadata) = file.metadata() else { continue };
                 match content_of(file.file_name().as_bytes(), metadata.len()) {
-                    Some(content) => {
+                    Some(content) if !self.is_linked(content) => {
                         let victims = self.lock().recover(content);
                         self.evict(&victims);
                     }
-                    None if metadata.is_file() && shard.file_name() != "tmp" => {
+                    _ if metadata.is_file() && shard.file_name() != "tmp" => {
                         let _ = fs::remove_file(file.path());
                     }
-                    None => {}
+                    _ => {}
                 }
             }
         }
@@ -104,7 +126,8 @@ impl BlobCache {
         let size_bytes = content.digest.size_bytes();
         let function = content.digest.function().segment().map_or(String::new(), |function| format!(".{function}"));
         let suffix = if content.is_executable { ".x" } else { "" };
-        self.dir.join(&hash[..2]).join(format!("{hash}-{size_bytes}{function}{suffix}"))
+        let directory = if self.is_linked(*content) { LINKED } else { &hash[..2] };
+        self.dir.join(directory).join(format!("{hash}-{size_bytes}{function}{suffix}"))
     }
 
     /// Brings in those of `wanted` that aren't here, and pins each as often as it is named.
@@ -114,11 +137,13 @@ impl BlobCache {
     /// [`ExecutionError::Missing`] with all that the CAS lacks; a failed call; a full disk. Nothing stays pinned then.
     ///
     /// # Cancel safety
-    /// When dropped, nothing of `wanted` stays pinned; what has arrived stays in the cache.
-    pub async fn fetch(self: &Arc<Self>, cas: &CasClient, wanted: &[Content]) -> Result<Pins, ExecutionError> {
+    /// When dropped, nothing of `wanted` stays pinned; what has arrived stays in the cache, but for links.
+    pub async fn fetch(self: &Arc<Self>, source: &BlobSource, wanted: &[Content]) -> Result<Pins, ExecutionError> {
         let mut pins = Pins { cache: Arc::clone(self), contents: Vec::with_capacity(wanted.len()) };
         let mut rest: Vec<Content> = wanted.iter().copied().filter(|content| !content.digest.names_nothing()).collect();
         let mut missing = Vec::new();
+        // Until all of them are pinned as often as they are named.
+        let mut links = Vec::new();
         loop {
             let landed = self.landed.notified();
             tokio::pin!(landed);
@@ -126,7 +151,11 @@ impl BlobCache {
             let (claimed, others) = self.pin_and_claim(&mut pins, rest);
             rest = others;
             if !claimed.contents.is_empty() {
-                missing.extend(self.bring_in(cas, &claimed.contents).await?);
+                let (linked, copied) = claimed.contents.iter().partition(|content| self.is_linked(**content));
+                missing.extend(self.bring_in(source.cas(), copied).await?);
+                let (unlinked, arrived) = self.link_all(source, linked).await?;
+                missing.extend(unlinked);
+                links.extend(arrived);
                 let lacking: HashSet<Digest> = missing.iter().copied().collect();
                 rest.extend(claimed.duplicates.iter().copied());
                 rest.retain(|content| !lacking.contains(&content.digest));
@@ -137,14 +166,22 @@ impl BlobCache {
             }
             landed.await;
         }
-        if missing.is_empty() { Ok(pins) } else { Err(ExecutionError::Missing(missing)) }
+        if missing.is_empty() {
+            return Ok(pins);
+        }
+        // One that is wanted with and without execute bits was missing twice.
+        missing.sort_unstable();
+        missing.dedup();
+        Err(ExecutionError::Missing(missing))
     }
 
     /// Gives back pins: one for each time that a content is named.
     pub fn unpin(&self, contents: &[Content]) {
         let mut index = self.lock();
         for content in contents {
-            index.unpin(*content);
+            if index.unpin(*content) == Fate::Goes {
+                let _ = fs::remove_file(self.path(content));
+            }
         }
     }
 
@@ -178,11 +215,13 @@ impl BlobCache {
         (claim, others)
     }
 
-    /// Brings in claimed blobs; gives those that the CAS lacks.
-    async fn bring_in(self: &Arc<Self>, cas: &CasClient, contents: &[Content]) -> Result<Vec<Digest>, ExecutionError> {
+    /// Brings in claimed blobs as files of the cache's own; gives those that the CAS lacks.
+    async fn bring_in(self: &Arc<Self>, cas: &dyn Cas, contents: Vec<Content>) -> Result<Vec<Digest>, ExecutionError> {
+        if contents.is_empty() {
+            return Ok(Vec::new());
+        }
         let cache = Arc::clone(self);
-        let candidates = contents.to_vec();
-        let absent = tokio::task::spawn_blocking(move || cache.take_from_disk(&candidates))
+        let absent = tokio::task::spawn_blocking(move || cache.take_from_disk(&contents))
             .await
             .context("looking for blobs on the disk")??;
         let (large, small): (Vec<Content>, Vec<Content>) =
@@ -207,14 +246,13 @@ impl BlobCache {
         Ok(missing.into_iter().flatten().collect())
     }
 
-    async fn download(self: &Arc<Self>, cas: &CasClient, group: Vec<Content>) -> Result<Vec<Digest>, ExecutionError> {
+    async fn download(self: &Arc<Self>, cas: &dyn Cas, group: Vec<Content>) -> Result<Vec<Digest>, ExecutionError> {
         let cache = Arc::clone(self);
         if let [content] = group[..]
             && content.digest.size_bytes() > STREAMED_SIZE_BYTES
         {
             let temporary = self.temporary();
-            let file = std::fs::File::create(temporary.path()).context("making a file for a blob")?;
-            if !cas.read_to_file(content.digest, file, temporary.path()).await? {
+            if !self.download_large(cas, content, &temporary).await? {
                 return Ok(vec![content.digest]);
             }
             let published = tokio::task::spawn_blocking(move || cache.adopt(content, &temporary));
@@ -236,6 +274,17 @@ impl BlobCache {
         });
         published.await.context("publishing blobs")??;
         Ok(missing)
+    }
+
+    /// Brings a blob to a file that has no name yet; false if the CAS lacks it.
+    async fn download_large(
+        &self,
+        cas: &dyn Cas,
+        content: Content,
+        temporary: &Temporary,
+    ) -> Result<bool, ExecutionError> {
+        let file = fs::File::create(temporary.path()).context("making a file for a blob")?;
+        Ok(cas.read_to_file(content.digest, file, temporary.path()).await?)
     }
 
     fn lock(&self) -> MutexGuard<'_, Index> {
@@ -296,27 +345,4 @@ fn content_of(name: &[u8], size_bytes: u64) -> Option<Content> {
     let (hash, size) = name.split_once('-')?;
     let digest = Digest::parse(hash, size_bytes).ok()?.by(function);
     (size.parse() == Ok(size_bytes)).then_some(Content { digest, is_executable })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn files_stand_for_what_their_names_say() {
-        let digest = Digest::of(b"blob");
-        let hash = digest.hash_hex();
-        let check = |name: &str, expect: Option<bool>| {
-            let expect = expect.map(|is_executable| Content { digest, is_executable });
-            assert_eq!(content_of(name.as_bytes(), 4), expect, "{name}");
-        };
-        check(&format!("{hash}-4"), Some(false));
-        check(&format!("{hash}-4.x"), Some(true));
-        check(&format!("{hash}-5"), None);
-        check(&hash, None);
-        check("tmp-4", None);
-        check(&format!("{hash}-4.md5"), None);
-        let other = Content { digest: digest.by(DigestFunction::Blake3), is_executable: true };
-        assert_eq!(content_of(format!("{hash}-4.blake3.x").as_bytes(), 4), Some(other));
-    }
 }

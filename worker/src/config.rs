@@ -1,9 +1,11 @@
 //! What a worker is told at its start, with defaults for all but the server and the directory.
 
 use crate::sandbox::{Level, Limits, NEUTRAL_EXEC_ROOT};
+use pumphouse_proto::cas::LocalCas;
 use pumphouse_proto::connection::Credentials;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// What the blob cache may take of the disk.
@@ -32,6 +34,8 @@ pub struct Config {
     pub server: String,
     /// What makes the worker known to it, and it to the worker.
     pub credentials: Credentials,
+    /// The server's CAS, where it is in this process: then no blob is sent, and large ones are not stored a second time.
+    pub local_cas: Option<Arc<dyn LocalCas>>,
     /// The worker's own directory, for blobs and replicas, which must be one file system with hard links.
     pub dir: PathBuf,
     /// How many actions run at a time.
@@ -69,6 +73,7 @@ impl Config {
         Self {
             server: server.into(),
             credentials: Credentials::default(),
+            local_cas: None,
             dir: dir.into(),
             slots: std::thread::available_parallelism().map_or(1, usize::from),
             cache_size_bytes: DEFAULT_CACHE_SIZE_BYTES,

@@ -4,7 +4,7 @@
 
 use crate::error::ExecutionError;
 use parking_lot::{Mutex, MutexGuard};
-use pumphouse_proto::cas_client::CasClient;
+use pumphouse_proto::cas::Cas;
 use pumphouse_proto::digest::Digest;
 use pumphouse_proto::{reapi, tree};
 use std::collections::{BTreeMap, HashMap};
@@ -88,7 +88,7 @@ impl DirectoryCache {
     /// A call failed, or a directory is not canonical.
     pub async fn read(
         &self,
-        cas: &CasClient,
+        cas: &dyn Cas,
         digests: &[Digest],
     ) -> Result<HashMap<Digest, Arc<Directory>>, ExecutionError> {
         let mut found = HashMap::with_capacity(digests.len());

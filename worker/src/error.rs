@@ -27,6 +27,9 @@ pub enum ExecutionError {
     /// It asked for more than an action gets of something that is named.
     #[error("{0}")]
     TooLarge(String),
+    /// The store, which is in this process, has no room for its outputs.
+    #[error("{0}")]
+    Full(String),
     /// Nobody wants the result any more.
     #[error("action was cancelled")]
     Cancelled,
@@ -59,7 +62,7 @@ impl ExecutionError {
             Self::Invalid(_) => Status::invalid_argument(message),
             Self::Refused(_) => Status::failed_precondition(message),
             Self::TimedOut(_) => Status::deadline_exceeded(message),
-            Self::TooLarge(_) => Status::resource_exhausted(message),
+            Self::TooLarge(_) | Self::Full(_) => Status::resource_exhausted(message),
             Self::Cancelled => Status::cancelled(message),
             Self::Call(call) => Status::unavailable(format!("worker could not reach the CAS: {}", call.message())),
             Self::Worker(_) => Status::unavailable(message),
@@ -80,6 +83,7 @@ mod tests {
         check(ExecutionError::Refused("x".to_owned()), Code::FailedPrecondition);
         check(ExecutionError::TimedOut(Duration::from_secs(1)), Code::DeadlineExceeded);
         check(ExecutionError::TooLarge("x".to_owned()), Code::ResourceExhausted);
+        check(ExecutionError::Full("x".to_owned()), Code::ResourceExhausted);
         check(ExecutionError::Cancelled, Code::Cancelled);
         check(ExecutionError::Call(Status::deadline_exceeded("x")), Code::Unavailable);
         check(ExecutionError::Worker(anyhow::anyhow!("x")), Code::Unavailable);

@@ -6,6 +6,7 @@
 
 use crate::action::{Action, Defaults};
 use crate::blob_cache::BlobCache;
+use crate::blob_source::{BlobSource, Storage};
 use crate::directories::DirectoryCache;
 use crate::error::ExecutionError;
 use crate::memory_pressure::MemoryPressure;
@@ -16,12 +17,11 @@ use crate::slots::{Lease, Slots};
 use anyhow::Context as _;
 use bytes::Bytes;
 use prost_types::Timestamp;
-use pumphouse_proto::cas_client::CasClient;
-use pumphouse_proto::connection::Connection;
+use pumphouse_proto::cas_client::Upload;
 use pumphouse_proto::digest::Digest;
 use pumphouse_proto::reapi::{ActionResult, ExecuteResponse, ExecutedActionMetadata, Platform};
 use pumphouse_proto::status;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::os::fd::AsFd as _;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -65,8 +65,8 @@ pub struct Task {
 /// Executes actions. Shared by all runs of a worker.
 #[derive(Debug)]
 pub struct Executor {
-    /// The server's CAS.
-    pub channel: Connection,
+    /// Where blobs come from and go to.
+    pub storage: Storage,
     /// The worker's slots.
     pub slots: Arc<Slots>,
     /// The worker's blobs.
@@ -119,11 +119,11 @@ impl Executor {
         progress: impl Fn(Stage),
         metadata: &mut ExecutedActionMetadata,
     ) -> Result<(ActionResult, Option<ExecutionError>), ExecutionError> {
-        let cas = CasClient::new(self.channel.clone(), &task.instance_name, 0);
+        let source = self.storage.of_instance(&task.instance_name);
 
         progress(Stage::Preparing);
         metadata.input_fetch_start_timestamp = Some(now());
-        let (action, mut lease) = or_cancelled(cancelled, self.prepare(&cas, task)).await?;
+        let (action, mut lease) = or_cancelled(cancelled, self.prepare(&source, task)).await?;
         metadata.input_fetch_completed_timestamp = Some(now());
 
         progress(Stage::Executing);
@@ -138,23 +138,26 @@ impl Executor {
         let (outputs, error) = collect(&action, finished, task.timeout).await?;
         // What is not in memory by now is held open by the outputs: the slot is free for the next action.
         drop(lease);
-        let result = or_cancelled(cancelled, upload(&cas, outputs)).await?;
+        let result = or_cancelled(cancelled, upload(&source, outputs)).await?;
         metadata.output_upload_completed_timestamp = Some(now());
         Ok((result, error))
     }
 
     /// Reads the action and lays its inputs out in a slot.
-    async fn prepare(&self, cas: &CasClient, task: &Task) -> Result<(Action, Lease), ExecutionError> {
+    async fn prepare(&self, source: &BlobSource, task: &Task) -> Result<(Action, Lease), ExecutionError> {
+        let cas = source.cas();
         let defaults = Defaults { platform: task.default_platform.as_ref(), exec_root: &self.exec_root };
         let action = Action::fetch(cas, task.action, &task.given, &defaults).await?;
         if let Some(root) = task.given.get(&action.input_root) {
             self.directories.take(action.input_root, root)?;
         }
         let mut lease = self.slots.lease(action.input_root, &self.directories).await;
+        self.blobs.heed_corruption(source.corrupt_files());
         let slot = lease.slot();
+        slot.replica.heed_corruption();
         if slot.replica.root() != Some(action.input_root) {
             let difference = Difference::find(&slot.replica, action.input_root, &self.directories, cas).await?;
-            let pins = self.blobs.fetch(cas, difference.added()).await?;
+            let pins = self.blobs.fetch(source, difference.added()).await?;
             lease.with_replica(move |replica| replica.apply(&difference, pins)).await?;
         }
         Ok((action, lease))
@@ -241,19 +244,26 @@ async fn collect(
 }
 
 /// Stores the outputs in the CAS.
-async fn upload(cas: &CasClient, outputs: Outputs) -> Result<ActionResult, ExecutionError> {
+async fn upload(source: &BlobSource, outputs: Outputs) -> Result<ActionResult, ExecutionError> {
     let Outputs { result, uploads, held, .. } = outputs;
-    let size_bytes: u64 = uploads.iter().map(|upload| upload.digest.size_bytes()).sum();
     if uploads.is_empty() {
         return Ok(result);
     }
-    if size_bytes <= UNASKED_SIZE_BYTES {
-        cas.upload(uploads).await?;
-    } else {
-        cas.upload_missing(uploads).await?;
-    }
+    let uploads = without_stored(source, uploads).await?;
+    source.cas().upload(uploads).await.map_err(|status| source.refusal(status))?;
     drop(held);
     Ok(result)
+}
+
+/// Those of `uploads` that are not known to be stored.
+async fn without_stored(source: &BlobSource, uploads: Vec<Upload>) -> Result<Vec<Upload>, ExecutionError> {
+    let size_bytes: u64 = uploads.iter().map(|upload| upload.digest.size_bytes()).sum();
+    if size_bytes <= UNASKED_SIZE_BYTES {
+        return Ok(uploads);
+    }
+    let digests: Vec<Digest> = uploads.iter().map(|upload| upload.digest).collect();
+    let missing: HashSet<Digest> = source.cas().find_missing(&digests).await?.into_iter().collect();
+    Ok(uploads.into_iter().filter(|upload| missing.contains(&upload.digest)).collect())
 }
 
 async fn or_cancelled<T>(

@@ -2,13 +2,15 @@
 //!
 //! The modules in the order that an action travels:
 //! [`session`] hears of it, [`executor`] leads it, [`action`] reads it, [`slots`] gives it a place, [`directories`] and
-//! [`blob_cache`] bring its inputs, [`replica`] lays them out, [`sandbox`] runs its command, [`outputs`] finds what that
+//! [`blob_cache`] bring its inputs from a [`blob_source`], [`replica`] lays them out, [`sandbox`] runs its command, [`outputs`] finds what that
 //! has made; [`error`] says why there is no result.
 
 /// Reading actions.
 pub mod action;
 /// Blobs on the worker's disk.
 pub mod blob_cache;
+/// Where blobs come from and go to.
+pub mod blob_source;
 /// What a worker is told at its start.
 pub mod config;
 /// Directories in the worker's memory.
@@ -37,6 +39,7 @@ pub use config::Config;
 
 use anyhow::Context as _;
 use blob_cache::BlobCache;
+use blob_source::Storage;
 use directories::DirectoryCache;
 use executor::Executor;
 use memory_pressure::MemoryPressure;
@@ -84,7 +87,7 @@ pub async fn run(mut config: Config, shutdown: impl Future<Output = ()> + Send) 
     // Nobody needs to read it.
     let _ = writeln!(std::io::stderr(), "isolation: {isolation}");
     tracing::info!(%isolation, slots = config.slots, "worker starts");
-    let blobs = BlobCache::open(&config.dir.join("blobs"), config.cache_size_bytes)?;
+    let blobs = BlobCache::open(&config.dir.join("blobs"), config.cache_size_bytes, config.local_cas.as_deref())?;
     std::thread::spawn({
         let blobs = Arc::clone(&blobs);
         move || blobs.recover()
@@ -93,7 +96,7 @@ pub async fn run(mut config: Config, shutdown: impl Future<Output = ()> + Send) 
     let slots = Slots::create(&config.dir.join("slots"), config.slots, &isolation, &limits, &blobs, groups)?;
     let channel = connect(&config)?;
     let executor = Arc::new(Executor {
-        channel: channel.clone(),
+        storage: config.local_cas.take().map_or_else(|| Storage::Remote(channel.clone()), Storage::InProcess),
         slots,
         blobs,
         directories: DirectoryCache::new(DIRECTORIES_SIZE_BYTES),

@@ -48,6 +48,8 @@ pub struct Replica {
     /// How often each blob is pinned for this replica.
     pinned: HashMap<Content, u32>,
     copies: u32,
+    /// How many corrupt files of the store were known when links were last believed.
+    corrupt_files: u64,
 }
 
 /// A directory on disk.
@@ -65,6 +67,7 @@ impl Replica {
     pub fn new(path: &Path, cache: Arc<BlobCache>, protection: Protection, owner: Option<u32>) -> Self {
         Self {
             path: path.to_owned(),
+            corrupt_files: cache.corrupt_files(),
             cache,
             protection,
             owner,
@@ -93,6 +96,14 @@ impl Replica {
     /// anew for the next one.
     pub fn spend(&mut self) {
         if self.protection != Protection::ReadOnlyMount {
+            self.root = None;
+        }
+    }
+
+    /// Where a file of the store was found to be corrupt since, to which there may be a link here, the tree is laid out anew.
+    pub fn heed_corruption(&mut self) {
+        let known = self.cache.corrupt_files();
+        if std::mem::replace(&mut self.corrupt_files, known) != known {
             self.root = None;
         }
     }

@@ -2,6 +2,7 @@
 //!
 //! At most [`CONCURRENT_CALLS`] are in the file system at a time.
 
+mod link;
 mod reader;
 mod scrub;
 mod writer;

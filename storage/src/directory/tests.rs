@@ -81,3 +81,20 @@ fn what_a_killed_process_did_not_write_down_is_found() {
     assert!(directory.find_one(&kept).is_some_and(|entry| entry.is_certain()));
     assert!(directory.find_one(&gone).is_none());
 }
+
+#[test]
+fn evicting_what_others_have_linked_counts_as_no_room() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let directory = open(dir.path());
+    for number in 0..2 {
+        let mut temporary = directory.temporary().expect("made");
+        temporary.write(&[0; 5000]).expect("written");
+        directory.publish(&key(number), &temporary, |_| Ok(None)).expect("published");
+    }
+    std::fs::hard_link(dir.path().join(name(&key(0))), dir.path().join("link")).expect("linked");
+    let mut freed =
+        [directory.evict_unpromised(), directory.evict_unpromised()].map(|evicted| evicted.expect("evicts"));
+    freed.sort_unstable();
+    assert_eq!(freed, [Some(0), Some(5000)]);
+    assert_eq!((directory.size_bytes(), directory.evict_unpromised().expect("empty")), (0, None));
+}

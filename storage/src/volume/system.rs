@@ -1,5 +1,7 @@
 //! A real directory.
 
+mod link;
+
 use super::{FileStat, Volume, VolumeFile};
 use crate::record::PACKED;
 use rustix::fs::{AtFlags, FallocateFlags, FlockOperation, Mode, OFlags};
@@ -190,6 +192,10 @@ impl Volume for SystemVolume {
 
     fn stat(&self, name: &str) -> io::Result<FileStat> {
         Ok(file_stat(&rustix::fs::statat(&self.root, name, AtFlags::SYMLINK_NOFOLLOW)?))
+    }
+
+    fn has_other_links(&self, name: &str) -> bool {
+        rustix::fs::statat(&self.root, name, AtFlags::SYMLINK_NOFOLLOW).is_ok_and(|stat| stat.st_nlink > 1)
     }
 
     fn free_bytes(&self) -> io::Result<u64> {

@@ -18,6 +18,7 @@ mod frozen;
 mod headers;
 mod http_caches;
 mod inherited;
+mod one_process;
 mod outputs;
 mod projects;
 mod quiet;

@@ -17,6 +17,16 @@ pub(super) struct Index {
     clock: u64,
     size_bytes: u64,
     limit_bytes: u64,
+    /// Larger ones are links, which take no room and go with their last pin.
+    linked_above_bytes: u64,
+}
+
+/// What becomes of a blob's file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fate {
+    Stays,
+    /// Nobody pins the link any more, and the index has forgotten it.
+    Goes,
 }
 
 #[derive(Debug)]
@@ -47,8 +57,15 @@ enum Origin {
 }
 
 impl Index {
-    pub(super) fn new(limit_bytes: u64) -> Self {
-        Self { entries: HashMap::new(), evictable: BTreeMap::new(), clock: 0, size_bytes: 0, limit_bytes }
+    pub(super) fn new(limit_bytes: u64, linked_above_bytes: u64) -> Self {
+        Self {
+            entries: HashMap::new(),
+            evictable: BTreeMap::new(),
+            clock: 0,
+            size_bytes: 0,
+            limit_bytes,
+            linked_above_bytes,
+        }
     }
 
     /// Pins a blob if it is present.
@@ -65,13 +82,28 @@ impl Index {
         lookup
     }
 
-    pub(super) fn unpin(&mut self, content: Content) {
-        let Some(entry) = self.entries.get_mut(&content) else { return };
+    /// Gives a pin back.
+    #[must_use]
+    pub(super) fn unpin(&mut self, content: Content) -> Fate {
+        let Some(entry) = self.entries.get_mut(&content) else { return Fate::Stays };
         entry.pins = entry.pins.saturating_sub(1);
-        if entry.pins == 0 {
-            self.clock += 1;
-            entry.used = self.clock;
-            self.evictable.insert(entry.used, content);
+        if entry.pins > 0 {
+            return Fate::Stays;
+        }
+        if content.digest.size_bytes() > self.linked_above_bytes {
+            self.entries.remove(&content);
+            return Fate::Goes;
+        }
+        self.clock += 1;
+        entry.used = self.clock;
+        self.evictable.insert(entry.used, content);
+        Fate::Stays
+    }
+
+    /// Makes every link be compared with its blob again before its next use.
+    pub(super) fn doubt_links(&mut self) {
+        for (content, entry) in &mut self.entries {
+            entry.is_verified &= content.digest.size_bytes() <= self.linked_above_bytes;
         }
     }
 
@@ -101,7 +133,7 @@ impl Index {
 
     pub(super) fn forget(&mut self, content: Content) {
         if let Some(entry) = self.entries.remove(&content) {
-            self.size_bytes -= footprint(content);
+            self.size_bytes -= self.footprint(content);
             if entry.pins == 0 {
                 self.evictable.remove(&entry.used);
             }
@@ -121,14 +153,14 @@ impl Index {
         self.clock += 1;
         self.entries.insert(content, Entry { pins: 0, used: self.clock, is_verified });
         self.evictable.insert(self.clock, content);
-        self.size_bytes += footprint(content);
+        self.size_bytes += self.footprint(content);
         let mut victims = self.shrink_to(self.limit_bytes);
         // What has just arrived is wanted by somebody who is about to pin it.
         if let Some(position) = victims.iter().position(|victim| *victim == content) {
             victims.remove(position);
             self.entries.insert(content, Entry { pins: 0, used: self.clock, is_verified });
             self.evictable.insert(self.clock, content);
-            self.size_bytes += footprint(content);
+            self.size_bytes += self.footprint(content);
         }
         victims
     }
@@ -138,15 +170,17 @@ impl Index {
         while self.size_bytes > target_bytes {
             let Some((_, victim)) = self.evictable.pop_first() else { break };
             self.entries.remove(&victim);
-            self.size_bytes -= footprint(victim);
+            self.size_bytes -= self.footprint(victim);
             victims.push(victim);
         }
         victims
     }
-}
 
-fn footprint(content: Content) -> u64 {
-    content.digest.size_bytes().next_multiple_of(BLOCK_SIZE_BYTES)
+    /// What a blob takes of the limit.
+    fn footprint(&self, content: Content) -> u64 {
+        let size_bytes = content.digest.size_bytes();
+        if size_bytes > self.linked_above_bytes { 0 } else { size_bytes.next_multiple_of(BLOCK_SIZE_BYTES) }
+    }
 }
 
 #[cfg(test)]
@@ -160,13 +194,13 @@ mod tests {
 
     #[test]
     fn the_least_recently_used_goes_first_and_the_pinned_stay() {
-        let mut index = Index::new(3 * BLOCK_SIZE_BYTES);
+        let mut index = Index::new(3 * BLOCK_SIZE_BYTES, u64::MAX);
         for text in ["a", "b", "c"] {
             assert_eq!(index.insert(content(text)), []);
         }
         assert_eq!(index.pin(content("a")), Lookup::Present);
         assert_eq!(index.insert(content("d")), [content("b")]);
-        index.unpin(content("a"));
+        assert_eq!(index.unpin(content("a")), Fate::Stays);
         assert_eq!(index.insert(content("e")), [content("c")]);
         assert_eq!(index.insert(content("f")), [content("d")], "a was used after d came");
         assert_eq!(index.lookup(content("a")), Lookup::Present);
@@ -174,20 +208,20 @@ mod tests {
 
     #[test]
     fn only_pins_exceed_the_limit() {
-        let mut index = Index::new(BLOCK_SIZE_BYTES);
+        let mut index = Index::new(BLOCK_SIZE_BYTES, u64::MAX);
         for text in ["a", "b"] {
             assert_eq!(index.insert(content(text)), []);
             assert_eq!(index.pin(content(text)), Lookup::Present);
         }
         assert_eq!(index.size_bytes, 2 * BLOCK_SIZE_BYTES);
         assert_eq!(index.insert(content("c")), [], "what has just arrived stays until the next arrives");
-        index.unpin(content("a"));
+        assert_eq!(index.unpin(content("a")), Fate::Stays);
         assert_eq!(index.insert(content("d")), [content("c"), content("a")]);
     }
 
     #[test]
     fn files_of_an_earlier_run_are_not_trusted() {
-        let mut index = Index::new(10 * BLOCK_SIZE_BYTES);
+        let mut index = Index::new(10 * BLOCK_SIZE_BYTES, u64::MAX);
         assert_eq!(index.recover(content("a")), []);
         assert_eq!(index.pin(content("a")), Lookup::Unverified);
         assert_eq!(index.insert(content("a")), []);
@@ -196,5 +230,25 @@ mod tests {
         assert_eq!(index.lookup(content("a")), Lookup::Present);
         assert_eq!(index.size_bytes, BLOCK_SIZE_BYTES);
         assert_eq!(index.make_room(1), [], "pinned");
+    }
+
+    #[test]
+    fn links_take_no_room_and_go_with_their_last_pin() {
+        let mut index = Index::new(BLOCK_SIZE_BYTES, 3);
+        let (small, link) = (content("abc"), content("a link"));
+        assert_eq!(index.insert(small), []);
+        assert_eq!(index.insert(link), []);
+        for _ in 0..2 {
+            assert_eq!(index.pin(link), Lookup::Present);
+        }
+        assert_eq!(index.size_bytes, BLOCK_SIZE_BYTES);
+        assert_eq!(index.unpin(link), Fate::Stays);
+        index.doubt_links();
+        assert_eq!((index.lookup(link), index.lookup(small)), (Lookup::Unverified, Lookup::Present));
+        assert_eq!(index.insert(link), [], "made anew");
+        assert_eq!(index.lookup(link), Lookup::Present);
+        assert_eq!(index.unpin(link), Fate::Goes);
+        assert_eq!((index.lookup(link), index.lookup(small)), (Lookup::Absent, Lookup::Present));
+        assert_eq!(index.size_bytes, BLOCK_SIZE_BYTES);
     }
 }

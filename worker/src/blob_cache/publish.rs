@@ -4,6 +4,7 @@ use super::BlobCache;
 use super::index::Lookup;
 use crate::directories::Content;
 use anyhow::Context as _;
+use pumphouse_proto::cas::Appearance;
 use pumphouse_proto::cas_client::Verifier;
 use pumphouse_proto::digest::Digest;
 use rustix::fs::{Mode, Timespec, Timestamps};
@@ -105,9 +106,7 @@ impl BlobCache {
     }
 
     fn publish(&self, content: Content, file: &File, temporary: &Path) -> anyhow::Result<()> {
-        let mode = if content.is_executable { 0o555 } else { 0o444 };
-        rustix::fs::fchmod(file, Mode::from_raw_mode(mode)).context("setting a blob's mode")?;
-        rustix::fs::futimens(file, &fixed_time(0)).context("setting a blob's time")?;
+        content.dress(file)?;
         let path = self.path(&content);
         // Nobody else publishes this blob now, so a file that has its name is an unverified one of an earlier run.
         match fs::hard_link(temporary, &path) {
@@ -151,6 +150,20 @@ impl BlobCache {
     }
 }
 
+impl Content {
+    /// What its file shows to those who look.
+    pub(super) fn appearance(self) -> Appearance {
+        let mode = if self.is_executable { 0o555 } else { 0o444 };
+        Appearance { mode, modified_seconds: INPUT_TIME_SECONDS as u64 }
+    }
+
+    /// Gives a file of the worker's own that appearance.
+    pub(super) fn dress(self, file: &File) -> anyhow::Result<()> {
+        rustix::fs::fchmod(file, Mode::from_raw_mode(self.appearance().mode)).context("setting a blob's mode")?;
+        rustix::fs::futimens(file, &fixed_time(0)).context("setting a blob's time")
+    }
+}
+
 /// The time of modification of an input; `ordinal` tells files of equal content apart.
 pub(crate) fn fixed_time(ordinal: u32) -> Timestamps {
     let time = Timespec { tv_sec: INPUT_TIME_SECONDS + i64::from(ordinal), tv_nsec: 0 };
@@ -186,7 +199,7 @@ mod tests {
     }
 
     fn open(dir: &TempDir, limit_bytes: u64) -> Arc<BlobCache> {
-        BlobCache::open(dir.path(), limit_bytes).expect("opened")
+        BlobCache::open(dir.path(), limit_bytes, None).expect("opened")
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use super::{Node, Replica};
 use crate::directories::{Content, Directory, DirectoryCache, File};
 use crate::error::ExecutionError;
-use pumphouse_proto::cas_client::CasClient;
+use pumphouse_proto::cas::Cas;
 use pumphouse_proto::digest::Digest;
 use pumphouse_proto::limits;
 use std::collections::{HashMap, HashSet};
@@ -33,7 +33,7 @@ impl Difference {
         replica: &Replica,
         root: Digest,
         directories: &DirectoryCache,
-        cas: &CasClient,
+        cas: &dyn Cas,
     ) -> Result<Self, ExecutionError> {
         let mut difference = Self { root, directories: HashMap::new(), added: Vec::new() };
         let mut missing = HashSet::new();
@@ -72,7 +72,7 @@ impl Difference {
         &mut self,
         level: &[(Option<&Node>, Digest)],
         directories: &DirectoryCache,
-        cas: &CasClient,
+        cas: &dyn Cas,
         missing: &mut HashSet<Digest>,
     ) -> Result<(), ExecutionError> {
         let mut wanted: Vec<Digest> =
@@ -86,7 +86,7 @@ impl Difference {
     }
 
     /// Where directories are missing, finds out which files are, too, so that the client hears of all at once.
-    async fn complete(self, mut missing: HashSet<Digest>, cas: &CasClient) -> Result<Self, ExecutionError> {
+    async fn complete(self, mut missing: HashSet<Digest>, cas: &dyn Cas) -> Result<Self, ExecutionError> {
         if missing.is_empty() {
             return Ok(self);
         }

@@ -8,6 +8,7 @@ use pumphouse_proto::reapi::{Command, ExecuteResponse};
 use pumphouse_proto::status;
 use pumphouse_proto::tree::TreeBuilder;
 use pumphouse_worker::sandbox::Level;
+use std::os::unix::fs::MetadataExt as _;
 use std::time::Duration;
 use support::{Cluster, command, host_path, sh};
 use tonic::Code;
@@ -284,6 +285,35 @@ async fn every_level_of_isolation_executes() {
         let response = cluster.execute(&command, &tree, &[("InputRootAbsolutePath", "/")]).await;
         let result = response.result.unwrap_or_else(|| panic!("{level:?} {:?}", response.status));
         assert_eq!((&result.stdout_raw[..], &result.stderr_raw[..]), (&b"/home/me\n"[..], &b""[..]), "{level:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_the_store_shares_no_action_can_change() {
+    let (data, tool) = (vec![b'd'; 100_000], [&b"#!/bin/sh\n"[..], &vec![b'#'; 100_000]].concat());
+    let files: &[(&str, &[u8], bool)] = &[("data", &data, false), ("sub/tool", &tool, true)];
+    for level in support::levels() {
+        let cluster = Cluster::start_in_one_process(level, 1).await;
+        let say = sh("cksum data sub/tool; stat -c '%a %Y' data sub/tool");
+        let first = cluster.execute_with(&say, files, &[]).await.result.expect("a result");
+        let stored = [&data, &tool].map(|bytes| cluster.stored_file(Digest::of(bytes)));
+        let state = || {
+            stored.each_ref().map(|path| {
+                let metadata = std::fs::metadata(path).expect("stored");
+                (metadata.ino(), metadata.mode(), metadata.mtime(), std::fs::read(path).expect("stored"))
+            })
+        };
+        let before = state();
+        let is_shared = stored.each_ref().map(|path| std::fs::metadata(path).expect("stored").nlink() > 1);
+        assert_eq!(is_shared, [true, true], "{level:?}");
+        let spoil = sh("for file in data sub/tool; do echo bad > $file; chmod u+w $file; echo bad >> $file; \
+                        touch $file; rm -f $file; echo bad > $file; done 2>/dev/null; chmod -R 777 .; true");
+        cluster.execute_with(&spoil, files, &[]).await;
+        assert!(state() == before, "{level:?}");
+        let again = cluster.execute_with(&say, files, &[]).await.result.expect("a result");
+        assert_eq!(first.stdout_raw, again.stdout_raw, "{level:?}");
+        let said = String::from_utf8_lossy(&again.stdout_raw).into_owned();
+        assert!(said.contains("\n444 10000000") && said.contains("\n555 10000000"), "{level:?} {said}");
     }
 }
 

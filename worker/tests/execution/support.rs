@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use prost::Message as _;
 use pumphouse_proto::address::Address;
+use pumphouse_proto::cas::LocalCas;
 use pumphouse_proto::cas_client::{CasClient, Source, Upload};
 use pumphouse_proto::connection::{Connection, Credentials, Dialer};
 use pumphouse_proto::digest::Digest;
@@ -19,6 +20,7 @@ use pumphouse_worker::sandbox::Level;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tempfile::TempDir;
 use tokio::sync::oneshot;
@@ -47,15 +49,29 @@ impl Cluster {
 
     /// A worker that is told what `tell` says, too.
     pub(crate) async fn start_with(slots: usize, tell: impl FnOnce(&mut pumphouse_worker::Config)) -> Self {
+        Self::start_beside(slots, |config, _| tell(config)).await
+    }
+
+    /// A worker whose blobs come from the store itself, and that uses no better isolation than `level`.
+    pub(crate) async fn start_in_one_process(level: Level, slots: usize) -> Self {
+        let tell = |config: &mut pumphouse_worker::Config, local_cas| {
+            config.isolation = level;
+            config.local_cas = Some(local_cas);
+        };
+        Self::start_beside(slots, tell).await
+    }
+
+    /// A worker that is told what `tell` says, which may be the server's store.
+    async fn start_beside(slots: usize, tell: impl FnOnce(&mut pumphouse_worker::Config, Arc<dyn LocalCas>)) -> Self {
         let dir = TempDir::new().expect("a scratch directory");
         std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755)).expect("opened");
         let any_port = "127.0.0.1:0".parse().expect("an address");
-        let (address, server) = serve(any_port, dir.path()).await.expect("the server starts");
+        let (address, local_cas, server) = serve(any_port, dir.path()).await.expect("the server starts");
         let mut config = pumphouse_worker::Config {
             slots,
             ..pumphouse_worker::Config::new(format!("grpc://{address}"), dir.path().join("worker"))
         };
-        tell(&mut config);
+        tell(&mut config, local_cas);
         let (stop_worker, stopped) = oneshot::channel();
         let worker = tokio::spawn(pumphouse_worker::run(config, async {
             let _ = stopped.await;
@@ -75,7 +91,7 @@ impl Cluster {
         let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
         loop {
             match serve(self.address, self.dir.path()).await {
-                Ok((_, server)) => {
+                Ok((_, _, server)) => {
                     self.server = server;
                     return;
                 }
@@ -94,6 +110,12 @@ impl Cluster {
         self.stop_worker.send(()).expect("the worker listens");
         let ended = tokio::time::timeout(Duration::from_secs(30), self.worker).await;
         ended.expect("the worker leaves").expect("without panic").expect("without error");
+    }
+
+    /// The file of a blob in the store.
+    pub(crate) fn stored_file(&self, digest: Digest) -> PathBuf {
+        let hash = digest.hash_hex();
+        self.dir.path().join("server/cas").join(&hash[..2]).join(hash)
     }
 
     pub(crate) async fn store(&self, content: &[u8]) -> Digest {
@@ -224,10 +246,12 @@ impl Cluster {
     }
 }
 
-async fn serve(listen: SocketAddr, dir: &Path) -> anyhow::Result<(SocketAddr, JoinHandle<anyhow::Result<()>>)> {
+type Serving = (SocketAddr, Arc<dyn LocalCas>, JoinHandle<anyhow::Result<()>>);
+
+async fn serve(listen: SocketAddr, dir: &Path) -> anyhow::Result<Serving> {
     let config = pumphouse_server::Config { listen, dir: dir.join("server"), ..pumphouse_server::Config::default() };
     let server = pumphouse_server::Server::bind(config).await?;
-    Ok((server.local_addr()?, tokio::spawn(server.serve(std::future::pending()))))
+    Ok((server.local_addr()?, server.local_cas(), tokio::spawn(server.serve(std::future::pending()))))
 }
 
 fn execute(action: &reapi::Digest) -> ExecuteRequest {
