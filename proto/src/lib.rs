@@ -10,6 +10,8 @@ pub mod cas_client;
 pub mod connection;
 /// Content by name.
 pub mod digest;
+#[cfg(test)]
+mod fuzz;
 mod generated;
 /// Every limit that more than one part must agree on.
 pub mod limits;
