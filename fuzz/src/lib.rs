@@ -27,6 +27,9 @@ const CASES: u32 = 250;
 /// How often a case that fails is made smaller.
 const SHRINKS: u32 = 20_000;
 
+/// How long that may go on.
+const SHRINK_TIME_MS: u32 = 20_000;
+
 /// What every input may cost, however short it is.
 const BASE_BYTES: u64 = 1 << 20;
 
@@ -51,6 +54,7 @@ pub fn check<S: Strategy>(strategy: &S, test: impl Fn(S::Value)) {
         rng_seed: RngSeed::Fixed(seed),
         failure_persistence: None,
         max_shrink_iters: SHRINKS,
+        max_shrink_time: SHRINK_TIME_MS,
         ..Config::default()
     };
     let judged = TestRunner::new(config).run(strategy, |value| {
