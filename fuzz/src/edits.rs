@@ -78,7 +78,9 @@ pub fn like(examples: &[impl AsRef<[u8]>]) -> BoxedStrategy<Input> {
     let examples: Vec<Vec<u8>> = examples.iter().map(|example| example.as_ref().to_vec()).collect();
     let edits = vec(edit(&examples), 0..=EDITS);
     let changed = (select(examples), edits).prop_map(|(mut bytes, edits)| {
-        edits.iter().for_each(|edit| edit.apply(&mut bytes));
+        for edit in &edits {
+            edit.apply(&mut bytes);
+        }
         Input(bytes)
     });
     let arbitrary = vec(any::<u8>(), 0..200).prop_map(Input);
@@ -132,7 +134,7 @@ impl Edit {
             }
             Self::Cut(at) => bytes.truncate(place(at, bytes)),
             Self::Number(at, number, width) => {
-                replace(bytes, place(at, bytes), *width, &number.to_le_bytes()[..*width])
+                replace(bytes, place(at, bytes), *width, &number.to_le_bytes()[..*width]);
             }
             Self::Digits(at, number) => {
                 let digits: Vec<usize> = (0..bytes.len()).filter(|at| bytes[*at].is_ascii_digit()).collect();

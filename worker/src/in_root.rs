@@ -47,6 +47,9 @@ mod fuzz {
     use std::collections::BTreeSet;
     use std::os::fd::AsFd as _;
 
+    /// What paths are made of.
+    const NAMES: [&str; 13] = ["a", "b", "c", "..", ".", "", "up", "far", "top", "over", "twice", "absent", "\u{1}"];
+
     /// Whatever the path and whatever links it leads over.
     #[test]
     fn no_path_leads_out_of_the_root() {
@@ -66,8 +69,6 @@ mod fuzz {
             .iter()
             .map(|name| inode(std::fs::File::open(top.join(name)).expect("opened").as_fd()).expect("there"))
             .collect();
-        const NAMES: [&str; 13] =
-            ["a", "b", "c", "..", ".", "", "up", "far", "top", "over", "twice", "absent", "\u{1}"];
         check(&vec(sample::select(&NAMES[..]), 0..8), |parts| {
             let path = parts.join("/");
             if let Ok(found) = open_directory(root.as_fd(), Path::new(&path)) {

@@ -9,7 +9,6 @@ use pumphouse_proto::longrunning::{
 use pumphouse_proto::reapi::{
     ExecuteOperationMetadata, ExecuteResponse, ExecutedActionMetadata, execution_stage::Value as Stage,
 };
-use std::time::Duration;
 use tonic::Code;
 
 #[tokio::test]

@@ -64,15 +64,15 @@ fn bazel_leaves_outputs_where_they_are_and_brings_those_that_are_asked_for() -> 
             let outputs = format!("--experimental_remote_download_outputs={outputs}");
             bazel.succeed(&["build", "//:two", &outputs, IN_MEMORY[0], IN_MEMORY[1]])
         };
-        let built = build("minimal")?;
-        ensure!(built.ran_remotely(), "{version:?}: {built}");
+        let made = build("minimal")?;
+        ensure!(made.ran_remotely(), "{version:?}: {made}");
         let here = (bazel.output("b"), bazel.output("c"));
         ensure!(here == (None, None), "{version:?}: nothing is brought: {here:?}");
 
         // The first one's output, which was never here, is an input now.
         bazel.workspace.write("main/x", "second\n")?;
-        let built = build("toplevel")?;
-        ensure!(built.ran_remotely(), "{version:?}: {built}");
+        let made = build("toplevel")?;
+        ensure!(made.ran_remotely(), "{version:?}: {made}");
         let here = (bazel.output("b"), bazel.output("c"));
         let expect = b"WHAT IS MADE OF IT\nsecond\n".to_vec();
         ensure!(here == (None, Some(expect)), "{version:?}: what was asked for is: {here:?}");

@@ -26,7 +26,7 @@ fn addresses_lead_nowhere_else() {
             let is_there = ["https://example.org/a/", "https://example.org:443/a/", "http://127.0.0.1:81"];
             assert!(is_there.iter().any(|place| folded.starts_with(place)), "{uri}");
             let path = folded.split(['?', '#']).next().unwrap_or_default();
-            assert!(!path.contains("/../") && !path.contains("@") && !path.ends_with("/.."), "{uri}");
+            assert!(!path.contains("/../") && !path.contains('@') && !path.ends_with("/.."), "{uri}");
         }
     });
 }

@@ -29,8 +29,8 @@ fn a_failure_is_told_in_the_actions_own_words_and_never_remembered() -> Result<(
         }
         // What is mended is built.
         bazel.workspace.write("main/BUILD", &build.replace("exit 7", "echo good > $@"))?;
-        let built = bazel.succeed(&["build", "//:bad"])?;
-        ensure!(bazel.output("b").as_deref() == Some(b"good\n"), "{version:?}: {built}");
+        let mended = bazel.succeed(&["build", "//:bad"])?;
+        ensure!(bazel.output("b").as_deref() == Some(b"good\n"), "{version:?}: {mended}");
     }
     Ok(())
 }
