@@ -17,6 +17,8 @@ mod assembler;
 mod dependencies;
 /// Which environment variables matter.
 pub mod environment;
+#[cfg(test)]
+mod fuzz;
 pub(crate) mod handed_on;
 mod language;
 mod meant;

@@ -268,6 +268,27 @@ pub(crate) fn processors() -> usize {
 }
 
 #[cfg(test)]
+mod fuzz {
+    use super::*;
+    use pumphouse_fuzz::{bounded, check, text_like};
+
+    #[test]
+    fn files_of_any_text() {
+        let file = "remote = \"grpc://h:1/i\"\nremote_token_file = \"/t\"\njobs = 4\n";
+        check(&text_like(&[file]), |text| bounded(text.len(), || drop(toml::from_str::<ConfigFile>(&text))));
+    }
+
+    #[test]
+    fn values_of_any_text() {
+        check(&text_like(&["1.5", "200", "1e400", "-0", "nan"]), |text| {
+            bounded(text.len(), || {
+                let _ = (parse_seconds(&text), parse_percent(&text), parse_number(&text), parse_jobs(&text));
+            });
+        });
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

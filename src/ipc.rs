@@ -9,6 +9,8 @@
 //! what is there.
 
 mod codec;
+#[cfg(test)]
+mod fuzz;
 /// Where the socket is.
 pub(crate) mod socket;
 /// From where a process sees the file system.

@@ -49,6 +49,25 @@ pub(crate) fn create_private(directory: &Path) -> io::Result<()> {
 }
 
 #[cfg(test)]
+mod fuzz {
+    use super::{read, write};
+    use pumphouse_fuzz::{bounded, check, like};
+
+    #[test]
+    fn only_what_was_written_is_read() {
+        let directory = tempfile::tempdir().expect("temporary directory");
+        let path = directory.path().join("file");
+        write(&path, &"what was learned".to_owned()).expect("writing");
+        let whole = std::fs::read(&path).expect("reading");
+        check(&like(&[&whole]), |bytes| {
+            std::fs::write(&path, bytes.as_slice()).expect("writing");
+            let message = bounded(bytes.len(), || read::<String>(&path));
+            assert_eq!(message.is_some(), *bytes == whole);
+        });
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::{read, write};
     use std::os::unix::fs::MetadataExt as _;

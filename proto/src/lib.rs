@@ -14,6 +14,8 @@ pub mod connection;
 pub mod digest;
 /// How many entries messages list.
 pub mod entries;
+#[cfg(test)]
+mod fuzz;
 mod generated;
 /// Every limit that more than one part must agree on.
 pub mod limits;

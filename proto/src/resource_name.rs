@@ -118,10 +118,12 @@ fn parse_blob<'a, 'b>(
     };
     let [hash, size, rest @ ..] = rest else { return Err(form()) };
     let invalid = |error| InvalidName::Digest(name.to_owned(), error);
-    let size = size.parse().ok().filter(|size| i64::try_from(*size).is_ok());
+    let is_number = size.bytes().all(|byte| byte.is_ascii_digit());
+    let size = size.parse().ok().filter(|size| is_number && i64::try_from(*size).is_ok());
     let size = size.ok_or_else(|| invalid(InvalidDigest::Size((*segments.last().unwrap_or(&"")).to_owned())))?;
     let digest = Digest::parse(hash, size).map_err(invalid)?.by(function);
-    Ok((BlobName { instance_name: instance.join("/"), digest, compression }, rest))
+    let instance_name = instance.join("/").trim_matches('/').to_owned();
+    Ok((BlobName { instance_name, digest, compression }, rest))
 }
 
 fn write_instance(formatter: &mut fmt::Formatter<'_>, instance_name: &str) -> fmt::Result {
@@ -181,6 +183,14 @@ mod tests {
     }
 
     #[test]
+    fn slashes_around_an_instance_are_none_of_its_name() {
+        for (name, expect) in [("/", ""), ("//", ""), ("a//", "a"), ("/a/b///", "a/b"), ("a//b/", "a//b")] {
+            let name = format!("{name}blobs/{HASH}/0");
+            assert_eq!(BlobName::parse(&name).expect("well formed").instance_name, expect, "{name}");
+        }
+    }
+
+    #[test]
     fn malformed_names_are_refused() {
         for name in [
             String::new(),
@@ -188,6 +198,7 @@ mod tests {
             format!("blobs/{HASH}"),
             format!("blobs/{HASH}/-1"),
             format!("blobs/{HASH}/x"),
+            format!("blobs/{HASH}/+1"),
             format!("blobs/{HASH}/18446744073709551615"),
             format!("blobs/{}/0", HASH.to_uppercase()),
             format!("blobs/sha256tree/{HASH}/0"),

@@ -8,6 +8,8 @@
 //! Invariant: whoever shows credentials that are wrong is refused, and not taken for anonymous.
 
 mod certificates;
+#[cfg(test)]
+mod fuzz;
 mod identities;
 mod methods;
 mod roles;

@@ -12,6 +12,8 @@
 
 mod cache;
 mod figures;
+#[cfg(test)]
+mod fuzz;
 mod key;
 mod precondition;
 mod upload;

@@ -10,6 +10,8 @@ pub(crate) mod cas;
 mod chunks;
 mod compression;
 pub(crate) mod execution;
+#[cfg(test)]
+mod fuzz;
 mod operation_name;
 pub(crate) mod operations;
 pub(crate) mod rate;

@@ -23,6 +23,8 @@ mod execution;
 mod hostile;
 #[path = "services/http.rs"]
 mod http;
+#[path = "services/operations.rs"]
+mod operations;
 #[path = "services/server.rs"]
 mod server;
 #[path = "services/workers.rs"]

@@ -14,7 +14,8 @@ use std::path::{Path, PathBuf};
 const MAX_DEPTH: usize = 16;
 /// How many bytes one response file may hold.
 const MAX_SIZE_BYTES: u64 = 4 << 20;
-/// How many arguments a command line may grow to.
+/// How many arguments a command line may grow to, response files included: those that hold nothing but others' names would
+/// multiply without any.
 const MAX_ARGUMENTS: usize = 100_000;
 
 /// The arguments with every `@file` replaced by what the file holds, and the files that were read, as written.
@@ -42,10 +43,10 @@ fn expand_into(
     expanded: &mut Expanded,
 ) -> Result<(), Fallback> {
     for argument in arguments {
+        if expanded.arguments.len() + expanded.files.len() >= MAX_ARGUMENTS {
+            return Err(Fallback::new(Reason::ResponseFile, format!("more than {MAX_ARGUMENTS} arguments")));
+        }
         let Some(name) = argument.as_bytes().strip_prefix(b"@").filter(|name| !name.is_empty()) else {
-            if expanded.arguments.len() >= MAX_ARGUMENTS {
-                return Err(Fallback::new(Reason::ResponseFile, format!("more than {MAX_ARGUMENTS} arguments")));
-            }
             expanded.arguments.push(argument);
             continue;
         };
@@ -97,6 +98,36 @@ pub(super) fn split(content: &[u8]) -> Vec<OsString> {
 }
 
 #[cfg(test)]
+mod fuzz {
+    use super::*;
+    use pumphouse_fuzz::{any, bounded, check, like, vec};
+
+    #[test]
+    fn arguments_come_back_with_every_byte_quoted() {
+        check(&vec(vec(any::<u8>(), 1..9), 0..6), |arguments| {
+            let quoted = |argument: &Vec<u8>| argument.iter().flat_map(|byte| [b'\\', *byte]).collect::<Vec<_>>();
+            let content = arguments.iter().map(quoted).collect::<Vec<_>>().join(&b' ');
+            let expect: Vec<_> = arguments.into_iter().map(OsString::from_vec).collect();
+            assert_eq!(bounded(content.len(), || split(&content)), expect);
+        });
+    }
+
+    #[test]
+    fn files_of_any_bytes_end() {
+        let directory = tempfile::tempdir().expect("temporary directory");
+        let examples = ["-c @two 'a b' \\x", "@two @two @two", "@one", "-DX=\"a b\" @absent"];
+        check(&(like(&examples), like(&examples)), |(one, two)| {
+            std::fs::write(directory.path().join("one"), one.as_slice()).expect("write");
+            std::fs::write(directory.path().join("two"), two.as_slice()).expect("write");
+            let length = one.len() * two.len().max(1);
+            if let Ok(expanded) = bounded(length, || expand(&["@one".into()], directory.path())) {
+                assert!(expanded.arguments.len() + expanded.files.len() <= MAX_ARGUMENTS);
+            }
+        });
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
@@ -128,5 +159,17 @@ mod tests {
         assert_eq!(expand("@loop").expect_err("loops").reason, Reason::ResponseFile);
         assert_eq!(expand("@absent").expect_err("absent").reason, Reason::ResponseFile);
         assert_eq!(expand("@").expect("a lone @").arguments, ["@"]);
+    }
+
+    #[test]
+    fn files_that_only_name_others_are_counted() {
+        let directory = tempfile::tempdir().expect("temporary directory");
+        for depth in 0..10 {
+            std::fs::write(directory.path().join(depth.to_string()), format!("@{} ", depth + 1).repeat(100))
+                .expect("write");
+        }
+        std::fs::write(directory.path().join("10"), "").expect("write");
+        let refused = expand(&["@0".into()], directory.path()).expect_err("more than anyone waits for");
+        assert_eq!(refused.reason, Reason::ResponseFile);
     }
 }

@@ -220,6 +220,36 @@ pub(crate) fn opened(text: &[u8]) -> impl Iterator<Item = PathBuf> {
 }
 
 #[cfg(test)]
+mod fuzz {
+    use super::*;
+    use pumphouse_fuzz::{bounded, check, like};
+
+    const ANSWER: &str = "Using built-in specs.\nReading specs from /x/specs\nTarget: x86_64-linux-gnu\n\
+        Found candidate GCC installation: /usr/lib/gcc/12\nprograms: =/a/:/b/\n \"/usr/bin/clang\" \"-cc1\" \
+        \"-resource-dir\" \"/r\" \"-fx=/r/list\" \"a\\\"b\"\n /usr/lib/cc1 -isystem /i a.c\n (in-process)\n\
+        ignoring nonexistent directory \"/n\"\n#include \"...\" search starts here:\n /q\n\
+        #include <...> search starts here:\n /b\n /f (framework directory)\nEnd of search list.\n.. /usr/include/a.h\n";
+
+    #[test]
+    fn answers_of_any_bytes() {
+        check(&like(&[ANSWER]), |text| {
+            bounded(text.len(), || {
+                for command in commands(&text) {
+                    assert!(!command.is_empty());
+                    writes_passing_objects(&command);
+                }
+                assert!(opened(&text).all(|path| path.as_os_str().len() <= text.len()));
+                let _ = (option_files(&text).count(), target(&text), gcc_installations(&text).count());
+                let _ = (search_list(&text, PROGRAMS).count(), search_list(&text, LIBRARIES).count());
+                let (path, front_end) = (SearchPath::read(&text), FrontEnd::read(&text));
+                assert!(front_end.program.is_none_or(|program| program.is_absolute()));
+                assert!(!path.is_whole || memchr::memmem::find(&text, b"End of search list.").is_some());
+            });
+        });
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

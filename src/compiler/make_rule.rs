@@ -59,6 +59,57 @@ fn after_targets(text: &[u8]) -> usize {
 }
 
 #[cfg(test)]
+mod fuzz {
+    use super::*;
+    use pumphouse_fuzz::{any, bounded, check, like, prop_oneof, sample, vec};
+
+    /// A name as gcc writes it.
+    fn quoted(name: &[u8]) -> Vec<u8> {
+        let mut written = Vec::new();
+        for (at, byte) in name.iter().enumerate() {
+            match byte {
+                b' ' | b'\t' => {
+                    let backslashes = name[..at].iter().rev().take_while(|byte| **byte == b'\\').count();
+                    written.extend(std::iter::repeat_n(b'\\', backslashes + 1));
+                }
+                b'$' => written.push(b'$'),
+                b'#' => written.push(b'\\'),
+                _ => {}
+            }
+            written.push(*byte);
+        }
+        written
+    }
+
+    #[test]
+    fn names_come_back_as_gcc_writes_them() {
+        let byte = prop_oneof![sample::select(&b"ab \t\\$#:./"[..]), 0x80..=0xff_u8];
+        // A backslash at the end of a name can't be told from one that joins lines, and gcc doesn't try.
+        let is_plain = |name: &Vec<u8>| name.last() != Some(&b'\\');
+        let names =
+            vec(pumphouse_fuzz::Strategy::prop_filter(vec(byte, 1..9), "a name that can be written", is_plain), 1..6);
+        check(&(names, any::<bool>()), |(names, has_breaks)| {
+            let separator: &[u8] = if has_breaks { b" \\\n " } else { b" " };
+            let quoted: Vec<_> = names.iter().map(|name| quoted(name)).collect();
+            let rule = [b"x.o: ", quoted.join(separator).as_slice(), b"\n\nb.h:\n"].concat();
+            let read = bounded(rule.len(), || prerequisites(&rule));
+            let read: Vec<_> = read.into_iter().map(|path| path.into_os_string().into_vec()).collect();
+            assert_eq!(read, names, "{}", rule.escape_ascii());
+        });
+    }
+
+    #[test]
+    fn rules_of_any_bytes() {
+        let examples = ["x: a.c b.h \\\n c\\ d.h e$$f.h g\\#h.h\n", "a:b.o: a.c\n\nb.h:\n"];
+        check(&like(&examples), |rule| {
+            for name in bounded(rule.len(), || prerequisites(&rule)) {
+                assert!(!name.as_os_str().is_empty());
+            }
+        });
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

@@ -140,6 +140,23 @@ fn push_excess(output: &mut Vec<u8>, mut excess: usize) {
 }
 
 #[cfg(test)]
+mod fuzz {
+    use super::*;
+    use pumphouse_fuzz::{bounded, check, like};
+
+    #[test]
+    fn what_is_compressed_comes_back() {
+        check(&like(&["", "#include <a.h>\n#include <a.h>\n", "aaaaaaaaaaaaaaaabaaaaaaaaaaaaaaaa"]), |source| {
+            let compressed = bounded(source.len(), || compress(&source));
+            assert!(compressed.len() <= bound(source.len()));
+            let mut decompressed = vec![0; source.len()];
+            lzokay::decompress::decompress(&compressed, &mut decompressed).expect("decodes");
+            assert_eq!(decompressed, **source);
+        });
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

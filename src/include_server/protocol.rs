@@ -149,6 +149,22 @@ fn read_string(stream: &mut impl Read, length: u32, what: &'static str) -> Resul
 }
 
 #[cfg(test)]
+mod fuzz {
+    use super::*;
+    use pumphouse_fuzz::{bounded, check, like};
+
+    #[test]
+    fn requests_of_any_bytes() {
+        let request = b"CDIR00000004/w/xARGC00000003ARGV00000003gccARGV00000002-cARGV00000003a.c";
+        check(&like(&[&request[..], b"CDIR00000001/ARGC0003ffffARGV00020000"]), |bytes| {
+            let Ok(request) = bounded(bytes.len(), || read_request(&mut bytes.as_slice())) else { return };
+            assert!(request.directory.is_absolute());
+            assert!(request.arguments.iter().map(|argument| argument.len()).sum::<usize>() <= bytes.len());
+        });
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

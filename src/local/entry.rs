@@ -65,3 +65,22 @@ pub(super) fn decode(action: &Digest, content: &[u8]) -> Result<ActionResult, St
     }
     ActionResult::decode(plain.slice(NAME_SIZE_BYTES..)).map_err(|error| error.to_string())
 }
+
+#[cfg(test)]
+mod fuzz {
+    use super::{decode, encode};
+    use pumphouse_fuzz::{bounded, check, like};
+    use pumphouse_proto::digest::Digest;
+    use pumphouse_proto::reapi::ActionResult;
+
+    #[test]
+    fn only_what_was_written_is_an_entry() {
+        let action = Digest::of(b"action");
+        let result = ActionResult { exit_code: 1, stdout_raw: b"out"[..].into(), ..ActionResult::default() };
+        let whole = encode(&action, &result).expect("small");
+        check(&like(&[&whole]), |bytes| {
+            let decoded = bounded(bytes.len(), || decode(&action, &bytes));
+            assert_eq!(decoded.ok(), (bytes[..] == whole[..]).then(|| result.clone()));
+        });
+    }
+}

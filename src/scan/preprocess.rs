@@ -15,6 +15,8 @@ pub(crate) mod append;
 pub(crate) mod condition;
 pub(crate) mod definitions;
 pub(crate) mod expand;
+#[cfg(test)]
+mod fuzz;
 pub(crate) mod macros;
 pub(crate) mod op;
 pub(crate) mod padding;

@@ -196,6 +196,34 @@ fn interpreter_of<Header: FileHeader<Endian = Endianness>>(head: &[u8]) -> objec
 }
 
 #[cfg(test)]
+mod fuzz {
+    use super::*;
+    use pumphouse_fuzz::{bounded, check, like};
+
+    #[test]
+    fn programs_of_any_bytes() {
+        let program = std::fs::read("/bin/sh").expect("there is one");
+        let directory = tempfile::tempdir().expect("temporary directory");
+        let path = directory.path().join("program");
+        check(&like(&[&program[..4096]]), |bytes| {
+            std::fs::write(&path, bytes.as_slice()).expect("writing");
+            if let Ok(Interpreter::Path(linker)) = bounded(bytes.len(), || interpreter(&path)) {
+                assert!(linker.as_os_str().len() < bytes.len());
+            }
+        });
+    }
+
+    #[test]
+    fn lists_of_any_bytes() {
+        let list = "\tlinux-vdso.so.1 (0x00007ffd)\n\tlibc.so.6 => /lib/libc.so.6 (0x1)\n\t/lib64/ld.so (0x2)\nx => not found\n";
+        check(&like(&[list]), |text| {
+            let files = bounded(text.len(), || parse_list(&text)).unwrap_or_default();
+            assert!(files.iter().all(|file| file.is_absolute()));
+        });
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

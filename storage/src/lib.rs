@@ -9,6 +9,8 @@
 mod blobs;
 mod directory;
 mod error;
+#[cfg(test)]
+mod fuzz;
 mod index;
 mod journal;
 mod packs;

@@ -4,6 +4,7 @@
 //! Nothing here but the scanner's oracle and the table of variables links against the product: the suites see `pumphouse` as
 //! users do.
 //!
+//! * [`bazel`]: Bazel in a workspace of its own.
 //! * [`processes`]: what runs on the machine at this moment.
 //! * [`program`]: where the program under test is.
 //! * [`process`]: commands with a deadline, and services that say when they are ready.
@@ -23,6 +24,7 @@
 //! * [`variables`]: which environment variables programs ask for.
 //! * [`scan_oracle`]: the compilers' own answers to what the scanner answers.
 
+pub mod bazel;
 pub mod client;
 pub mod container;
 pub mod distcc;

@@ -4,6 +4,7 @@ use crate::process::SERVICE_DEADLINE;
 use anyhow::{Result, bail};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use std::path::PathBuf;
 use std::time::Instant;
 
 /// A process as `/proc` tells it.
@@ -86,4 +87,36 @@ pub fn descends(process: &Process, ancestor: Pid, all: &[Process]) -> bool {
         parent = all.iter().find(|process| process.id == id).and_then(|process| process.parent);
     }
     false
+}
+
+/// Looks again and again until the process listens at a port, and gives the port.
+///
+/// # Errors
+/// When it doesn't by the service deadline, or ends before.
+pub fn until_it_listens(id: Pid) -> Result<u16> {
+    let directory = PathBuf::from(format!("/proc/{}", id.as_raw_nonzero()));
+    let start = Instant::now();
+    while start.elapsed() < SERVICE_DEADLINE {
+        let own = std::fs::read_dir(directory.join("fd"))?.map_while(Result::ok);
+        let own: Vec<_> = own.filter_map(|entry| std::fs::read_link(entry.path()).ok()).collect();
+        // An address of IPv4 may be a socket of IPv6.
+        let sockets =
+            ["net/tcp", "net/tcp6"].map(|name| std::fs::read_to_string(directory.join(name)).unwrap_or_default());
+        let sockets = sockets.concat();
+        if let Some(port) = sockets.lines().find_map(|line| listening_port(line, &own)) {
+            return Ok(port);
+        }
+        std::thread::yield_now();
+    }
+    bail!("{id:?} doesn't listen after {SERVICE_DEADLINE:?}")
+}
+
+/// The port of a line of `/proc/net/tcp` or `tcp6` that is a listening socket among `own`.
+fn listening_port(line: &str, own: &[PathBuf]) -> Option<u16> {
+    const LISTEN: &str = "0A";
+    let fields: Vec<_> = line.split_whitespace().collect();
+    let [_, address, _, state, _, _, _, _, _, inode, ..] = fields[..] else { return None };
+    let socket = PathBuf::from(format!("socket:[{inode}]"));
+    let (_, port) = address.split_once(':').filter(|_| state == LISTEN && own.contains(&socket))?;
+    u16::from_str_radix(port, 16).ok()
 }

@@ -201,6 +201,43 @@ fn environment(command: &reapi::Command) -> Result<Vec<(String, String)>, Execut
 }
 
 #[cfg(test)]
+mod fuzz {
+    use super::*;
+    use pumphouse_fuzz::{bounded, check, like, text_like};
+
+    #[test]
+    fn commands_of_any_bytes_stay_in_the_input_root() {
+        let command = reapi::Command {
+            arguments: vec!["cc".to_owned(), "-c".to_owned()],
+            working_directory: "a/b".to_owned(),
+            output_paths: vec!["../o".to_owned(), "x/y".to_owned()],
+            ..reapi::Command::default()
+        };
+        check(&like(&[command.encode_to_vec()]), |bytes| {
+            let Ok(command) = reapi::Command::decode(bytes.as_slice()) else { return };
+            let action = reapi::Action::default();
+            let defaults = Defaults::default();
+            let parsed = bounded(bytes.len(), || Action::parse(&action, &command, Digest::EMPTY, &defaults));
+            let Ok(parsed) = parsed else { return };
+            if parsed.promises.leave_the_root().is_none() {
+                for path in parsed.promises.parents() {
+                    assert!(working_directory(&path.to_string_lossy()).is_ok(), "{}", path.display());
+                }
+            }
+        });
+    }
+
+    #[test]
+    fn absolute_paths_go_down() {
+        check(&text_like(&["/a/b", "/a/../b", "/./a//b/", "/"]), |text| {
+            let Some(path) = bounded(text.len(), || absolute_path(&text)) else { return };
+            assert!(path.starts_with("/") && path.components().all(|part| part != Component::ParentDir));
+            assert_eq!(absolute_path(path.to_str().expect("text")), Some(path.clone()));
+        });
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use pumphouse_proto::reapi::platform::Property;

@@ -39,3 +39,44 @@ fn open(root: BorrowedFd<'_>, path: &Path, flags: OFlags, resolve: ResolveFlags)
     }
     rustix::fs::openat2(root, path, flags, Mode::empty(), resolve)
 }
+
+#[cfg(test)]
+mod fuzz {
+    use super::*;
+    use pumphouse_fuzz::{check, sample, vec};
+    use std::collections::BTreeSet;
+    use std::os::fd::AsFd as _;
+
+    /// What paths are made of.
+    const NAMES: [&str; 13] = ["a", "b", "c", "..", ".", "", "up", "far", "top", "over", "twice", "absent", "\u{1}"];
+
+    /// Whatever the path and whatever links it leads over.
+    #[test]
+    fn no_path_leads_out_of_the_root() {
+        let outside = tempfile::tempdir().expect("a directory");
+        let top = outside.path().join("root");
+        for directory in ["a/b", "c"] {
+            std::fs::create_dir_all(top.join(directory)).expect("made");
+        }
+        for (target, link) in
+            [("..", "up"), ("../../..", "a/far"), ("/", "a/b/top"), ("../a", "c/over"), ("up/up", "c/twice")]
+        {
+            std::os::unix::fs::symlink(target, top.join(link)).expect("made");
+        }
+        let inode = |file: BorrowedFd<'_>| rustix::fs::fstat(file).map(|stat| (stat.st_dev, stat.st_ino));
+        let root = std::fs::File::open(&top).expect("opened");
+        let inside: BTreeSet<_> = ["", "a", "a/b", "c"]
+            .iter()
+            .map(|name| inode(std::fs::File::open(top.join(name)).expect("opened").as_fd()).expect("there"))
+            .collect();
+        check(&vec(sample::select(&NAMES[..]), 0..8), |parts| {
+            let path = parts.join("/");
+            if let Ok(found) = open_directory(root.as_fd(), Path::new(&path)) {
+                assert!(inside.contains(&inode(found.as_fd()).expect("there")), "{path:?} leads out");
+            }
+            if let Ok(found) = open_entry(root.as_fd(), Path::new(&path), OFlags::RDONLY) {
+                assert!(inside.contains(&inode(found.as_fd()).expect("there")), "{path:?} leads out");
+            }
+        });
+    }
+}

@@ -111,7 +111,7 @@ impl Tokens {
 }
 
 /// The keys of a set that are known here, and for signatures; others are left out, as the standard says.
-fn parse_keys(text: &str) -> anyhow::Result<JwkSet> {
+pub(super) fn parse_keys(text: &str) -> anyhow::Result<JwkSet> {
     #[derive(Deserialize)]
     struct Set {
         keys: Vec<serde_json::Value>,

@@ -274,6 +274,33 @@ impl Config {
 }
 
 #[cfg(test)]
+mod fuzz {
+    use super::*;
+    use pumphouse_fuzz::{bounded, check, text_like};
+
+    #[test]
+    fn files_of_any_text() {
+        let whole = Config::default().to_text().expect("can be said");
+        let all = "[tls]\ncertificate-file = \"c\"\nkey-file = \"k\"\n[access]\nanonymous = [\"read\"]\n\
+                   [instances.main]\nplatform = { os = \"linux\" }\n[storage]\ncas-size = \"7G\"\n";
+        check(&text_like(&[whole.as_str(), all]), |text| {
+            // A name would be looked up in the network.
+            if text.contains("listen") && !text.contains("listen = \"127.0.0.1:8980\"") {
+                return;
+            }
+            let mut config = Config::default();
+            if bounded(text.len(), || config.apply_text(&text)).is_err() {
+                return;
+            }
+            let said = config.to_text().expect("can be said");
+            let mut read = Config::default();
+            read.apply_text(&said).expect("can be read");
+            assert_eq!(read.to_text().expect("can be said"), said);
+        });
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

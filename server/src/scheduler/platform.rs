@@ -82,6 +82,31 @@ pub(crate) fn explain<'a>(requirements: &Requirements, workers: impl Iterator<It
 }
 
 #[cfg(test)]
+mod fuzz {
+    use super::*;
+    use pumphouse_fuzz::{Strategy, bounded, check, sample, vec};
+    use pumphouse_proto::reapi::platform::Property;
+
+    fn platform() -> impl Strategy<Value = Platform> {
+        let text = || sample::select(&["", "a", "b", "*", "=", "a|b", "\u{0}"][..]);
+        let property = (text(), text()).prop_map(|(name, value)| Property { name: name.into(), value: value.into() });
+        vec(property, 0..6).prop_map(|properties| Platform { properties })
+    }
+
+    #[test]
+    fn what_is_unmet_is_said_and_nothing_else() {
+        check(&(platform(), platform(), platform()), |(asked, offered, defaults)| {
+            let (offer, asked) = (Offer::from(&offered), Requirements::from(&asked));
+            assert!(offer.satisfies(&Requirements::from(&offered)), "whoever has it, has it");
+            let full = asked.clone().with_defaults(Some(&defaults));
+            assert!(offer.satisfies(&asked) || !offer.satisfies(&full), "defaults only ask for more");
+            let words = bounded(100, || explain(&full, std::iter::once(("w", &offer))));
+            assert_eq!(words.ends_with(','), offer.satisfies(&full), "{words}");
+        });
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use pumphouse_proto::reapi::platform::Property;

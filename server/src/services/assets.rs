@@ -7,6 +7,8 @@
 
 mod checksum;
 mod download;
+#[cfg(test)]
+mod fuzz;
 mod origins;
 mod request;
 mod transport;

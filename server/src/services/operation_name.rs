@@ -38,7 +38,9 @@ impl OperationName {
             let id = OperationId(u128::from_str_radix(id, 16).ok()?);
             let instance_name = instance.join("/");
             super::request::check_instance_name(&instance_name).ok()?;
-            Some(Self { action: ActionKey { instance_name: instance_name.into(), digest }, id })
+            let parsed = Self { action: ActionKey { instance_name: instance_name.into(), digest }, id };
+            // Numbers can be written in several ways, and an operation has one name.
+            (parsed.to_string() == name).then_some(parsed)
         };
         // The name may be another server's: clients that hear "not found" execute again.
         parsed().ok_or_else(|| Status::not_found(format!("no operation {name:?}: that is no name of this server's")))
@@ -80,6 +82,15 @@ mod tests {
         assert!(OperationName::parse(&good).is_ok());
         for name in ["", "operations", "x", &good[1..], &format!("{good}/"), &format!("{good}0x"), "a/b/c/d/e/f"] {
             assert!(OperationName::parse(name).is_err(), "{name}");
+        }
+        let hash = Digest::of(b"a").hash_hex();
+        for (id, size) in [
+            ("+".to_owned() + &"0".repeat(31), "1"),
+            ("A".repeat(32), "1"),
+            ("a".repeat(32), "+1"),
+            ("a".repeat(32), "01"),
+        ] {
+            assert!(OperationName::parse(&format!("operations/{id}/{hash}/{size}")).is_err(), "{id} {size}");
         }
         assert_eq!(parse_collection("").expect("well formed"), "");
         assert_eq!(parse_collection("operations").expect("well formed"), "");

@@ -14,11 +14,17 @@ use pumphouse_proto::longrunning::{
     CancelOperationRequest, DeleteOperationRequest, GetOperationRequest, ListOperationsRequest, ListOperationsResponse,
     Operation, WaitOperationRequest,
 };
+use pumphouse_proto::reapi::{ActionResult, ExecuteResponse, ExecutedActionMetadata};
+use pumphouse_proto::rpc;
+use std::sync::Arc;
 use std::time::Duration;
 use tonic::{Request, Response, Status};
 
 /// How many operations a page has where the client doesn't say, and at most.
 const OPERATIONS_PER_PAGE: usize = 500;
+
+/// How much of what an execution failed for stands in a list.
+const LISTED_MESSAGE_CHARACTERS: usize = 256;
 
 /// How long `WaitOperation` waits at most; clients that wait longer ask again.
 const LONGEST_WAIT: Duration = Duration::from_secs(50);
@@ -49,11 +55,9 @@ impl Operations for Backend {
         };
         let mut operations = Vec::with_capacity(listed.len());
         for (id, _) in listed {
-            // Without responses: a page of them would be larger than a message.
             if let Some((action, view)) = self.scheduler.view(id) {
-                let done = view.response.is_some();
-                let view = OperationView { response: None, ..view };
-                operations.push(Operation { done, ..self.operation(id, action, view).await });
+                let response = view.response.map(|response| Arc::new(ending(&response)));
+                operations.push(self.operation(id, action, OperationView { response, ..view }).await);
             }
         }
         Ok(Response::new(ListOperationsResponse { operations, next_page_token }))
@@ -109,6 +113,24 @@ impl Backend {
     async fn operation(&self, id: OperationId, action: ActionKey, view: OperationView) -> Operation {
         updates::operation(self, &OperationName { action, id }, &InlineRequest::default(), view).await
     }
+}
+
+/// How an execution ended, without what it made: a page of whole responses would be larger than a message.
+fn ending(response: &ExecuteResponse) -> ExecuteResponse {
+    let result = response.result.as_ref().map(|result| ActionResult {
+        exit_code: result.exit_code,
+        execution_metadata: result
+            .execution_metadata
+            .clone()
+            .map(|metadata| ExecutedActionMetadata { auxiliary_metadata: Vec::new(), ..metadata }),
+        ..ActionResult::default()
+    });
+    let status = response.status.as_ref().map(|status| rpc::Status {
+        code: status.code,
+        message: status.message.chars().take(LISTED_MESSAGE_CHARACTERS).collect(),
+        details: Vec::new(),
+    });
+    ExecuteResponse { result, status, cached_result: response.cached_result, ..ExecuteResponse::default() }
 }
 
 fn not_known(name: &OperationName) -> Status {

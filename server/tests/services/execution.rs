@@ -4,9 +4,6 @@ use crate::support::*;
 use bytes::Bytes;
 use prost::Message as _;
 use pumphouse_proto::digest::Digest;
-use pumphouse_proto::longrunning::{
-    CancelOperationRequest, DeleteOperationRequest, GetOperationRequest, ListOperationsRequest, WaitOperationRequest,
-};
 use pumphouse_proto::reapi::{
     Action, ActionResult, Command, Directory, ExecuteOperationMetadata, ExecuteRequest, ExecutionPolicy, FileNode,
     GetActionResultRequest, WaitExecutionRequest, execution_stage::Value as Stage,
@@ -415,38 +412,5 @@ async fn when_all_clients_are_gone_the_run_is_cancelled() {
     drop(other);
     worker.until_desired(0).await;
     assert!(started.elapsed() >= Duration::from_millis(100), "there is a grace period");
-    server.stop().await;
-}
-
-#[tokio::test]
-async fn operations_are_looked_at_listed_cancelled_and_deleted() {
-    let server = TestServer::start().await;
-    let mut worker = TestWorker::connect(&server, "w", 1, &[]).await;
-    let action = server.upload_action("a", |_| {}).await;
-    let mut stream = server.execute(action).await;
-    let name = stream.message().await.unwrap().unwrap().name;
-    let mut operations = server.operations();
-    let get = GetOperationRequest { name: name.clone() };
-    assert!(!operations.get_operation(get.clone()).await.unwrap().into_inner().done);
-    let list = ListOperationsRequest { name: "operations".into(), ..Default::default() };
-    let listed = operations.list_operations(list).await.unwrap().into_inner().operations;
-    assert_eq!(listed.iter().map(|operation| &operation.name).collect::<Vec<_>>(), [&name]);
-    let elsewhere = ListOperationsRequest { name: "other/operations".into(), ..Default::default() };
-    assert!(operations.list_operations(elsewhere).await.unwrap().into_inner().operations.is_empty());
-    let delete = DeleteOperationRequest { name: name.clone() };
-    assert_eq!(operations.delete_operation(delete.clone()).await.unwrap_err().code(), Code::FailedPrecondition);
-    let timeout = Some(prost_types::Duration { seconds: 0, nanos: 1_000_000 });
-    let wait = WaitOperationRequest { name: name.clone(), timeout };
-    assert!(!operations.wait_operation(wait.clone()).await.unwrap().into_inner().done);
-    let assignment = worker.until_desired(1).await.remove(0);
-    worker.hold(vec![executing(&assignment)]).await;
-    operations.cancel_operation(CancelOperationRequest { name: name.clone() }).await.unwrap();
-    worker.until_desired(0).await;
-    assert_eq!(finish(&mut stream).await.status.unwrap().code, i32::from(Code::Cancelled));
-    assert!(operations.wait_operation(wait).await.unwrap().into_inner().done);
-    operations.delete_operation(delete).await.unwrap();
-    assert_eq!(operations.get_operation(get).await.unwrap_err().code(), Code::NotFound);
-    let bad = operations.get_operation(GetOperationRequest { name: "x".into() }).await.unwrap_err();
-    assert_eq!(bad.code(), Code::NotFound, "it may be another server's");
     server.stop().await;
 }

@@ -4,6 +4,11 @@ use crate::scan::lex::directives::{Directive, DirectiveKind, Directives, LineBre
 use bytes::Bytes;
 use prost::Message;
 
+/// How many bytes one compressed byte stands for at most: what claims more would only take memory.
+///
+/// **Source:** LZ4's block format, the bytes that lengthen a match.
+const MOST_COMPRESSED: usize = 256;
+
 /// Columns of the directives, each in the order of the file.
 #[derive(Clone, PartialEq, Message)]
 struct Columns {
@@ -54,7 +59,11 @@ pub(super) fn encode(directives: &Directives) -> Bytes {
 
 /// What [`encode`] made the bytes of; `None` where it can't have been that.
 pub(super) fn decode(bytes: &[u8]) -> Option<Directives> {
-    let bytes = lz4_flex::decompress_size_prepended(bytes).ok()?;
+    let (size_bytes, block) = lz4_flex::block::uncompressed_size(bytes).ok()?;
+    if size_bytes / MOST_COMPRESSED > block.len() {
+        return None;
+    }
+    let bytes = lz4_flex::block::decompress(block, size_bytes).ok()?;
     let Columns { kinds, line_steps, lengths, text, line_breaks } = Columns::decode(bytes.as_slice()).ok()?;
     if line_steps.len() != kinds.len() || lengths.len() != kinds.len() {
         return None;
@@ -69,8 +78,56 @@ pub(super) fn decode(bytes: &[u8]) -> Option<Directives> {
         start = end;
     }
     let line_break = |KeptLineBreak { directive, at, lines }| LineBreak { directive, at, lines };
-    let line_breaks = line_breaks.into_iter().map(line_break).collect();
-    (start as usize == text.len()).then_some(Directives { text, list, line_breaks })
+    let line_breaks: Vec<_> = line_breaks.into_iter().map(line_break).collect();
+    let have_directives = line_breaks.iter().all(|line_break| (line_break.directive as usize) < list.len());
+    (start as usize == text.len() && have_directives).then_some(Directives { text, list, line_breaks })
+}
+
+#[cfg(test)]
+mod fuzz {
+    use super::{Columns, decode, encode};
+    use crate::scan::lex::directives::{Directives, LexModes};
+    use crate::scan::lex::lexer::lex;
+    use prost::Message as _;
+    use pumphouse_fuzz::{any, bounded, check, like};
+
+    const SOURCE: &str = "#ifndef A /* b */\n#define A(x) \\\n x##x\n#include <b.h>\ntext _Pragma(\"once\") __COUNTER__\n\
+        #define I asm(\".incbin \\\"x\\\"\") // c\n#endif\n#pragma once\n# 12 \"f.c\"\nR\"x(\n#)x\" '1'2 ??=if\n\
+        #if /* 1\n2 */ \\\n __LINE__ && __has_include(<x>)\n#elifdef B\n#endif\nimport <a>;\n%:define $ 1'000\n";
+
+    /// How long all operands are together.
+    fn operands(directives: &Directives) -> usize {
+        directives.list.iter().map(|directive| directives.operand(directive).len()).sum()
+    }
+
+    /// Whatever the source, its directives come back as they were.
+    #[test]
+    fn sources_of_any_bytes() {
+        check(&(like(&[SOURCE]), any::<u32>()), |(source, key)| {
+            let directives = bounded(source.len(), || lex(&source, LexModes::of_key(key)));
+            assert_eq!(operands(&directives), directives.text.len());
+            assert_eq!(decode(&encode(&directives)), Some(directives));
+        });
+    }
+
+    #[test]
+    fn kept_bytes_of_any_kind() {
+        let kept = encode(&lex(SOURCE.as_bytes(), LexModes::default()));
+        check(&like(&[&kept[..], b"\xff\xff\xff\xffnonsense"]), |bytes| {
+            if let Some(directives) = bounded(bytes.len(), || decode(&bytes)) {
+                assert_eq!(operands(&directives), directives.text.len());
+            }
+        });
+        let plain = lz4_flex::decompress_size_prepended(&kept).expect("what we wrote");
+        assert!(Columns::decode(plain.as_slice()).is_ok());
+        check(&like(&[plain]), |plain| {
+            let bytes = lz4_flex::compress_prepend_size(&plain);
+            if let Some(directives) = bounded(plain.len(), || decode(&bytes)) {
+                assert_eq!(operands(&directives), directives.text.len());
+                assert!(directives.line_breaks.iter().all(|at| (at.directive as usize) < directives.list.len()));
+            }
+        });
+    }
 }
 
 #[cfg(test)]
@@ -88,6 +145,7 @@ mod tests {
         let decoded = decode(&encode(&directives)).expect("decoded");
         assert_eq!(decoded, directives);
         assert!(decode(&[]).is_none() && decode(b"\x10\0\0\0nonsense").is_none());
+        assert!(decode(b"\xff\xff\xff\xffnonsense").is_none(), "no 4 GiB are taken for it");
     }
 
     #[test]

@@ -110,6 +110,34 @@ fn quoted(characters: &mut std::str::Chars<'_>, word: &mut String) -> Result<()>
 }
 
 #[cfg(test)]
+mod fuzz {
+    use super::*;
+    use pumphouse_fuzz::{bounded, check, like, text_like};
+
+    #[test]
+    fn lists_of_any_bytes() {
+        let directory = tempfile::tempdir().expect("temporary directory");
+        let path = directory.path().join("compile_commands.json");
+        let list = r#"[{"directory": "/w", "file": "a.c", "command": "pumphouse gcc -c 'a b.c' -DX=\\\"x\\\""},
+            {"directory": "w", "file": "b.c", "arguments": ["gcc", "-c", "b.c"], "output": "b.o"}]"#;
+        check(&like(&[list]), |text| {
+            std::fs::write(&path, text.as_slice()).expect("writing");
+            for entry in bounded(text.len(), || read(&path)).unwrap_or_default() {
+                assert!(entry.directory.is_absolute() && !entry.arguments.is_empty());
+            }
+        });
+    }
+
+    #[test]
+    fn lines_of_any_text() {
+        check(&text_like(&["gcc -c 'a b.c' \"x\\\"y\" z\\ w", "''"]), |line| {
+            let words = bounded(line.len(), || split(&line)).unwrap_or_default();
+            assert!(words.iter().map(String::len).sum::<usize>() <= line.len());
+        });
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

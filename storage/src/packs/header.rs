@@ -73,3 +73,20 @@ mod tests {
         assert_eq!(Header::decode(&[0; HEADER_SIZE], 0), None);
     }
 }
+
+#[cfg(test)]
+mod fuzz {
+    use super::*;
+    use pumphouse_fuzz::{any, bounded, check, like};
+
+    #[test]
+    fn headers_come_back_and_damaged_ones_do_not() {
+        let header = Header { key: [7; 32], size_bytes: 3, sum: 5 };
+        let good = header.encode(9);
+        check(&(like(&[good]), any::<u64>()), |(bytes, secret)| {
+            let decoded = bounded(bytes.len(), || Header::decode(&bytes, 9));
+            assert_eq!(decoded, (bytes[..] == good).then_some(header));
+            assert_eq!(Header::decode(&header.encode(secret), secret), Some(header));
+        });
+    }
+}

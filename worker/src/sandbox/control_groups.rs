@@ -211,6 +211,25 @@ fn value_of(text: &str, key: &str) -> Option<u64> {
 }
 
 #[cfg(test)]
+mod fuzz {
+    use super::*;
+    use pumphouse_fuzz::{bounded, check, text_like};
+
+    #[test]
+    fn the_kernels_files_of_any_text() {
+        let mounts = "31 25 0:27 / /sys/fs/cgroup/memory rw,relatime shared:11 - cgroup cgroup rw,memory\n\
+                      32 25 0:28 / /sys/fs/cgroup/pids rw - cgroup cgroup rw,pids\n";
+        let own = "8:pids:/\n4:cpu,memory:/a/b\n0::/x\n";
+        check(&(text_like(&[own]), text_like(&[mounts, "low 0\noom_kill 2\n"])), |(own, text)| {
+            bounded(own.len() + text.len(), || {
+                let _ = (hierarchy_of_all(&own, &text), hierarchies_by_controller(&own, &text));
+                let _ = value_of(&text, "oom_kill");
+            });
+        });
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

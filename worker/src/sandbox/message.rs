@@ -224,3 +224,32 @@ impl Receiver {
         }
     }
 }
+
+#[cfg(test)]
+mod fuzz {
+    use super::*;
+    use pumphouse_fuzz::{bounded, check, like};
+
+    #[test]
+    fn frames_and_messages_of_any_bytes() {
+        let command = Command { arguments: vec![b"a".to_vec()], output_size_bytes: 9, ..Command::default() };
+        let report = Report { ending: Some(Ending::Signaled(9)), stdout: "out".into(), ..Report::default() };
+        let setup = Setup { host_entries: vec![b"/usr".to_vec()], action_id: 1000, ..Setup::default() };
+        let bodies = [command.encode_to_vec(), report.encode_to_vec(), setup.encode_to_vec(), Vec::new()];
+        let frames: Vec<u8> = bodies.iter().flat_map(|body| frame(body)).collect();
+        check(&like(&[frames]), |bytes| {
+            bounded(bytes.len(), || {
+                let mut receiver = Receiver { bytes: bytes.to_vec(), descriptors: Vec::new() };
+                while let Ok(Some((body, _))) = receiver.take() {
+                    let _ = (Setup::decode(&*body), Ready::decode(&*body), Command::decode(&*body));
+                    let report = Report::decode(&*body);
+                    assert!(
+                        report.is_err()
+                            || Report::decode(&*report.clone().unwrap_or_default().encode_to_vec()) == report
+                    );
+                }
+                assert!(receiver.bytes.len() <= bytes.len());
+            });
+        });
+    }
+}
