@@ -249,7 +249,8 @@ mod tests {
 
     /// The text and byte literals of a source, its tests and comments left out.
     fn literals(source: &str) -> Vec<String> {
-        let product = source.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
+        let tests = ["tests", "fuzz"].map(|name| source.find(&format!("#[cfg(test)]\nmod {name} {{")));
+        let product = &source[..tests.into_iter().flatten().min().unwrap_or(source.len())];
         let code = product.lines().filter(|line| !line.trim_start().starts_with("//"));
         let mut literals = Vec::new();
         for line in code {
@@ -265,7 +266,8 @@ mod tests {
             let path = entry.expect("an entry").path();
             let name = path.strip_prefix(env!("CARGO_MANIFEST_DIR")).expect("below the root").to_str().expect("UTF-8");
             let is_table = name.starts_with("src/command/options") || ASKING.contains(&name);
-            if is_table || name.ends_with("/tests.rs") || name.ends_with("/tests") {
+            let is_test = ["/tests.rs", "/tests", "/fuzz.rs"].iter().any(|end| name.ends_with(end));
+            if is_table || is_test {
                 continue;
             }
             if path.is_dir() {

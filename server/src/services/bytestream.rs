@@ -2,15 +2,17 @@
 //!
 //! **Source:** `google.bytestream`; Remote Execution API v2, service `ContentAddressableStorage`.
 
-mod pieces;
+mod frames;
+mod messages;
 mod read;
 mod write;
 
 use super::request::admit;
 use super::{AnswerStream, Backend};
 use crate::access::SEEKERS;
+pub(crate) use frames::ByteStreams;
 use futures::{StreamExt as _, TryStreamExt as _};
-pub(crate) use pieces::ByteStreams;
+use messages::WriteMessage;
 use pumphouse_proto::bytestream::byte_stream_server::ByteStream;
 use pumphouse_proto::bytestream::{
     QueryWriteStatusRequest, QueryWriteStatusResponse, ReadRequest, ReadResponse, WriteRequest, WriteResponse,
@@ -29,7 +31,7 @@ impl ByteStream for Backend {
 
     async fn write(&self, request: Request<Streaming<WriteRequest>>) -> Result<Response<WriteResponse>, Status> {
         let (_, extensions, requests) = request.into_parts();
-        let committed_size = write::write(self, &extensions, requests).await?;
+        let committed_size = write::write(self, &extensions, requests.map_ok(WriteMessage::from).boxed()).await?;
         Ok(Response::new(WriteResponse { committed_size }))
     }
 

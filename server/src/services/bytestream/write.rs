@@ -3,18 +3,19 @@
 //! What the answer says decides whether clients believe that the upload succeeded: the full size, or for compressed
 //! uploads the compressed bytes that came; for a blob that is there already the full size, or −1 when compressed.
 
-use super::super::Backend;
 use super::super::compression::Decompressor;
 use super::super::rate::Rate;
 use super::super::request::admit;
+use super::super::{AnswerStream, Backend};
+use super::messages::WriteMessage;
 use crate::access::WRITERS;
 use crate::blobs::BlobWriter;
 use bytes::Bytes;
-use pumphouse_proto::bytestream::WriteRequest;
+use futures::TryStreamExt as _;
 use pumphouse_proto::digest::Digest;
 use pumphouse_proto::limits::TRANSFER_TIMEOUT;
 use pumphouse_proto::resource_name::{Compression, UploadName};
-use tonic::{Extensions, Status, Streaming};
+use tonic::{Extensions, Status};
 
 /// How much of an upload that isn't needed is read: resetting the stream instead makes some clients fail.
 const DRAINED_SIZE_BYTES: usize = 4 * 1024 * 1024;
@@ -23,7 +24,7 @@ const DRAINED_SIZE_BYTES: usize = 4 * 1024 * 1024;
 pub(super) async fn write(
     backend: &Backend,
     extensions: &Extensions,
-    mut requests: Streaming<WriteRequest>,
+    mut requests: AnswerStream<WriteMessage>,
 ) -> Result<i64, Status> {
     let first = next(&mut requests).await?;
     let first = first.ok_or_else(|| Status::invalid_argument("the stream of a write is empty"))?;
@@ -56,7 +57,8 @@ pub(super) async fn write(
     let mut rate = Rate::begin();
     let mut request = first;
     loop {
-        rate.add(request.data.len() as u64).map_err(|message| Status::aborted(format!("blob {digest}: {message}")))?;
+        rate.add(request.size_bytes() as u64)
+            .map_err(|message| Status::aborted(format!("blob {digest}: {message}")))?;
         if upload.take(request).await? {
             break;
         }
@@ -66,20 +68,20 @@ pub(super) async fn write(
 }
 
 /// The next message, for which nobody waits for ever.
-async fn next(requests: &mut Streaming<WriteRequest>) -> Result<Option<WriteRequest>, Status> {
-    match tokio::time::timeout(TRANSFER_TIMEOUT, requests.message()).await {
+async fn next(requests: &mut AnswerStream<WriteMessage>) -> Result<Option<WriteMessage>, Status> {
+    match tokio::time::timeout(TRANSFER_TIMEOUT, requests.try_next()).await {
         Ok(request) => request,
         Err(_) => Err(Status::aborted(format!("nothing came for {TRANSFER_TIMEOUT:?}; the upload was given up"))),
     }
 }
 
 /// Reads what the client is sending anyway, up to a limit.
-async fn drain(first: WriteRequest, requests: &mut Streaming<WriteRequest>) {
-    let mut drained = first.data.len();
+async fn drain(first: WriteMessage, requests: &mut AnswerStream<WriteMessage>) {
+    let mut drained = first.size_bytes();
     let mut is_finished = first.finish_write;
     while !is_finished && drained < DRAINED_SIZE_BYTES {
         let Ok(Some(request)) = next(requests).await else { return };
-        drained += request.data.len();
+        drained += request.size_bytes();
         is_finished = request.finish_write;
     }
 }
@@ -95,7 +97,7 @@ struct Upload {
 
 impl Upload {
     /// Takes a message; gives whether it was the last.
-    async fn take(&mut self, request: WriteRequest) -> Result<bool, Status> {
+    async fn take(&mut self, request: WriteMessage) -> Result<bool, Status> {
         if !request.resource_name.is_empty() && request.resource_name != self.resource_name {
             let message = format!("resource_name: {:?} is not that of the first message", request.resource_name);
             return Err(Status::invalid_argument(message));
@@ -105,8 +107,10 @@ impl Upload {
                 format!("write_offset: {} is not {}, what has come so far", request.write_offset, self.received);
             return Err(Status::invalid_argument(message));
         }
-        self.received += request.data.len() as i64;
-        self.store(request.data).await?;
+        self.received += request.size_bytes() as i64;
+        for piece in request.data {
+            self.store(piece).await?;
+        }
         Ok(request.finish_write)
     }
 

@@ -1,18 +1,22 @@
-//! The answer of a `Read`, framed without being copied: each piece of the blob goes out as it was read, behind the few bytes
-//! that make it a message.
+//! `Read` and `Write` without copies: each piece of a blob goes out as it was read, behind the few bytes that make it a message,
+//! and comes in as the connection gives it.
 //!
-//! tonic's encoder would copy every message into a buffer of its own, which is a fifth of what a large blob costs. All else is
-//! tonic's: the request, and every call but `Read`.
+//! tonic's codec would copy every message into a buffer of its own, which is a fifth of what a large blob costs to read. All
+//! else is tonic's: the requests of `Read`, and the other calls.
 //!
 //! **Source:** gRPC over HTTP/2, `Length-Prefixed-Message`; `google.bytestream.ReadResponse`.
 
 use super::super::{AnswerStream, Backend};
+use super::messages::Messages;
 use super::read::read;
+use super::write::write;
 use bytes::{BufMut as _, Bytes, BytesMut};
+use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use hyper::body::Frame;
+use prost::Message as _;
 use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint, key_len};
 use pumphouse_proto::bytestream::byte_stream_server::ByteStreamServer;
-use pumphouse_proto::bytestream::{ReadRequest, ReadResponse};
+use pumphouse_proto::bytestream::{ReadRequest, ReadResponse, WriteResponse};
 use pumphouse_proto::limits::DECODED_MESSAGE_SIZE_BYTES;
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -25,8 +29,9 @@ use tonic::server::NamedService;
 use tonic::{Extensions, Status};
 use tonic_prost::ProstCodec;
 
-/// The call that is answered here.
+/// The calls that are answered here.
 const READ: &str = "/google.bytestream.ByteStream/Read";
+const WRITE: &str = "/google.bytestream.ByteStream/Write";
 
 /// The field of `ReadResponse` that holds the bytes.
 const DATA_FIELD: u32 = 10;
@@ -60,73 +65,72 @@ impl Service<Request<Body>> for ByteStreams {
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        if request.uri().path() != READ {
-            return self.others.call(request);
-        }
+        let is_read = match request.uri().path() {
+            READ => true,
+            WRITE => false,
+            _ => return self.others.call(request),
+        };
         let backend = self.backend.clone();
         Box::pin(async move {
             let (head, body) = request.into_parts();
-            Ok(match answer(&backend, &head.headers, &head.extensions, body).await {
-                Ok(pieces) => {
-                    let mut response = Response::new(Body::new(Messages::of(pieces)));
-                    let kind = HeaderValue::from_static("application/grpc");
-                    response.headers_mut().insert(header::CONTENT_TYPE, kind);
-                    response
-                }
-                Err(status) => status.into_http(),
-            })
+            let answered = match check_encoding(&head.headers) {
+                Err(status) => Err(status),
+                Ok(()) if is_read => answer_read(&backend, &head.extensions, body).await,
+                Ok(()) => answer_write(&backend, &head.extensions, body).await,
+            };
+            Ok(answered.map_or_else(Status::into_http, |frames| {
+                let mut response = Response::new(Body::new(Frames { frames, is_over: false }));
+                response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+                response
+            }))
         })
     }
 }
 
-/// Reads the request, and opens the blob.
-async fn answer(
-    backend: &Backend,
-    headers: &HeaderMap,
-    extensions: &Extensions,
-    body: Body,
-) -> Result<AnswerStream<Bytes>, Status> {
-    if let Some(encoding) = headers.get("grpc-encoding").filter(|encoding| *encoding != "identity") {
-        return Err(Status::unimplemented(format!("grpc-encoding: {encoding:?} is not supported")));
+fn check_encoding(headers: &HeaderMap) -> Result<(), Status> {
+    match headers.get("grpc-encoding").filter(|encoding| *encoding != "identity") {
+        Some(encoding) => Err(Status::unimplemented(format!("grpc-encoding: {encoding:?} is not supported"))),
+        None => Ok(()),
     }
+}
+
+async fn answer_read(backend: &Backend, extensions: &Extensions, body: Body) -> Result<AnswerStream<Bytes>, Status> {
     let decoder = ProstCodec::<ReadResponse, ReadRequest>::default().decoder();
     let mut requests = Streaming::new_request(decoder, body, None, Some(DECODED_MESSAGE_SIZE_BYTES));
     let request = requests.message().await?.ok_or_else(|| Status::internal("the request has no message"))?;
-    read(&backend.blobs, extensions, &request).await
+    Ok(in_frames(read(&backend.blobs, extensions, &request).await?))
 }
 
-/// Messages of pieces, and the status at their end.
-struct Messages {
-    pieces: AnswerStream<Bytes>,
-    /// The piece whose head went out last.
-    waiting: Option<Bytes>,
+async fn answer_write(backend: &Backend, extensions: &Extensions, body: Body) -> Result<AnswerStream<Bytes>, Status> {
+    let messages = Messages::new(body, DECODED_MESSAGE_SIZE_BYTES);
+    let committed_size = write(backend, extensions, messages.into_stream()).await?;
+    let message = WriteResponse { committed_size }.encode_to_vec();
+    let frame = [&[0][..], &(message.len() as u32).to_be_bytes(), &message].concat();
+    Ok(stream::iter([Ok(Bytes::from(frame))]).boxed())
+}
+
+/// Messages of pieces: the head of each goes by itself.
+fn in_frames(pieces: AnswerStream<Bytes>) -> AnswerStream<Bytes> {
+    pieces.map_ok(|piece| stream::iter([Ok(head_of(piece.len())), Ok(piece)])).try_flatten().boxed()
+}
+
+/// Frames, and the status at their end.
+struct Frames {
+    frames: AnswerStream<Bytes>,
     is_over: bool,
 }
 
-impl Messages {
-    fn of(pieces: AnswerStream<Bytes>) -> Self {
-        Self { pieces, waiting: None, is_over: false }
-    }
-}
-
-impl hyper::body::Body for Messages {
+impl hyper::body::Body for Frames {
     type Data = Bytes;
     type Error = Status;
 
     fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         let this = self.get_mut();
-        if let Some(piece) = this.waiting.take() {
-            return Poll::Ready(Some(Ok(Frame::data(piece))));
-        }
         if this.is_over {
             return Poll::Ready(None);
         }
-        let status = match ready!(this.pieces.as_mut().poll_next(context)) {
-            Some(Ok(piece)) => {
-                let head = head_of(piece.len());
-                this.waiting = Some(piece);
-                return Poll::Ready(Some(Ok(Frame::data(head))));
-            }
+        let status = match ready!(this.frames.as_mut().poll_next(context)) {
+            Some(Ok(frame)) => return Poll::Ready(Some(Ok(Frame::data(frame)))),
             Some(Err(status)) => status,
             None => Status::ok(""),
         };
@@ -155,12 +159,10 @@ fn head_of(length: usize) -> Bytes {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use futures::{StreamExt as _, stream};
     use hyper::body::Body as _;
-    use prost::Message as _;
 
     async fn frames(pieces: Vec<Result<Bytes, Status>>) -> (Vec<u8>, HeaderMap) {
-        let mut body = Messages::of(stream::iter(pieces).boxed());
+        let mut body = Frames { frames: in_frames(stream::iter(pieces).boxed()), is_over: false };
         let (mut data, mut trailers) = (Vec::new(), None);
         while let Some(frame) = std::future::poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await {
             assert!(trailers.is_none(), "nothing comes behind the status");
