@@ -139,7 +139,7 @@ impl Bazel {
         Ok(Self { workspace, version, flags: flags.iter().map(|flag| (*flag).to_owned()).collect() })
     }
 
-    /// The same, with every action run at `remote`.
+    /// A workspace with these sources, every action of which runs at `remote`.
     ///
     /// # Errors
     /// As [`Self::new`].

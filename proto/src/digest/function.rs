@@ -7,7 +7,7 @@ use crate::reapi::{self, digest_function};
 use sha2::{Digest as _, Sha256};
 use std::fmt;
 
-/// By which function a hash is made of a content. Both give 32 bytes, so a hash alone doesn't say which it is.
+/// The function that makes a hash of a content. Both give 32 bytes, so a hash alone doesn't say which it is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum DigestFunction {
     /// SHA-256, which is meant where nobody says anything.

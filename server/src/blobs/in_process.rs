@@ -23,7 +23,7 @@ use tonic::Status;
 /// The server's store, as a CAS of the process that it is in.
 pub(crate) struct InProcessCas {
     blobs: Arc<dyn BlobStore>,
-    /// The same blobs, as files.
+    /// The store on disk that `blobs` decorates: it has their files.
     disk: DiskBlobStore,
 }
 

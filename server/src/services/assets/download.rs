@@ -35,7 +35,7 @@ const PIECES: usize = 8;
 /// What the client expects of a blob.
 #[derive(Debug)]
 pub(super) struct Wanted {
-    /// By which its digest is made.
+    /// The function by which the blob is named once it is here.
     function: DigestFunction,
     checksum: Option<Checksum>,
     /// For every address.

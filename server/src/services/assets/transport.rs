@@ -47,7 +47,7 @@ impl<In: Transport> Connector<In> for Patience {
 pub(super) struct PatientTransport<T> {
     transport: T,
     patience: Patience,
-    /// Of what came since something was last sent.
+    /// The rate at which the peer has answered what was last sent.
     rate: Rate,
 }
 
